@@ -1,0 +1,51 @@
+# Everything a fresh machine needs: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help demo test check bench golden dist clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/core ## set up the light core, price VGG-16, compare three networks
+	$(BIN)/archcost table vgg16
+	$(BIN)/archcost compare alexnet googlenet resnet50
+
+test: $(VENV)/dev ## run all tests that this machine can run
+	$(BIN)/python -m pytest --numprocesses auto
+
+check: $(VENV)/dev ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev ## time archcost against its yardsticks, both sides in one run
+	$(BIN)/python tests/bench.py
+
+golden: $(VENV)/dev ## write the recorded outputs of the README anew
+	$(BIN)/python -m tests.readme
+
+dist: $(VENV)/dev ## build wheel and sdist into dist/
+	$(BIN)/python -m build
+
+clean: ## remove everything that make has made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "archcost needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+# torch first and pinned: a bare range would bring a CUDA build of several GB; the reference
+# packages without their dependencies, which would replace it
+$(VENV)/dev: $(VENV)/core pyproject.toml constraints.txt
+	$(PIP) torch numpy
+	$(PIP) --editable '.[torch,pandas,dev]'
+	$(PIP) --no-deps torchvision timm pytorchcv torchinfo ptflops thop
+	@touch $@

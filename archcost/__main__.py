@@ -1,0 +1,5 @@
+"""Run the command line: ``python -m archcost``."""
+
+from archcost.cli import main
+
+main()

@@ -1,0 +1,147 @@
+"""Totals of several models side by side, with ratios to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from archcost.analysis.listing import accuracy
+from archcost.analysis.report import Report, totals_record
+from archcost.errors import ArchcostError, LookupFailed
+from archcost.spec.catalog import catalog, documents
+from archcost.table import Cell, Column, Table
+from archcost.units import human_bytes
+
+
+def select(
+    models: Sequence[str], families: Sequence[str] = (), everything: bool = False
+) -> list[str]:
+    """Return the model names that a command line asks for, each once.
+
+    Raises:
+        LookupFailed: an unknown family. ArchcostError: nothing was asked for.
+    """
+    names = list(models)
+    known = {document.name: document.models() for document in documents()} if families else {}
+    for family in families:
+        if family not in known:
+            raise LookupFailed("family", family, known)
+        names += known[family]
+    if everything:
+        names += catalog()
+    if not names:
+        raise ArchcostError("name at least one model, or use --family or --all")
+    return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Reports in the order of the table; ratios refer to ``baseline``."""
+
+    reports: tuple[Report, ...]
+    baseline: Report
+
+    def table(self) -> Table:
+        """Return one row per model."""
+        price = self.baseline.convention
+        counts = (
+            (Column("macs", "MACs", True), Column("flops", "FLOPs", True))
+            if price.name == "flops"
+            else (Column("counted", price.name, True),)
+        )
+        columns = (
+            Column("model", "model"), Column("params", "params", True),
+            Column("param_bytes", "size", True), *counts,
+            Column("activations", "activations", True), Column("weight_layers", "layers", True),
+            Column("top1", "top-1", True), Column("top5", "top-5", True),
+            Column("params_ratio", "params x", True), Column("count_ratio", f"{price.unit}s x", True),
+            Column("source", "accuracy from"),
+        )  # fmt: skip
+        rows = tuple(
+            self._row(report, [column.key for column in columns]) for report in self.reports
+        )
+        note = (
+            f"x: ratio to {self.baseline.network.name}; batch {self.baseline.batch}, "
+            f"{self.baseline.dtype}; {price.name}: {price.title}; activations "
+            f"({self.baseline.activations.name}): {self.baseline.activations.title}"
+        )
+        return Table(columns, rows, notes=(note,))
+
+    def _row(self, report: Report, keys: list[str]) -> tuple[Cell, ...]:
+        total, base = report.total, self.baseline.total
+        cells: dict[str, Cell] = {
+            "model": report.network.name,
+            "param_bytes": human_bytes(total.param_bytes),
+            "weight_layers": report.weight_layers,
+            "top1": accuracy(report.network, "top1")[0],
+            "top5": accuracy(report.network, "top5")[0],
+            "source": accuracy(report.network, "top1")[1] or accuracy(report.network, "top5")[1],
+            "params_ratio": _ratio(total.params, base.params),
+            "count_ratio": _ratio(total.counted, base.counted),
+        }
+        return tuple(cells[key] if key in cells else getattr(total, key) for key in keys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON contract of ``archcost compare`` (see ``schema/compare.json``)."""
+        return {
+            "baseline": self.baseline.network.name,
+            "convention": self.baseline.convention.name,
+            "models": [
+                {
+                    "model": report.network.name,
+                    "title": report.network.title,
+                    "year": report.network.year,
+                    "input": list(report.network.input),
+                    "batch": report.batch,
+                    "dtype": report.dtype,
+                    "totals": {
+                        **totals_record(report, report.total),
+                        "weight_layers": report.weight_layers,
+                    },
+                    "published": [
+                        {"source": row.source, **row.figures} for row in report.network.published
+                    ],
+                }
+                for report in self.reports
+            ],
+        }
+
+
+def _ratio(value: int, base: int) -> Cell:
+    return f"{float(Fraction(value, base)):.3f}" if base else None
+
+
+def compare(
+    reports: Sequence[Report], baseline: str | None = None, sort: str | None = None
+) -> Comparison:
+    """Return the comparison of reports, ordered by a column if asked.
+
+    Raises:
+        LookupFailed: an unknown column or baseline.
+    """
+    by_name = {report.network.name: report for report in reports}
+    if baseline is not None and baseline not in by_name:
+        raise LookupFailed("baseline", baseline, by_name)
+    base = by_name[baseline] if baseline else reports[0]
+    comparison = Comparison(tuple(reports), base)
+    if sort is None:
+        return comparison
+    keys = [column.key for column in comparison.table().columns]
+    if sort not in keys:
+        raise LookupFailed("column", sort, keys)
+    numbers = {"params_ratio": "params", "count_ratio": "counted"}
+    ordered = sorted(reports, key=lambda report: _sort_key(report, numbers.get(sort, sort)))
+    return Comparison(tuple(ordered), base)
+
+
+def _sort_key(report: Report, column: str) -> tuple[bool, Any]:
+    if column in ("top1", "top5"):
+        value = accuracy(report.network, column)[0]
+        return (value is None, float(value or 0))
+    if column == "model":
+        return (False, report.network.name)
+    if column == "source":
+        return (False, accuracy(report.network, "top1")[1] or "")
+    return (False, getattr(report, column, None) or getattr(report.total, column, 0))

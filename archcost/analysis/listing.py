@@ -1,0 +1,65 @@
+"""The catalog as a table: name, family, year, published accuracy, title."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from archcost.errors import LookupFailed
+from archcost.network import Network
+from archcost.spec.catalog import describe, documents
+from archcost.table import Cell, Column, Table
+
+COLUMNS = (
+    Column("name", "model"),
+    Column("family", "family"),
+    Column("year", "year"),
+    Column("top1", "top-1", True),
+    Column("top5", "top-5", True),
+    Column("title", "title"),
+)
+
+
+def accuracy(network: Network, figure: str) -> tuple[str | None, str | None]:
+    """Return a published accuracy in percent as it is printed, and its source.
+
+    The first row of the spec that has it counts; an error rate is turned into an accuracy.
+    """
+    for row in network.published:
+        if figure in row.figures:
+            return row.figures[figure], row.source
+    for row in network.published:
+        error = row.figures.get(f"{figure}_error")
+        if error:
+            decimals = len(error.partition(".")[2])
+            return f"{100 - float(error):.{decimals}f}", row.source
+    return None, None
+
+
+def listing(pattern: str | None = None, family: str | None = None, sort: str = "family") -> Table:
+    """Return the models whose name contains or matches ``pattern``.
+
+    Raises:
+        LookupFailed: no such family, or no model matches.
+    """
+    known = documents()
+    if family is not None and family not in {document.name for document in known}:
+        raise LookupFailed("family", family, {document.name for document in known})
+    rows: list[tuple[Cell, ...]] = []
+    for document in known:
+        if family not in (None, document.name):
+            continue
+        for name in document.models():
+            if pattern and pattern not in name and not fnmatchcase(name, pattern):
+                continue
+            model = describe(document, name)
+            year = str(model.year) if model.year else None
+            top1, top5 = accuracy(model, "top1")[0], accuracy(model, "top5")[0]
+            rows.append((name, document.name, year, top1, top5, model.title))
+    if not rows:
+        names = [name for document in known for name in document.models()]
+        raise LookupFailed("model", pattern or "", names)
+    if sort == "year":
+        rows.sort(key=lambda row: str(row[2] or "9999"))
+    if sort == "name":
+        rows.sort(key=lambda row: str(row[0]))
+    return Table(COLUMNS, tuple(rows), notes=(f"{len(rows)} models",))

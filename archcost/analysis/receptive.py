@@ -1,0 +1,53 @@
+"""Receptive field: which stretch of the input one output value can see, along each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from archcost.network import NETWORK_INPUT, Network
+
+Axis = tuple[int | Fraction, int | Fraction]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The receptive field of a layer's output, per spatial axis of the network's input.
+
+    ``size`` counts input positions, not cut at the border; ``jump`` is the distance in the input
+    between the fields of two neighbours.
+    """
+
+    size: tuple[int | Fraction, ...]
+    jump: tuple[int | Fraction, ...]
+
+    def __str__(self) -> str:
+        """Return ``11x11``."""
+        return "x".join(
+            str(size) if size == int(size) else f"{float(size):g}" for size in self.size
+        )
+
+
+def receptive_fields(network: Network) -> Mapping[str, Field]:
+    """Return the field of every layer, the largest over all paths to it.
+
+    A window of kernel k at stride s adds (k − 1)·jump to the size and multiplies the jump by s
+    (Araujo, Norris & Sim, Distill 2019, equations 1 and 2).
+    """
+    axes = max(len(network.input) - 1, 0)
+    start = Field((1,) * axes, (1,) * axes)
+    fields = {NETWORK_INPUT: start}
+    for layer in network:
+        seen = [fields[name] for name in layer.inputs]
+        size = tuple(max(f.size[i] for f in seen) for i in range(axes))
+        jump = tuple(max(f.jump[i] for f in seen) for i in range(axes))
+        windows = layer.op.window(*layer.shapes)
+        if windows:
+            if len(windows) != axes:  # the axes were mixed before
+                windows = windows[:axes] + ((1, 1),) * (axes - len(windows))
+            size = tuple(r + (k - 1) * j for r, j, (k, _) in zip(size, jump, windows, strict=True))
+            jump = tuple(j * s for j, (_, s) in zip(jump, windows, strict=True))
+        fields[layer.path] = Field(size, jump)
+    del fields[NETWORK_INPUT]
+    return fields

@@ -1,0 +1,166 @@
+"""Options that commands share, and what they mean: which model, how counted, how written."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from archcost.errors import ArchcostError
+from archcost.network import Network
+from archcost.table import FORMATS, Table, show_cell
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """Return the catalog's names that begin as typed, for shell completion; files too."""
+    from click.shell_completion import CompletionItem
+
+    from archcost.spec.catalog import catalog
+
+    names = [CompletionItem(name) for name in catalog() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+def model_argument(many: bool = False, required: bool = True) -> Callable[[F], F]:
+    """The MODEL argument: a catalog name, a .yaml or .txt file, or - for standard input."""
+    return click.argument(
+        "models" if many else "model",
+        metavar="MODEL..." if many else "MODEL",
+        nargs=-1 if many else 1,
+        required=required,
+        shell_complete=complete_model,
+    )
+
+
+network_options = _stack(
+    click.option("--input", metavar="SHAPE", help="Input shape instead of the spec's: 3x384x384."),
+    click.option(
+        "--set", "knobs", metavar="KNOB=VALUE", multiple=True, help="Set a knob of the spec."
+    ),
+    click.option("--aux", is_flag=True, help="Include side outputs (auxiliary classifiers)."),
+    click.option("--no-bias", is_flag=True, help="Drop the biases, as the lectures' VGG table."),
+)
+
+counting_options = _stack(
+    click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass."),
+    click.option("--dtype", default="float32", show_default=True, help="Data type of the tensors."),
+    click.option(
+        "--convention", default="flops", show_default=True, help="How to count, e.g. fvcore."
+    ),
+    click.option(
+        "--activations", default="lecture", show_default=True, help="Which outputs count."
+    ),
+)
+
+output_options = _stack(
+    click.option(
+        "--format", "format", type=click.Choice(sorted(FORMATS)), default=None,
+        help="Format of the output; the default is a table.",
+    ),
+    click.option(
+        "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+        help="Write to a file, whole or not at all, instead of standard output.",
+    ),
+)  # fmt: skip
+
+
+def load_network(
+    model: str,
+    input: str | None = None,
+    knobs: Sequence[str] = (),
+    aux: bool = False,
+    no_bias: bool = False,
+) -> Network:
+    """Return the network that the shared options ask for."""
+    from archcost.spec.catalog import load
+
+    settings: dict[str, str] = {}
+    for text in knobs:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ArchcostError(f"--set takes KNOB=VALUE; got {text!r}")
+        settings[key.strip()] = value.strip()
+    return load(model, input=input, knobs=settings, aux=aux, bias=not no_bias)
+
+
+def show(table: Table, format: str | None, output: str | None, data: Any = None) -> None:
+    """Write a table: rich on a terminal, plain text in a pipe, or in the format asked for.
+
+    ``data`` replaces the rows for ``json``, where a command has a contract of its own.
+    """
+    if format == "json" and data is not None:
+        import json
+
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+    elif format is None and output is None and sys.stdout.isatty():
+        print_rich(table)
+        return
+    else:
+        text = table.render(format or "text")
+    write(text, output)
+
+
+def write(text: str, output: str | None) -> None:
+    """Write text to standard output, or to a file: whole or not at all."""
+    if output is None:
+        click.echo(text)
+        return
+    target = Path(output)
+    scratch = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=target.parent, prefix=f".{target.name}.", delete=False, encoding="utf-8"
+        ) as file:
+            scratch = file.name
+            file.write(text + "\n")
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, target)
+    except OSError as error:
+        if scratch:
+            with suppress(OSError):
+                os.unlink(scratch)
+        raise ArchcostError(f"cannot write {output}: {error.strerror}") from None
+
+
+def print_rich(table: Table) -> None:
+    """Print a table to a terminal; rich folds it to the width and respects NO_COLOR."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(
+        title=table.title or None, box=box.SIMPLE_HEAD, show_footer=False, title_justify="left"
+    )
+    for column in table.columns:
+        made.add_column(
+            column.heading, justify="right" if column.numeric else "left",
+            no_wrap=column.numeric, overflow="fold",
+        )  # fmt: skip
+    for row in table.rows:
+        made.add_row(*(Text(show_cell(cell)) for cell in row))
+    if table.footer:
+        made.add_section()
+    for row in table.footer:
+        made.add_row(*(Text(show_cell(cell)) for cell in row), style="bold")
+    console = Console()
+    console.print(made)
+    for note in table.notes:
+        console.print(Text(note), style="dim")

@@ -1,0 +1,23 @@
+"""``archcost show``: the expanded spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from archcost.cli.options import load_network, model_argument, network_options, write
+
+
+@click.command("show")
+@model_argument()
+@network_options
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to a file.")
+def command(model: str, output: str | None, **options: Any) -> None:
+    """Print the expanded spec: one call per layer, no blocks or knobs; itself a valid spec.
+
+    Example: archcost show resnet18 --input 3x64x64
+    """
+    from archcost.spec.flat import flat_spec
+
+    write(flat_spec(load_network(model, **options)), output)

@@ -1,0 +1,357 @@
+"""Counting conventions as data: integer weights over the work terms that the ops emit.
+
+An op says what work it does, as raw counts by term; a convention says what each term is worth.
+So the number that a tool prints is a weighted sum, and the difference of two tools is the
+difference of their weights, term by term (see ``archcost.analysis.reconcile``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from archcost.errors import LookupFailed
+
+TERMS: Mapping[str, str] = {
+    "mac": "multiply-accumulates of convolutions, linear layers and matrix products",
+    "conv_bias_add": "additions of a convolution's bias, one per output element",
+    "conv_bias_param": "elements of a convolution's bias",
+    "linear_bias_add": "additions of a linear layer's bias, one per output element",
+    "repeated_tokens": "MACs and bias additions of a linear layer on all tokens but one",
+    "dot_products": "sums of products of convolutions and linear layers; n products, n − 1 sums",
+    "transpose_mac": "the part of the MACs that transposed convolutions do",
+    "transpose_excess": "transposed convolution: MACs at output minus at input positions",
+    "transpose_group_deficit": "transposed convolution: MACs lost if groups divide twice",
+    "transpose_bias_add": "transposed convolution: bias additions, one per output element",
+    "transpose_bias_in": "transposed convolution: bias additions at input positions",
+    "transpose_bias_shrunk": "transposed convolution: bias additions at the positions and channels "
+    "that an ordinary convolution of the same settings would leave",
+    "batchnorm": "elements that a batch normalisation shifts and divides",
+    "batchnorm_affine": "elements that a batch normalisation scales and shifts by parameters",
+    "norm_param": "parameters of normalisations",
+    "lrn": "elements of a local response normalisation",
+    "lrn_padded": "those elements with the zero channels that the window needs",
+    "relu": "elements of a ReLU that is a module",
+    "function_relu": "elements of a ReLU that is called as a function",
+    "sigmoid": "elements of a sigmoid",
+    "tanh": "elements of a hyperbolic tangent",
+    "softmax": "elements of a softmax",
+    "softmax_rows": "sums of a softmax",
+    "softmax_calls": "softmax layers",
+    "dropout": "elements of a dropout",
+    "maxpool_in": "input elements of a max pooling module",
+    "maxpool_out": "output elements of a max pooling module",
+    "maxpool_window": "elements in all windows of a max pooling module",
+    "avgpool_in": "input elements of an average pooling module",
+    "avgpool_out": "output elements of an average pooling module",
+    "avgpool_window": "elements in all windows of an average pooling module",
+    "adaptive_maxpool_in": "input elements of an adaptive or global max pooling module",
+    "adaptive_avgpool_in": "input elements of an adaptive or global average pooling module",
+    "adaptive_avgpool_out": "output elements of an adaptive or global average pooling module",
+    "adaptive_avgpool_2d_in": "input elements of a 2-D adaptive or global average pooling, "
+    "module or function",
+    "function_pool_in": "input elements of any pooling that is called as a function",
+    "add": "additions of tensors, element by element",
+    "multiply": "products of tensors, element by element",
+    "rbf": "differences to a centre, squared and summed",
+}
+"""Every kind of work that an op emits, per sample, with its meaning."""
+
+MAC, FLOP = "MAC", "FLOP"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A way to count operations.
+
+    Attributes:
+        name: how the command line calls it.
+        title: what it counts, in a line.
+        weights: integer weight per term of :data:`TERMS`; other terms count 0.
+        unit: ``"MAC"`` if a multiply-accumulate counts 1, ``"FLOP"`` if it counts 2.
+        tool_version: the version of the tool that counts so, empty for a definition.
+        source: where the rules stand.
+        note: limits, and whether the weights were compared with a run of the tool.
+    """
+
+    name: str
+    title: str
+    weights: Mapping[str, int]
+    unit: str
+    tool_version: str = ""
+    source: str = ""
+    note: str = ""
+
+    def count(self, work: Mapping[str, int]) -> int:
+        """Return what the work of a layer, or of a network, counts under this convention."""
+        return sum(weight * work.get(term, 0) for term, weight in self.weights.items())
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Which outputs count as activations, in elements.
+
+    Attributes:
+        name: how the command line calls it.
+        title: what it counts, in a line.
+        kinds: the kinds of op (``Op.kind``) whose output counts.
+        counts_input: whether the network's input counts too.
+        source: where the rule stands.
+    """
+
+    name: str
+    title: str
+    kinds: frozenset[str]
+    counts_input: bool
+    source: str = ""
+
+
+def find_convention(name: str) -> Convention:
+    """Return the counting convention ``name``, or raise LookupFailed with the nearest one."""
+    if name not in CONVENTIONS:
+        raise LookupFailed("convention", name, CONVENTIONS)
+    return CONVENTIONS[name]
+
+
+def find_activations(name: str) -> Activations:
+    """Return the activation convention ``name``, or raise LookupFailed with the nearest one."""
+    if name not in ACTIVATIONS:
+        raise LookupFailed("activation convention", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
+
+
+_MULTIPLY_ADDS = {"mac": 1}
+
+_FVCORE = {"mac": 1, "batchnorm": 1, "batchnorm_affine": 1, "adaptive_avgpool_2d_in": 1}
+
+_ALL_BIASES = {"conv_bias_add": 1, "transpose_bias_add": 1, "linear_bias_add": 1}
+
+# a module that calls a patched function is counted by its hook and by the patch
+_PTFLOPS = {
+    "mac": 1, **_ALL_BIASES,
+    "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
+    "relu": 2, "function_relu": 1, "softmax": 1,
+    "maxpool_in": 2, "avgpool_in": 2, "adaptive_maxpool_in": 2, "adaptive_avgpool_in": 2,
+    "function_pool_in": 1,
+}  # fmt: skip
+
+_DEEPSPEED_MACS = {"mac": 1, "transpose_group_deficit": -1}
+_DEEPSPEED = {
+    "mac": 2, "transpose_group_deficit": -2, "conv_bias_add": 1, "transpose_bias_shrunk": 1,
+    "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
+    "relu": 1, "function_relu": 1, "softmax": 1,
+    "maxpool_in": 1, "avgpool_in": 1, "adaptive_maxpool_in": 1, "adaptive_avgpool_in": 1,
+    "function_pool_in": 1,
+}  # fmt: skip
+_DEEPSPEED_SOURCE = "deepspeed/profiling/flops_profiler/profiler.py, _patch_functionals"
+
+CONVENTIONS: Mapping[str, Convention] = {
+    convention.name: convention
+    for convention in (
+        Convention(
+            "macs",
+            "multiply-accumulates of conv, linear and matmul, without bias; most papers' FLOPs",
+            _MULTIPLY_ADDS,
+            MAC,
+            source="He et al. 2015, table 1: FLOPs (multiply-adds)",
+        ),
+        Convention(
+            "flops",
+            "two operations per multiply-accumulate",
+            {"mac": 2},
+            FLOP,
+            source="a multiplication and an addition",
+        ),
+        Convention(
+            "torch",
+            "torch.utils.flop_counter.FlopCounterMode: conv and matmul, 2 per MAC",
+            {"mac": 2},
+            FLOP,
+            "torch 2.13.0",
+            "torch/utils/flop_counter.py, flop_registry",
+            "forward pass; its backward over-counts grouped convolutions",
+        ),
+        Convention(
+            "torchvision",
+            "GFLOPS of torchvision's model pages: MACs of conv, mm, addmm and bmm",
+            _MULTIPLY_ADDS,
+            MAC,
+            "torchvision 0.28.0",
+            "pytorch/vision, test/common_extended_utils.py, flop_mapping",
+            "compared with the rounded figures that the package carries (meta['_ops'])",
+        ),
+        Convention(
+            "fvcore",
+            "fvcore's FlopCountAnalysis: MACs, batch normalisation, 2-D adaptive average pooling",
+            _FVCORE,
+            MAC,
+            "fvcore 0.1.5.post20221221",
+            "fvcore/nn/flop_count.py, _DEFAULT_SUPPORTED_OPS",
+        ),
+        Convention(
+            "timm",
+            "GMACs of timm's results: those of fvcore",
+            _FVCORE,
+            MAC,
+            "timm 1.0.31",
+            "huggingface/pytorch-image-models, benchmark.py, profile_fvcore",
+            "not run here: equal to fvcore on the models whose printed GMACs were compared",
+        ),
+        Convention(
+            "torchinfo",
+            "torchinfo's total mult-adds: weights and biases times output positions",
+            {
+                "mac": 1, "repeated_tokens": -1, "transpose_excess": 1,
+                **_ALL_BIASES, "norm_param": 1,
+            },
+            MAC,
+            "torchinfo 1.8.0",
+            "torchinfo/layer_info.py, calculate_macs",
+            "a linear layer counts once for all tokens; parameters outside modules count 0",
+        ),
+        Convention(
+            "thop",
+            "thop's profile: MACs, 4 per normalised element, average pooling, softmax",
+            {
+                "mac": 1, "transpose_excess": 1, "batchnorm": 2, "batchnorm_affine": 2,
+                "avgpool_out": 1, "adaptive_avgpool_in": 1, "adaptive_avgpool_out": 1,
+                "softmax": 3, "softmax_rows": -1,
+            },
+            MAC,
+            "thop 0.1.1.post2209072238",
+            "thop/vision/basic_hooks.py and thop/profile.py, register_hooks",
+            "modules of torch.nn only: functions and subclasses count 0",
+        ),
+        Convention(
+            "ptflops",
+            "ptflops with its default backend: MACs, biases, and every element-wise layer",
+            _PTFLOPS,
+            MAC,
+            "ptflops 0.7.5",
+            "ptflops/pytorch_ops.py and pytorch_engine.py, backend 'pytorch'",
+            "batch 1: functions are not divided by the batch; ReLU and pooling modules count twice",
+        ),
+        Convention(
+            "ptflops_aten",
+            "ptflops with backend 'aten': MACs and biases",
+            {"mac": 1, **_ALL_BIASES},
+            MAC,
+            "ptflops 0.7.5",
+            "ptflops/aten_ops.py, ATEN_OPS_MAPPING",
+        ),
+        Convention(
+            "deepspeed",
+            "DeepSpeed's flops profiler, FLOPs: 2 per MAC and every element-wise function",
+            _DEEPSPEED,
+            FLOP,
+            "deepspeed edaa722",
+            _DEEPSPEED_SOURCE,
+            "not run here: its rules are those of calflops for these ops",
+        ),
+        Convention(
+            "deepspeed_macs",
+            "DeepSpeed's flops profiler, MACs",
+            _DEEPSPEED_MACS,
+            MAC,
+            "deepspeed edaa722",
+            _DEEPSPEED_SOURCE,
+            "not run here: its rules are those of calflops for these ops",
+        ),
+        Convention(
+            "calflops",
+            "calflops, FLOPs: 2 per MAC and every element-wise function",
+            _DEEPSPEED,
+            FLOP,
+            "calflops 0.3.2",
+            "calflops/pytorch_ops.py",
+        ),
+        Convention(
+            "calflops_macs",
+            "calflops, MACs",
+            _DEEPSPEED_MACS,
+            MAC,
+            "calflops 0.3.2",
+            "calflops/pytorch_ops.py",
+        ),
+        Convention(
+            "pycls",
+            "pycls' complexity: MACs, biases of linear layers",
+            {"mac": 1, "conv_bias_param": 1, "linear_bias_add": 1},
+            MAC,
+            "pycls 1a33062",
+            "facebookresearch/pycls, pycls/models/blocks.py, conv2d_cx and linear_cx",
+            "read, never run; a convolution's bias counts once per channel, not per position",
+        ),
+        Convention(
+            "torchstat_flops",
+            "torchstat's Flops, which are MACs: with biases, ReLU, pooling, normalisation",
+            {
+                "mac": 1, "conv_bias_add": 1, "transpose_mac": -1,
+                "batchnorm": 1, "batchnorm_affine": 1, "relu": 1, "maxpool_in": 1, "avgpool_in": 1,
+            },
+            MAC,
+            "torchstat 0.0.7",
+            "torchstat/compute_flops.py",
+            "2-D modules only; a module that runs twice, as a ReLU may, counts its last run only",
+        ),
+        Convention(
+            "torchstat_madd",
+            "torchstat's MAdd, which are FLOPs: products and sums apart",
+            {
+                "mac": 2, "dot_products": -1, "conv_bias_add": 1, "transpose_bias_in": 1,
+                "batchnorm": 4, "relu": 1, "maxpool_window": 1, "maxpool_out": -1,
+                "avgpool_window": 1, "softmax": 3, "softmax_calls": -1,
+            },
+            FLOP,
+            "torchstat 0.0.7",
+            "torchstat/compute_madd.py",
+            "2-D modules only; a module that runs twice, as a ReLU may, counts its last run only",
+        ),
+    )
+}  # fmt: skip
+"""Every counting convention by its name."""
+
+_PRODUCTS = frozenset({"conv", "linear", "matmul"})
+_NEW_TENSORS = _PRODUCTS | {"pool", "adaptive_pool", "norm", "merge"}
+
+ACTIVATIONS: Mapping[str, Activations] = {
+    activations.name: activations
+    for activations in (
+        Activations(
+            "lecture",
+            "the input and every output; ReLU and dropout work in place, reshapes are views",
+            _NEW_TENSORS,
+            True,
+            "the memory column of course notes: VGG-16 has 15.2M",
+        ),
+        Activations(
+            "all",
+            "the input and every output, those of ReLU and other activations too",
+            _NEW_TENSORS | {"activation"},
+            True,
+            "a network whose activation functions do not work in place",
+        ),
+        Activations(
+            "fvcore",
+            "outputs of convolutions, linear layers and matrix products",
+            _PRODUCTS,
+            False,
+            "fvcore/nn/activation_count.py",
+        ),
+        Activations(
+            "timm",
+            "outputs of convolutions, linear layers and matrix products, as fvcore",
+            _PRODUCTS,
+            False,
+            "huggingface/pytorch-image-models, benchmark.py, profile_fvcore",
+        ),
+        Activations(
+            "pycls",
+            "outputs of convolutions, linear layers and pooling windows, not of global pooling",
+            frozenset({"conv", "linear", "pool"}),
+            False,
+            "facebookresearch/pycls, pycls/models/blocks.py, conv2d_cx, pool2d_cx, linear_cx",
+        ),
+    )
+}
+"""Every activation convention by its name."""

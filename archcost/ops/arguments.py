@@ -1,0 +1,145 @@
+"""What the arguments of an op accept: each function gives a dataclass field that checks values.
+
+Every field's ``metadata["read"]`` takes the argument's name and value as a spec writes it, and
+returns it normalised or raises OpError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from archcost.errors import OpError, did_you_mean, shorten
+from archcost.shape import LARGEST, Shape, show
+
+
+def check(condition: bool, reason: str) -> None:
+    """Refuse with ``reason`` unless ``condition`` holds."""
+    if not condition:
+        raise OpError(reason)
+
+
+def show_argument(value: Any) -> str:
+    """Return an argument as a table shows it: windows as ``3x3``, flags in lower case."""
+    if isinstance(value, tuple) and value and all(isinstance(v, int) for v in value):
+        return "x".join(str(int(v)) for v in value)
+    if isinstance(value, tuple):
+        return "(" + ", ".join(show_argument(v) for v in value) + ")"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def argument(read: Callable[[str, Any], Any], default: Any = dataclasses.MISSING) -> Any:
+    """An argument that ``read`` checks and normalises."""
+    return dataclasses.field(default=default, metadata={"read": read})
+
+
+def whole(name: str, value: Any, minimum: int = 1) -> int:
+    """Return ``value`` as an int of at least ``minimum``; 24.0 is the int 24."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise OpError(f"{name} must be a whole number; got {shorten(show_argument(value))}")
+    if not minimum <= value <= LARGEST:
+        bound = f"at least {minimum}" if value < minimum else "at most 2**53"
+        raise OpError(f"{name} must be {bound}; got {shorten(value)}")
+    return value
+
+
+def count(default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
+    """A whole number."""
+
+    def read(name: str, value: Any) -> Any:
+        return value if value is None and default is None else whole(name, value, minimum)
+
+    return argument(read, default)
+
+
+def sizes(default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
+    """A whole number for all spatial axes, or one per axis."""
+
+    def read(name: str, value: Any) -> Any:
+        if value is None and default is None:
+            return None
+        if isinstance(value, (list, tuple)):
+            check(len(value) > 0, f"{name} is empty")
+            return tuple(whole(name, v, minimum) for v in value)
+        return whole(name, value, minimum)
+
+    return argument(read, default)
+
+
+def padding(default: Any = 0, words: tuple[str, ...] = ("same", "valid")) -> Any:
+    """A whole number, one per axis, one pair (before, after) per axis, or a word."""
+
+    def read(name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in words:
+                raise OpError(
+                    f"{name} {value!r}{did_you_mean(value, words) or ' must be a number'}"
+                )
+            return value
+        if isinstance(value, (list, tuple)):
+            sides: list[int | tuple[int, ...]] = []
+            for side in value:
+                if isinstance(side, (list, tuple)):
+                    check(len(side) == 2, f"{name} per side is a pair (before, after)")
+                    sides.append(tuple(whole(name, s, 0) for s in side))
+                else:
+                    sides.append(whole(name, side, 0))
+            check(len(sides) > 0, f"{name} is empty")
+            return tuple(sides)
+        return whole(name, value, 0)
+
+    return argument(read, default)
+
+
+def flag(default: bool) -> Any:
+    """True or False."""
+
+    def read(name: str, value: Any) -> bool:
+        check(isinstance(value, bool), f"{name} must be true or false; got {shorten(value)}")
+        return bool(value)
+
+    return argument(read, default)
+
+
+def number(default: Any = dataclasses.MISSING, low: float = 0.0, high: float = 1.0) -> Any:
+    """A real number from ``low`` to ``high``."""
+
+    def read(name: str, value: Any) -> float:
+        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+        check(
+            ok and low <= value <= high,
+            f"{name} must be from {low:g} to {high:g}; got {shorten(value)}",
+        )
+        return float(value)
+
+    return argument(read, default)
+
+
+def choice(default: str, *options: str) -> Any:
+    """One of a few words."""
+
+    def read(name: str, value: Any) -> str:
+        if value not in options:
+            raise OpError(f"{name} {shorten(value)!r}{did_you_mean(str(value), options)}")
+        return str(value)
+
+    return argument(read, default)
+
+
+def axis(default: int = 0) -> Any:
+    """A dimension of the shape without batch; negative ones count from the end."""
+    return argument(lambda name, value: whole(name, value, -8), default)
+
+
+def axis_of(dim: int, x: Shape, op: str) -> int:
+    """Return ``dim`` counted from the front, 0 being the channels; refuse one out of range."""
+    if not -len(x) <= dim < len(x):
+        raise OpError(
+            f"{op} has no dim {dim} on {show(x)}; 0 is the channels, the batch is not counted"
+        )
+    return dim % len(x)

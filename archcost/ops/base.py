@@ -1,0 +1,191 @@
+"""What an op is: its fields, its cost on given input shapes, its PyTorch twin, its registry."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from archcost.errors import LookupFailed, OpError, did_you_mean
+from archcost.ops.arguments import show_argument
+from archcost.shape import Shape
+
+INPUT, OUTPUT = "input", "output"
+
+Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
+"""Extent and stride per spatial axis, in input positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A tensor that autograd keeps for backward.
+
+    ``what`` is ``"input"``, ``"output"`` (their storage is counted once, whoever saves it), or
+    the name of a tensor of its own with ``shape`` (without batch). ``itemsize`` is in bytes, None
+    for that of the network's dtype. ``per_batch`` is False where the batch does not multiply it;
+    ``device`` restricts the rule to ``"cpu"`` or ``"cuda"``.
+    """
+
+    what: str
+    shape: Shape = ()
+    itemsize: int | None = None
+    per_batch: bool = True
+    device: str | None = None
+    index: int = 0
+
+
+SAVES_INPUT = (Saved(INPUT),)
+SAVES_OUTPUT = (Saved(OUTPUT),)
+NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one layer costs for one sample.
+
+    Attributes:
+        output: output shape, without batch.
+        params: trainable parameters as named shapes.
+        work: integer counts by kind of work (see ``archcost.conventions.TERMS``).
+        saved: the tensors that autograd keeps for backward.
+        buffers: named shapes of state that is not trained.
+    """
+
+    output: Shape
+    params: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
+    work: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    saved: tuple[Saved, ...] = ()
+    buffers: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Arguments of an op with input shapes that they accept; generic tests run on these."""
+
+    args: tuple[Any, ...]
+    inputs: tuple[Shape, ...]
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def example(*args: Any, x: Shape | Sequence[Shape], **kwargs: Any) -> Example:
+    """Return an :class:`Example`; ``x`` is one input shape or a list of them."""
+    inputs = (x,) if isinstance(x, tuple) else tuple(x)
+    return Example(args, inputs, kwargs)
+
+
+class Op:
+    """An operator. A subclass is a frozen dataclass whose fields are the spec's arguments.
+
+    Class attributes:
+        name: how specs call it.
+        kind: ``conv linear matmul pool adaptive_pool norm activation dropout merge reshape``;
+            activation conventions are sets of kinds.
+        inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
+        examples: arguments and input shapes from which generic tests are driven.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    inputs: tuple[str, ...] = ("x",)
+    examples: ClassVar[tuple[Example, ...]]
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        """Return the cost for one sample of the given input shapes.
+
+        Raises:
+            OpError: when the shapes and arguments do not fit; the text says why, with values.
+        """
+        raise NotImplementedError
+
+    def window(self, x: Shape, *others: Shape) -> Windows:
+        """Return (extent, stride) of an output's window on the input, per spatial axis.
+
+        Empty when each output position reads its own input position only.
+        """
+        return ()
+
+    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
+        """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""
+        raise NotImplementedError
+
+    def settings(self, axes: int = 2) -> str:
+        """Return the arguments that matter to a reader, as one table cell.
+
+        ``axes`` is the number of spatial dimensions of the input.
+        """
+        cells = []
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if value != f.default:
+                cells.append(f"{f.name}={show_argument(value)}")
+        return ", ".join(cells)
+
+    def call(self, tensors: Sequence[str] = ()) -> str:
+        """Return the call as a spec writes it, reading the named tensors."""
+        cells = list(tensors)
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if value != f.default:  # a required argument has no default to equal
+                cells.append(f"{f.name}={_written(value)}")
+        return f"{self.name}({', '.join(cells)})" if cells else self.name
+
+    @classmethod
+    def create(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Op:
+        """Return the op for arguments as a spec writes them, checked and normalised.
+
+        Raises:
+            OpError: an argument is unknown, missing, given twice, or not of its kind.
+        """
+        specified = dataclasses.fields(cls)  # type: ignore[arg-type]
+        names = [f.name for f in specified]
+        if len(args) > len(names):
+            raise OpError(f"{cls.name} takes {len(names)} arguments at most; got {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for key, value in kwargs.items():
+            if key not in names:
+                raise OpError(f"{cls.name} has no argument {key!r}{did_you_mean(key, names)}")
+            if key in given:
+                raise OpError(f"{cls.name} got {key} twice")
+            given[key] = value
+        for f in specified:
+            if f.name in given:
+                given[f.name] = f.metadata["read"](f.name, given[f.name])
+            elif f.default is dataclasses.MISSING:
+                raise OpError(f"{cls.name} needs {f.name}")
+        return cls(**given)
+
+
+OPS: dict[str, type[Op]] = {}
+"""Every op by its name in specs."""
+
+T = TypeVar("T", bound=Op)
+
+
+@dataclass_transform(frozen_default=True)
+def op(name: str, *, kind: str) -> Callable[[type[T]], type[T]]:
+    """Register a class as the op ``name`` and make it a frozen dataclass."""
+
+    def register(cls: type[T]) -> type[T]:
+        if name in OPS:
+            raise ValueError(f"two ops are named {name!r}")
+        cls.name, cls.kind = name, kind
+        made = dataclass(frozen=True)(cls)
+        OPS[name] = made
+        return made
+
+    return register
+
+
+def find_op(name: str) -> type[Op]:
+    """Return the op of that name, or raise LookupFailed with the nearest one."""
+    if name not in OPS:
+        raise LookupFailed("op", name, OPS)
+    return OPS[name]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    return repr(value)

@@ -1,0 +1,355 @@
+"""Convolutions: ordinary, transposed, and with a sparse table of connections."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from archcost.errors import OpError
+from archcost.ops.arguments import (
+    argument,
+    check,
+    choice,
+    count,
+    flag,
+    padding,
+    show_argument,
+    sizes,
+    whole,
+)
+from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
+from archcost.trace import ceil_div, settle
+
+
+def window_settings(
+    axes: int, kernel: Any, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1
+) -> list[str]:
+    """Return kernel, stride, padding, dilation and groups as readers of tables expect them."""
+    cells = [show_argument((kernel,) * axes if isinstance(kernel, int) else kernel)]
+    for label, value, usual in (
+        ("stride", stride, 1),
+        ("pad", pad, 0),
+        ("dilation", dilation, 1),
+        ("groups", groups, 1),
+    ):
+        if value != usual:
+            cells.append(f"{label} {show_argument(value)}")
+    return cells
+
+
+@op("conv", kind="conv")
+class Conv(Op):
+    """Convolution over any number of spatial dimensions.
+
+    macs = output positions · out_channels · in_channels/groups · kernel area. Padding is a number,
+    one per axis, a pair (before, after) per axis, 'same' (ceil(size/stride) outputs) or 'valid'.
+    """
+
+    out_channels: int = count()
+    kernel_size: Any = sizes()
+    stride: Any = sizes(1)
+    padding: Any = padding(0)
+    dilation: Any = sizes(1)
+    groups: int = count(1)
+    bias: bool = flag(True)
+    padding_mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(96, 11, stride=4, x=(3, 227, 227)),
+        example(8, 3, padding="same", x=(4, 9, 10)),
+        example(8, (2, 4), padding="same", bias=False, x=(4, 9, 10)),
+        example(8, 3, stride=2, padding="same", x=(4, 9, 10)),
+        example(6, 3, stride=2, padding=1, dilation=2, groups=3, x=(9, 12, 11)),
+        example(6, (1, 7), padding=(0, 3), x=(4, 8, 8)),
+        example(6, 3, padding=((0, 1), (2, 0)), x=(4, 8, 8)),
+        example(6, 3, padding=1, padding_mode="reflect", x=(4, 8, 8)),
+        example(6, 3, padding=1, padding_mode="circular", bias=False, x=(4, 8, 8)),
+        example(5, 3, stride=2, x=(4, 21)),
+        example(5, (3, 1, 2), x=(4, 5, 6, 7)),
+    )
+
+    def geometry(self, x: Shape) -> tuple[Shape, Shape, Shape, Any]:
+        """Return kernel, stride, dilation per axis and the padding's sides."""
+        size = spatial(x, "conv")
+        kernel = per_axis("kernel_size", self.kernel_size, len(size))
+        stride = per_axis("stride", self.stride, len(size))
+        dilation = per_axis("dilation", self.dilation, len(size))
+        return kernel, stride, dilation, padding_sides(self.padding, size, kernel, stride, dilation)
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        channels, groups = x[0], self.groups
+        check_groups(channels, self.out_channels, groups)
+        kernel, stride, dilation, sides = self.geometry(x)
+        if self.padding_mode in ("reflect", "circular"):
+            for n, side in zip(x[1:], sides, strict=True):
+                room = n - 1 if self.padding_mode == "reflect" else n
+                check(
+                    max(side) <= room,
+                    f"{self.padding_mode} padding {max(side)} does not fit the input {int(n)}",
+                )
+        positions = tuple(
+            window_count(n, k, s, before, after, d)
+            for n, k, s, (before, after), d in zip(
+                x[1:], kernel, stride, sides, dilation, strict=True
+            )
+        )
+        out = (self.out_channels, *positions)
+        per_group = channels if groups == 1 else settle(channels // groups)
+        params = {"weight": (self.out_channels, per_group, *kernel)}
+        work = {"mac": numel(positions) * numel(params["weight"]), "dot_products": numel(out)}
+        if self.bias:
+            params["bias"] = (self.out_channels,)
+            work["conv_bias_add"] = numel(out)
+            work["conv_bias_param"] = self.out_channels
+        return Cost(out, params, work, self._saved(x, kernel, stride, sides))
+
+    def _saved(self, x: Shape, kernel: Shape, stride: Shape, sides: Any) -> tuple[Saved, ...]:
+        if not self._pads_first(sides):
+            return SAVES_INPUT
+        padded = (
+            x[0],
+            *(n + before + after for n, (before, after) in zip(x[1:], sides, strict=True)),
+        )
+        copy = Saved("padded input", padded)
+        # reflection and replication save their own input for backward; zeros and wrapping do not
+        return (copy, *SAVES_INPUT) if self.padding_mode in ("reflect", "replicate") else (copy,)
+
+    def _pads_first(self, sides: Any) -> bool:
+        pads = any(before or after for before, after in sides)
+        uneven = any(before != after for before, after in sides)
+        return uneven or (pads and self.padding_mode != "zeros")
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        kernel, stride, dilation, _sides = self.geometry(x)
+        return tuple((d * (k - 1) + 1, s) for k, s, d in zip(kernel, stride, dilation, strict=True))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        kernel, stride, dilation, sides = self.geometry(x)
+        base = getattr(torch.nn, f"Conv{len(kernel)}d")
+        common = dict(stride=stride, dilation=dilation, groups=self.groups, bias=self.bias)
+        if not self._pads_first(sides):
+            pad = tuple(before for before, _ in sides)
+            return base(x[0], self.out_channels, kernel, padding=pad, **common)
+        flat = [side for pair in reversed(sides) for side in pair]
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+
+        class PaddedConv(base):  # type: ignore[misc, valid-type]
+            def forward(self, x: Any) -> Any:
+                return super().forward(torch.nn.functional.pad(x, flat, mode=mode))
+
+        PaddedConv.__name__ = base.__name__
+        return PaddedConv(x[0], self.out_channels, kernel, **common)
+
+    def settings(self, axes: int = 2) -> str:
+        cells = window_settings(
+            axes, self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+        )
+        if self.padding_mode != "zeros":
+            cells.append(self.padding_mode)
+        return ", ".join(cells if self.bias else [*cells, "no bias"])
+
+
+def check_groups(channels: int, out_channels: int, groups: int) -> None:
+    """Refuse groups that divide neither the input nor the output channels."""
+    if channels % groups:
+        raise OpError(f"in_channels {int(channels)} is not divisible by groups {int(groups)}")
+    if out_channels % groups:
+        raise OpError(f"out_channels {int(out_channels)} is not divisible by groups {int(groups)}")
+
+
+@op("conv_transpose", kind="conv")
+class ConvTranspose(Op):
+    """Transposed convolution: macs = input positions · in_channels · out_channels/groups · area.
+
+    out = (size − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1
+    """
+
+    out_channels: int = count()
+    kernel_size: Any = sizes()
+    stride: Any = sizes(1)
+    padding: Any = sizes(0, minimum=0)
+    output_padding: Any = sizes(0, minimum=0)
+    groups: int = count(1)
+    bias: bool = flag(True)
+    dilation: Any = sizes(1)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(8, 2, stride=2, x=(16, 7, 5)),
+        example(8, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False, x=(16, 7, 5)),
+        example(6, (3, 5), stride=(1, 3), padding=(0, 2), dilation=2, x=(4, 6, 5)),
+        example(6, 4, stride=2, x=(4, 9)),
+        example(2, 2, stride=2, x=(4, 3, 4, 5)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        size = spatial(x, "conv_transpose")
+        check_groups(x[0], self.out_channels, self.groups)
+        kernel = per_axis("kernel_size", self.kernel_size, len(size))
+        positions = []
+        for n, k, s, p, extra, d in zip(
+            size,
+            kernel,
+            per_axis("stride", self.stride, len(size)),
+            per_axis("padding", self.padding, len(size)),
+            per_axis("output_padding", self.output_padding, len(size)),
+            per_axis("dilation", self.dilation, len(size)),
+            strict=True,
+        ):
+            if extra >= max(s, d):
+                raise OpError(
+                    f"output_padding {extra} must be less than stride {s} or dilation {d}"
+                )
+            out = (n - 1) * s - 2 * p + d * (k - 1) + extra + 1
+            if out < 1:
+                raise OpError(f"padding {p} leaves no output")
+            positions.append(settle(out))
+        output = (self.out_channels, *positions)
+        per_group = (
+            self.out_channels if self.groups == 1 else settle(self.out_channels // self.groups)
+        )
+        params = {"weight": (x[0], per_group, *kernel)}
+        weights, places = numel(params["weight"]), numel(size)
+        mac = places * weights
+        in_places = places * self.out_channels
+        work = {
+            "mac": mac,
+            "dot_products": in_places,
+            "transpose_mac": mac,
+            "transpose_excess": numel(tuple(positions)) * weights - mac,
+            # what is lost where a counter divides the channels by the groups twice
+            "transpose_group_deficit": mac - mac // per_group * (per_group // self.groups),
+        }
+        if self.bias:
+            params["bias"] = (self.out_channels,)
+            work["transpose_bias_add"] = numel(output)
+            work["transpose_bias_in"] = in_places
+            work["transpose_bias_shrunk"] = per_group * self._shrunk(size, kernel)
+        return Cost(output, params, work, SAVES_INPUT)
+
+    def _shrunk(self, size: Shape, kernel: Shape) -> int:
+        """Return the output positions of an ordinary convolution of the same settings.
+
+        Some counters take these for the output; where no window fits, they are not positive.
+        """
+        axes = len(size)
+        stride = per_axis("stride", self.stride, axes)
+        pad = per_axis("padding", self.padding, axes)
+        dilation = per_axis("dilation", self.dilation, axes)
+        return numel(
+            tuple(
+                (n + 2 * p - d * (k - 1) - 1) // s + 1
+                for n, k, s, p, d in zip(size, kernel, stride, pad, dilation, strict=True)
+            )
+        )
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        axes = len(x) - 1
+        kernel = per_axis("kernel_size", self.kernel_size, axes)
+        stride = per_axis("stride", self.stride, axes)
+        dilation = per_axis("dilation", self.dilation, axes)
+        return tuple(
+            (ceil_div(d * (k - 1) + 1, s), Fraction(1, s))
+            for k, s, d in zip(kernel, stride, dilation, strict=True)
+        )
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return getattr(torch.nn, f"ConvTranspose{len(x) - 1}d")(
+            x[0],
+            self.out_channels,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            groups=self.groups,
+            bias=self.bias,
+            dilation=self.dilation,
+        )
+
+    def settings(self, axes: int = 2) -> str:
+        cells = window_settings(
+            axes, self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+        )
+        if self.output_padding != 0:
+            cells.append(f"output_padding {show_argument(self.output_padding)}")
+        return ", ".join(cells if self.bias else [*cells, "no bias"])
+
+
+def _read_connections(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
+    check(
+        isinstance(value, (list, tuple)) and len(value) > 0,
+        f"{name} is a list of lists of input channels",
+    )
+    rows = []
+    for row in value:
+        check(
+            isinstance(row, (list, tuple)) and len(row) > 0,
+            f"{name} is a list of lists of input channels",
+        )
+        rows.append(tuple(whole(name, channel, 0) for channel in row))
+        check(len(set(rows[-1])) == len(rows[-1]), f"{name} names an input channel twice")
+    return tuple(rows)
+
+
+@op("sparse_conv", kind="conv")
+class SparseConv(Op):
+    """Convolution in which each output channel reads only the input channels listed for it.
+
+    LeNet-5's C3 (LeCun et al. 1998, table I): one kernel per connection and one bias per output
+    channel; macs = output positions · connections · kernel area.
+    """
+
+    connections: Any = argument(_read_connections, None)
+    kernel_size: Any = sizes(5)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example([[0, 1, 2], [1, 2, 3], [0, 3], [0, 1, 2, 3]], 3, x=(4, 7, 8)),
+        example([[0], [1]], (1, 2), x=(2, 4, 4)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        size = spatial(x, "sparse_conv")
+        kernel = per_axis("kernel_size", self.kernel_size, len(size))
+        highest = max(max(row) for row in self.connections)
+        check(highest < x[0], f"connections name channel {highest}; the input has {x[0]}, from 0")
+        positions = tuple(window_count(n, k, 1, 0, 0) for n, k in zip(size, kernel, strict=True))
+        output = (len(self.connections), *positions)
+        links = sum(len(row) for row in self.connections)
+        params = {"weight": (links, *kernel), "bias": (len(self.connections),)}
+        work = {
+            "mac": numel(positions) * numel(params["weight"]),
+            "dot_products": numel(output),
+            "conv_bias_add": numel(output),
+            "conv_bias_param": len(self.connections),
+        }
+        # the gathered input channels are a copy that the grouped convolution saves
+        return Cost(output, params, work, (Saved("gathered input", (links, *size)),))
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return tuple((k, 1) for k in per_axis("kernel_size", self.kernel_size, len(x) - 1))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        connections, axes = self.connections, len(x) - 1
+        kernel = per_axis("kernel_size", self.kernel_size, axes)
+        convolve = getattr(torch.nn.functional, f"conv{axes}d")
+
+        links = [channel for row in connections for channel in row]
+        lengths = [len(row) for row in connections]
+
+        class SparseConvModule(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.randn(len(links), *kernel) * 0.1)
+                self.bias = torch.nn.Parameter(torch.zeros(len(lengths)))
+
+            def forward(self, x: Any) -> Any:
+                gathered = torch.cat([x[:, i : i + 1] for i in links], 1)
+                maps = convolve(gathered, self.weight.unsqueeze(1), groups=len(links))
+                sums = [part.sum(1, keepdim=True) for part in maps.split(lengths, 1)]
+                return torch.cat(sums, 1) + self.bias.view(-1, *[1] * axes)
+
+        return SparseConvModule()
+
+    def settings(self, axes: int = 2) -> str:
+        links = sum(len(row) for row in self.connections)
+        return ", ".join([*window_settings(axes, self.kernel_size), f"{links} connections"])

@@ -1,0 +1,85 @@
+"""Fully connected layers, and the radial basis layer that closes LeNet-5."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from archcost.errors import OpError
+from archcost.ops.arguments import check, count, flag
+from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, example, op
+from archcost.shape import Shape, numel, show
+
+
+@op("linear", kind="linear")
+class Linear(Op):
+    """Fully connected layer on a vector, or on each token of ``tokens x features``.
+
+    macs = tokens · in_features · out_features
+    """
+
+    out_features: int = count()
+    bias: bool = flag(True)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(10, x=(84,)),
+        example(10, bias=False, x=(84,)),
+        example(12, x=(5, 8)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        if len(x) > 2:
+            raise OpError(f"linear takes a vector or tokens, not {show(x)}; add flatten before it")
+        *tokens, features = x
+        params: dict[str, Shape] = {"weight": (self.out_features, features)}
+        weights = numel(params["weight"])
+        mac = numel(tuple(tokens)) * weights if tokens else weights
+        out = (*tokens, self.out_features)
+        work = {"mac": mac, "dot_products": numel(out)}
+        if tokens:
+            work["repeated_tokens"] = mac - weights
+        if self.bias:
+            params["bias"] = (self.out_features,)
+            work["linear_bias_add"] = numel(out)
+            if tokens:
+                work["repeated_tokens"] += numel(out) - self.out_features
+        return Cost(out, params, work, SAVES_INPUT)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.Linear(x[-1], self.out_features, bias=self.bias)
+
+    def settings(self, axes: int = 2) -> str:
+        return "" if self.bias else "no bias"
+
+
+@op("rbf", kind="linear")
+class RBF(Op):
+    """Squared distance of a vector to fixed centres, as LeNet-5's output (LeCun et al. 1998).
+
+    The centres are set by hand, so they are a buffer and no parameter; one subtraction, square
+    and sum per connection.
+    """
+
+    out_features: int = count()
+
+    examples: ClassVar[tuple[Example, ...]] = (example(10, x=(84,)),)
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(len(x) == 1, f"rbf takes a vector, not {show(x)}; add flatten before it")
+        centres = (self.out_features, x[0])
+        work = {"rbf": numel(centres)}
+        return Cost(
+            (self.out_features,), {}, work, (Saved("differences", centres),), {"centres": centres}
+        )
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        out_features = self.out_features
+
+        class RBFModule(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.register_buffer("centres", torch.sign(torch.randn(out_features, x[0])))
+
+            def forward(self, x: Any) -> Any:
+                return (x.unsqueeze(1) - self.centres).square().sum(2)
+
+        return RBFModule()

@@ -1,0 +1,272 @@
+"""Pooling: over windows, to a given output size, and over the whole input."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from archcost.errors import OpError
+from archcost.ops.arguments import count, flag, show_argument, sizes
+from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.conv import window_settings
+from archcost.shape import Shape, numel, per_axis, spatial, window_count
+
+INDEX_BYTES = 8  # PyTorch keeps the places of the maxima as int64
+
+
+def pooled(
+    op: str, x: Shape, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Shape, Shape]:
+    """Return the output shape and the kernel per axis of a window pooling."""
+    size = spatial(x, op)
+    kernels = per_axis("kernel_size", kernel, len(size))
+    strides = per_axis("stride", kernel if stride is None else stride, len(size))
+    pads = per_axis("padding", padding, len(size))
+    dilations = per_axis("dilation", dilation, len(size))
+    for k, p in zip(kernels, pads, strict=True):
+        if 2 * p > k:
+            raise OpError(f"padding {int(p)} is more than half of kernel_size {int(k)}")
+    positions = tuple(
+        window_count(n, k, s, p, p, d, ceil_mode)
+        for n, k, s, p, d in zip(size, kernels, strides, pads, dilations, strict=True)
+    )
+    return (x[0], *positions), kernels
+
+
+def pool_window(x: Shape, kernel: Any, stride: Any, dilation: Any = 1) -> Windows:
+    """Return extent and stride of a window pooling per axis."""
+    axes = len(x) - 1
+    kernels = per_axis("kernel_size", kernel, axes)
+    strides = per_axis("stride", kernel if stride is None else stride, axes)
+    dilations = per_axis("dilation", dilation, axes)
+    return tuple((d * (k - 1) + 1, s) for k, s, d in zip(kernels, strides, dilations, strict=True))
+
+
+def adaptive_window(x: Shape, out: Shape) -> Windows:
+    """Return the widest extent and the mean stride of pooling ``x`` to ``out``."""
+    return tuple(
+        (max(-(-(i + 1) * n // o) - i * n // o for i in range(o)), Fraction(n, o))
+        for n, o in zip(x[1:], out[1:], strict=True)
+    )
+
+
+def pool_work(term: str, x: Shape, out: Shape, kernel: Shape, functional: bool) -> dict[str, int]:
+    """Return the work of a window pooling: by input, output or window, unless it is a function."""
+    if functional:
+        return {"function_pool_in": numel(x)}
+    return {
+        f"{term}_in": numel(x),
+        f"{term}_out": numel(out),
+        f"{term}_window": numel(out) * numel(kernel),
+    }
+
+
+def module_or_function(torch: Any, name: str, functional: bool, *args: Any, **kwargs: Any) -> Any:
+    """Return ``nn.name``, or for ``functional`` a module that hooks cannot tell from a function."""
+    module = getattr(torch.nn, name)(*args, **kwargs)
+    if not functional:
+        return module
+
+    class Function(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return type(module).forward(module, x)
+
+    Function.__name__ = f"Functional{name}"
+    return Function()
+
+
+@op("maxpool", kind="pool")
+class MaxPool(Op):
+    """Maximum over windows; the stride is the kernel size unless given.
+
+    ``functional`` says that the network calls a function instead of a module, which changes what
+    counters that hook modules see, and nothing else.
+    """
+
+    kernel_size: Any = sizes()
+    stride: Any = sizes(None)
+    padding: Any = sizes(0, minimum=0)
+    dilation: Any = sizes(1)
+    ceil_mode: bool = flag(False)
+    functional: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(3, stride=2, x=(96, 55, 55)),
+        example(2, x=(4, 9, 8)),
+        example(3, stride=2, padding=1, ceil_mode=True, x=(4, 10, 7)),
+        example(3, stride=2, ceil_mode=True, functional=True, x=(4, 112, 112)),
+        example((2, 3), stride=(1, 2), dilation=(2, 1), x=(4, 9, 9)),
+        example(2, x=(4, 9)),
+        example(2, ceil_mode=True, x=(2, 5, 4, 3)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        out, kernel = pooled(
+            "maxpool", x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        )
+        work = pool_work("maxpool", x, out, kernel, self.functional)
+        return Cost(out, {}, work, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES)))
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return pool_window(x, self.kernel_size, self.stride, self.dilation)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return module_or_function(
+            torch,
+            f"MaxPool{len(x) - 1}d",
+            self.functional,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            ceil_mode=self.ceil_mode,
+        )
+
+    def settings(self, axes: int = 2) -> str:
+        stride = self.kernel_size if self.stride is None else self.stride
+        cells = window_settings(axes, self.kernel_size, stride, self.padding, self.dilation)
+        return ", ".join([*cells, "ceil"] if self.ceil_mode else cells)
+
+
+@op("avgpool", kind="pool")
+class AvgPool(Op):
+    """Mean over windows; the stride is the kernel size unless given."""
+
+    kernel_size: Any = sizes()
+    stride: Any = sizes(None)
+    padding: Any = sizes(0, minimum=0)
+    ceil_mode: bool = flag(False)
+    count_include_pad: bool = flag(True)
+    functional: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, x=(6, 28, 28)),
+        example(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False, x=(4, 10, 7)),
+        example((2, 3), stride=1, functional=True, x=(4, 9, 9)),
+        example(2, x=(4, 9)),
+        example(2, x=(2, 5, 4, 3)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        out, kernel = pooled(
+            "avgpool", x, self.kernel_size, self.stride, self.padding, 1, self.ceil_mode
+        )
+        return Cost(out, {}, pool_work("avgpool", x, out, kernel, self.functional), SAVES_INPUT)
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return pool_window(x, self.kernel_size, self.stride)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return module_or_function(
+            torch,
+            f"AvgPool{len(x) - 1}d",
+            self.functional,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            ceil_mode=self.ceil_mode,
+            count_include_pad=self.count_include_pad,
+        )
+
+    def settings(self, axes: int = 2) -> str:
+        stride = self.kernel_size if self.stride is None else self.stride
+        cells = window_settings(axes, self.kernel_size, stride, self.padding)
+        return ", ".join([*cells, "ceil"] if self.ceil_mode else cells)
+
+
+def adaptive_shape(op: str, x: Shape, output_size: Any) -> Shape:
+    """Return the output shape of pooling to ``output_size`` per axis."""
+    return (x[0], *per_axis("output_size", output_size, len(spatial(x, op))))
+
+
+@op("adaptive_avgpool", kind="adaptive_pool")
+class AdaptiveAvgPool(Op):
+    """Mean over windows placed so that the output has the given size on each axis."""
+
+    output_size: Any = sizes()
+    functional: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(6, x=(4, 7, 13)),
+        example((2, 3), functional=True, x=(4, 7, 9)),
+        example(3, x=(4, 7)),
+        example(1, x=(4, 7, 7)),
+        example(2, x=(4, 7, 6, 5)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        out = adaptive_shape("adaptive_avgpool", x, self.output_size)
+        if self.functional:
+            work = {"function_pool_in": numel(x)}
+        else:
+            work = {"adaptive_avgpool_in": numel(x), "adaptive_avgpool_out": numel(out)}
+        if len(x) == 3:
+            work["adaptive_avgpool_2d_in"] = numel(x)
+        # pooling to one value is a mean in PyTorch, whose backward needs no input
+        return Cost(out, {}, work, () if numel(out[1:]) == 1 else SAVES_INPUT)
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return adaptive_window(x, adaptive_shape("adaptive_avgpool", x, self.output_size))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return module_or_function(
+            torch, f"AdaptiveAvgPool{len(x) - 1}d", self.functional, self.output_size
+        )
+
+    def settings(self, axes: int = 2) -> str:
+        return f"to {show_argument(self.output_size)}"
+
+
+@op("adaptive_maxpool", kind="adaptive_pool")
+class AdaptiveMaxPool(Op):
+    """Maximum over windows placed so that the output has the given size on each axis."""
+
+    output_size: Any = sizes()
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(3, x=(4, 7, 9)),
+        example(1, x=(4, 7)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        out = adaptive_shape("adaptive_maxpool", x, self.output_size)
+        work = {"adaptive_maxpool_in": numel(x)}
+        return Cost(out, {}, work, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES)))
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return adaptive_window(x, adaptive_shape("adaptive_maxpool", x, self.output_size))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return getattr(torch.nn, f"AdaptiveMaxPool{len(x) - 1}d")(self.output_size)
+
+    def settings(self, axes: int = 2) -> str:
+        return f"to {show_argument(self.output_size)}"
+
+
+@op("global_avgpool", kind="adaptive_pool")
+class GlobalAvgPool(AdaptiveAvgPool):
+    """Mean over all positions, one value per channel: ``C x 1 x 1``."""
+
+    output_size: Any = count(1)
+    functional: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(512, 7, 7)),
+        example(functional=True, x=(4, 9)),
+        example(x=(4, 3, 5, 2)),
+    )
+
+    def settings(self, axes: int = 2) -> str:
+        return ""
+
+
+@op("global_maxpool", kind="adaptive_pool")
+class GlobalMaxPool(AdaptiveMaxPool):
+    """Maximum over all positions, one value per channel: ``C x 1 x 1``."""
+
+    output_size: Any = count(1)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 7, 5)),)
+
+    def settings(self, axes: int = 2) -> str:
+        return ""

@@ -1,0 +1,220 @@
+"""Ops that rearrange, cut or extend a tensor; no arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from archcost.ops.arguments import (
+    axis,
+    axis_of,
+    check,
+    choice,
+    count,
+    padding,
+    show_argument,
+    sizes,
+)
+from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Windows, example, op
+from archcost.shape import Shape, numel, padding_sides, per_axis, show, spatial
+from archcost.trace import settle
+
+
+@op("identity", kind="reshape")
+class Identity(Op):
+    """The input itself."""
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(4, 5, 6)),)
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(x)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.Identity()
+
+
+@op("flatten", kind="reshape")
+class Flatten(Op):
+    """All dimensions as one: ``C·H·W``."""
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(256, 6, 6)), example(x=(8,)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost((settle(numel(x)),))
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return tuple((n, n) for n in x[1:])
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.Flatten()
+
+
+@op("pad", kind="reshape")
+class Pad(Op):
+    """Extend the spatial sizes, and with ``channels`` (a number or a pair) the channels.
+
+    The zero-filled channels are ResNet's shortcut of option A (He et al. 2015, section 3.3).
+    """
+
+    padding: Any = padding(0, words=())
+    mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
+    channels: Any = sizes(0, minimum=0)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(1, x=(4, 5, 6)),
+        example(((0, 1), (2, 3)), x=(4, 5, 6)),
+        example(2, "reflect", x=(4, 5, 6)),
+        example(2, "replicate", x=(4, 5)),
+        example(channels=(8, 8), x=(16, 4, 4)),
+        example(channels=3, x=(4, 4)),
+    )
+
+    def sides(self, x: Shape) -> tuple[tuple[int, int], ...]:
+        """Return (before, after) for the channels and each spatial axis."""
+        size = spatial(x, "pad")
+        ones = (1,) * len(size)
+        front, back = per_axis("channels", self.channels, 2)
+        return ((front, back), *padding_sides(self.padding, size, ones, ones, ones))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        sides = self.sides(x)
+        if self.mode != "zeros":
+            check(sides[0] == (0, 0), f"{self.mode} padding fills no channels")
+            for n, side in zip(x[1:], sides[1:], strict=True):
+                room = {"reflect": n - 1, "circular": n}.get(self.mode, max(side))
+                check(
+                    max(side) <= room,
+                    f"{self.mode} padding {max(side)} does not fit the input {int(n)}",
+                )
+        out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
+        return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        sides = self.sides(x) if self.mode == "zeros" else self.sides(x)[1:]
+        flat = [side for pair in reversed(sides) for side in pair]
+        mode = "constant" if self.mode == "zeros" else self.mode
+
+        class PadModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return torch.nn.functional.pad(x, flat, mode=mode)
+
+        return PadModule()
+
+
+@op("crop", kind="reshape")
+class Crop(Op):
+    """The centre of a tensor, of the given size or of the size of a second tensor.
+
+    ``crop(skip)`` cuts the tensor ``skip`` to the size of the current one, as U-Net does.
+    """
+
+    size: Any = sizes(None)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(4, x=(3, 9, 8)),
+        example((3, 5), x=(3, 9, 8)),
+        example(x=[(3, 9, 8), (7, 4, 4)]),
+    )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("x", "like") if self.size is None else ("x",)
+
+    def target(self, x: Shape, *others: Shape) -> tuple[int, ...]:
+        """Return the spatial size after the cut."""
+        size = spatial(x, "crop")
+        target = per_axis("size", self.size, len(size)) if self.size is not None else others[0][1:]
+        check(len(target) == len(size), f"crop of {show(x)} to {show(target)}: dimensions differ")
+        fits = all(t <= n for t, n in zip(target, size, strict=True))
+        check(fits, f"crop of {show(x)} to {show(target)} is larger than the input")
+        return target
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        return Cost((x[0], *self.target(x, *others)))
+
+    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
+        target = self.target(x, *others)
+
+        class CropModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any, like: Any = None) -> Any:
+                for d, size in enumerate(target, 2):
+                    x = x.narrow(d, (x.shape[d] - size) // 2, size)
+                return x
+
+        return CropModule()
+
+
+@op("slice", kind="reshape")
+class Slice(Op):
+    """Every ``step``-th element from ``start`` up to ``stop`` along ``dim`` (0 = channels)."""
+
+    dim: int = axis(0)
+    start: int = count(0, minimum=0)
+    stop: Any = count(None)
+    step: int = count(1)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(0, 1, 3, x=(4, 5, 6)),
+        example(1, step=2, x=(4, 5, 6)),
+        example(-1, 2, x=(4, 5, 6)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        where = axis_of(self.dim, x, "slice")
+        stop = x[where] if self.stop is None else self.stop
+        check(
+            self.start < stop <= x[where],
+            f"slice {self.start}:{int(stop)} of {int(x[where])} elements",
+        )
+        kept = settle((stop - self.start - 1) // self.step + 1)
+        return Cost((*x[:where], kept, *x[where + 1 :]))
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        where = axis_of(self.dim, x, "slice")
+        return tuple((1, self.step if i == where else 1) for i in range(1, len(x)))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        where = axis_of(self.dim, x, "slice") + 1
+        cut = (*[slice(None)] * where, slice(self.start, self.stop, self.step))
+
+        class SliceModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x[cut]
+
+        return SliceModule()
+
+
+@op("chunk", kind="reshape")
+class Chunk(Op):
+    """Piece ``index`` of ``chunks`` equal pieces along ``dim``; the last may be smaller."""
+
+    chunks: int = count()
+    index: int = count(0, minimum=0)
+    dim: int = axis(0)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, x=(6, 5, 4)),
+        example(2, 1, x=(7, 5, 4)),
+        example(3, 2, -1, x=(6, 5, 7)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        where = axis_of(self.dim, x, "chunk")
+        whole = -(-int(x[where]) // self.chunks)
+        pieces = -(-int(x[where]) // whole)
+        check(self.index < pieces, f"chunk {self.index} of {pieces} does not exist; the first is 0")
+        length = min(whole, int(x[where]) - self.index * whole)
+        return Cost((*x[:where], length, *x[where + 1 :]))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        chunks, index, where = self.chunks, self.index, axis_of(self.dim, x, "chunk") + 1
+
+        class ChunkModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x.chunk(chunks, where)[index]
+
+        return ChunkModule()
+
+    def settings(self, axes: int = 2) -> str:
+        return f"{self.index} of {self.chunks}" + (
+            f", dim {show_argument(self.dim)}" if self.dim else ""
+        )

@@ -1,0 +1,48 @@
+"""What others print of a network: figures of papers and model cards, and claims of a lecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from archcost.shape import Shape
+
+FIGURES = (
+    "params", "macs", "flops", "activations", "size", "weight_layers",
+    "top1", "top5", "top1_error", "top5_error",
+)  # fmt: skip
+"""The quantities that a published row may carry."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures that one source prints of a model, each as it is printed (``62.3M``).
+
+    ``convention`` names how the source counts ``macs`` or ``flops`` where that is not the default;
+    ``why`` explains a figure that differs from the computed one.
+    """
+
+    source: str
+    figures: Mapping[str, str]
+    model: str = ""
+    year: int | None = None
+    input: Shape | None = None
+    convention: str = ""
+    why: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A figure that a lecture's text prints beside a layer.
+
+    ``path`` is the layer, empty for a total; ``quantity`` is ``input``, ``output``,
+    ``activations``, ``params`` or ``activation_bytes``; ``printed`` is the text as it stands:
+    ``55x55x96`` (height x width x channels), ``3.2M``, ``102,760,448``.
+    """
+
+    path: str
+    quantity: str
+    printed: str
+    line: int
+    note: str = ""

@@ -1,0 +1,411 @@
+"""One line of a lecture's text as rows of a layer table, in any of the printed notations.
+
+A line is a row when it begins with a bracketed shape or with the name of a layer that is followed
+by what rows have there (``:``, a number, a comma, ``/ s2``, nothing). Other lines are prose, and
+None. A line that is a row but cannot be understood raises :class:`RowError`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from archcost.errors import ArchcostError, shorten
+from archcost.shape import Shape
+
+MAX_LINE = 2_000
+MAX_REPEAT = 1_000
+
+SIZE = r"\d{1,9}(?:\s*x\s*\d{1,9})+"
+FIGURE = r"\d[\d,.]{0,20}\s*[KMGB]?"
+
+_SIGNS = str.maketrans({
+    "×": "x", "✕": "x", "⨯": "x", "·": "x", "⋅": "x", "–": "-", "−": "-", "‐": "-", "‑": "-",
+    "≈": "~", "∼": "~", "’": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\f": " ",
+    "\v": " ", "\r": " ",
+})  # fmt: skip
+
+_BULLET = re.compile(r"\s*(?:[-*•+]|\d{1,3}[.)])\s+")
+_BRACKET = re.compile(rf"\[\s*({SIZE}|\d{{1,9}})\s*\]")
+_HALVES = re.compile(r"x\s*\d{1,9}\s*$")
+_HEAD = re.compile(
+    r"(?:(?P<times>\d{1,9})\s*x\s*)?"
+    r"(?P<word>(?:MAX|AVG|AVERAGE)[\s-]?POOL|POOL|CONV(?:\s+dw)?|BATCH[\s-]?NORM|NORM|LRN|FC"
+    r"|DROPOUT|SOFT-?MAX|RELU|FLATTEN|INPUT)"
+    r"(?P<digits>\d{0,9}(?:-\d{1,9})?)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_LIKE_A_ROW = re.compile(
+    rf"[^\[\]:]{{1,30}}:\s*\[\s*{SIZE}"  # CNV3-64: [224x224x64]
+    r"|\w[\w-]{0,30}\s*,\s*stride\s+\d"  # Cnv5-256, stride 1
+    r"|[\w ]{1,30}/\s*s\d"  # Cnv / s2
+    r"|(?:CONV|POOL|NORM|FC)\d(?:\s*,\s*\d)+\s*:"  # CONV3,4,5: instead of ...
+    r"|\[\s*\d+\s*x\s*\d+\s+conv\b",  # [1x1 conv, 128]
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(
+    r"conv\d{1,4}-\d{1,9}|(?:max|avg)pool\d{0,4}|lrn|norm|fc-?\d{2,9}|soft-?max", re.IGNORECASE
+)
+
+_OPS = {
+    "conv": "conv", "convdw": "depthwise", "maxpool": "maxpool", "pool": "maxpool",
+    "avgpool": "avgpool", "averagepool": "avgpool", "norm": "lrn", "lrn": "lrn",
+    "batchnorm": "batchnorm", "fc": "linear", "dropout": "dropout", "softmax": "softmax",
+    "relu": "relu", "flatten": "flatten", "input": "input",
+}  # fmt: skip
+
+
+class RowError(ArchcostError):
+    """A line that looks like a row and cannot be read; ``offset`` counts characters into it."""
+
+    def __init__(self, reason: str, offset: int = 0) -> None:
+        super().__init__(reason)
+        self.offset = offset
+
+
+@dataclass
+class Row:
+    """One printed layer; None and empty mean that the text prints nothing.
+
+    Attributes:
+        name: the layer's name as printed, without spaces: ``CONV1``, ``conv3-64``, ``Conv-dw``.
+        op: the op of the spec language, or ``depthwise`` or ``input``.
+        line, column: its place in the text, from 1.
+        text: the printed row.
+        channels: output channels of a convolution, width of a fully connected layer.
+        kernel, stride, pad: the window.
+        rate: of dropout.
+        sized: written as ``Conv 7 x 7 x 64``.
+        output, reads: the printed output and input, height x width x channels.
+        times: the printed repeat.
+        printed: figures beside the row, as (quantity, text).
+    """
+
+    name: str
+    op: str
+    line: int
+    column: int
+    text: str
+    channels: int | None = None
+    kernel: tuple[int, int] | None = None
+    stride: int | None = None
+    pad: int | None = None
+    rate: str = ""
+    sized: bool = False
+    output: Shape | None = None
+    reads: Shape | None = None
+    times: int = 1
+    printed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def clean(line: str) -> str:
+    """Return a line without markdown and LaTeX, every character in its old column.
+
+    All signs of multiplication between numbers become ``x``, those of approximation ``~``.
+    """
+    line = line.translate(_SIGNS)
+    line = re.sub(r"\\(?:times|cdot)(?![A-Za-z])", lambda m: "x".ljust(len(m[0])), line)
+    line = re.sub(r"\\(?:approx|sim)(?![A-Za-z])", lambda m: "~".ljust(len(m[0])), line)
+    line = line.replace("\\*", " *")
+    line = re.sub(r"\\[A-Za-z]+|\*\*|[${}\\]", lambda m: " " * len(m[0]), line)
+    bullet = _BULLET.match(line)
+    if bullet:
+        line = " " * bullet.end() + line[bullet.end() :]
+    line = re.sub(r"(?<=\d)(\s{0,9})X(?=\s{0,9}\d)", r"\1x", line)
+    line = re.sub(r"(?<=[\dKMG)])(\s{0,9})\*(?=\s*[\d(])", r"\1x", line)
+    return line.replace("*", " ")
+
+
+def sizes(text: str) -> Shape:
+    """Return ``55x55x96`` as (55, 55, 96), in the printed order."""
+    return tuple(int(part) for part in text.split("x"))
+
+
+def compact(text: str) -> str:
+    """Return a printed shape without spaces."""
+    return re.sub(r"\s+", "", text)
+
+
+def figure(text: str) -> str | None:
+    """Return a printed count (``150K``, ``1,728``, ``1.228.800``, ``~3.2M``), None if it is none.
+
+    Dots between groups of three digits, where there are several, are written as commas.
+    """
+    match = re.fullmatch(rf"[~=\s]*({FIGURE})\s*", text, re.IGNORECASE)
+    if not match:
+        return None
+    number = compact(match[1])
+    if re.fullmatch(r"\d{1,3}(?:\.\d{3}){2,}", number):
+        number = number.replace(".", ",")
+    plain = re.fullmatch(r"(?:\d{1,18}|\d{1,3}(?:,\d{3})+)(?:\.\d{1,12})?[KMGBkmgb]?", number)
+    return number if plain else None
+
+
+def read_rows(text: str, line: int, column: int = 1) -> list[Row] | None:
+    """Return the rows on a cleaned line (``conv3-64 conv3-64`` is two), None for prose.
+
+    Raises:
+        RowError: the line looks like a row and is not understood.
+    """
+    start = len(text) - len(text.lstrip())
+    tokens = list(re.finditer(r"\S+", text[:MAX_LINE]))
+    if not tokens:
+        return None
+    if len(tokens) > 1 and all(_TOKEN.fullmatch(token[0]) for token in tokens):
+        rows = [_row(token[0], line, column + token.start()) for token in tokens]
+        return [row for row in rows if row is not None]
+    try:
+        row = _row(text.strip(), line, column + start)
+    except RowError as error:
+        raise RowError(str(error), error.offset + start) from None
+    if row is None and _LIKE_A_ROW.match(text.strip()[:MAX_LINE]):
+        raise RowError(f"not understood as a layer: {shorten(text)!r}", start)
+    return None if row is None else [row]
+
+
+def _row(text: str, line: int, column: int) -> Row | None:
+    bracket = _BRACKET.match(text)
+    rest = text[bracket.end() :].lstrip() if bracket else text
+    head = _HEAD.match(rest)
+    after = rest[head.end() :].lstrip() if head else ""
+    if not head or not _goes_on_as_row(head, after):
+        return _nameless(bracket, rest)
+    if len(text) > MAX_LINE:
+        raise RowError(f"a row longer than {MAX_LINE:,} characters")
+    word, digits, op = head["word"], head["digits"], _op(head)
+    # MAX POOL1 is the layer POOL1; Avg Pool and Conv dw are Avg-Pool and Conv-dw
+    shown = word.split()[-1] if digits and op != "depthwise" else word
+    row = Row(re.sub(r"\s+", "-", shown) + digits, op, line, column, " ".join(text.split()))
+    if bracket:
+        row.output = sizes(bracket[1])
+        row.printed.append(("output", compact(bracket[1])))
+    if head["times"]:
+        row.times = int(head["times"])
+        if not 1 <= row.times <= MAX_REPEAT:
+            raise RowError(f"a repeat is from 1 to {MAX_REPEAT:,}; got {row.times}")
+    offset = len(text) - len(after)
+    if op == "input":
+        return _input(row, after, offset)
+    if re.match(r"/\s*s", after):
+        _cells(row, after, offset)
+    else:
+        _description(row, after, offset)
+        _from_name(row, digits, named=after.startswith(":"))
+    return row
+
+
+def _op(head: re.Match[str]) -> str:
+    return _OPS[re.sub(r"[\s-]", "", head["word"]).lower()]
+
+
+def _goes_on_as_row(head: re.Match[str], after: str) -> bool:
+    """Whether a row goes on like this after a layer's name; prose goes on with words or arrows."""
+    numbered = bool(head["digits"])
+    match after[:1]:
+        case "":
+            return True
+        case ",":  # `CONV1, CONV2: same GPU` is prose, `Conv5-256, stride 1` a row
+            setting = re.match(r",\s*(?:stride|pad)", after, re.IGNORECASE)
+            return bool(setting) or (numbered and not re.match(r",\s*[A-Z]", after))
+        case ":":  # `Dropout: zeroes at random` is prose, `FC: [1x1x4096]` a row
+            return numbered or bool(re.match(r":\s*[\[\d]", after)) or _op(head) == "input"
+        case "(":
+            return numbered or _op(head) not in ("conv", "linear", "maxpool", "avgpool")
+    return bool(re.match(r"[\[/|]|[-_]?\d|(?:stride|pad)\b", after, re.IGNORECASE))
+
+
+def _nameless(bracket: re.Match[str] | None, rest: str) -> None:
+    """Refuse a bracketed shape without a layer, unless it is a side note or a caption."""
+    if bracket is None:
+        return
+    axes = len(sizes(bracket[1]))
+    if axes == 1 or (axes == 2 and not rest) or _HALVES.match(rest):
+        return  # [14] cites a paper; [7x7] labels a drawing; [55x55x48] x 2 repeats CONV1 in halves
+    raise RowError(f"{compact(bracket[0])} stands before no known layer: {shorten(rest)!r}")
+
+
+def _input(row: Row, after: str, offset: int) -> Row | None:
+    match = re.match(rf"[:(\s]*\[?\s*({SIZE})\s*\]?", after)
+    if match:
+        row.output = sizes(match[1])
+        row.printed = [("output", compact(match[1]))]
+        end = match.end()
+    elif row.output is None:
+        if not re.search(r"\d|\[", after):
+            return None  # the word alone, or `Input: N x N`
+        raise RowError(f"no shape in {shorten(after)!r}", offset)
+    else:
+        end = re.match(r"[:\s]*", after).end()  # type: ignore[union-attr]
+    if re.search(r"gr[ae]y", after[end:], re.IGNORECASE) and len(row.output) == 2:
+        row.output = (*row.output, 1)
+    word = re.compile(r"(?:RGB|gr[ae]y\s?scale|colou?r|images?|[),.])\s*", re.IGNORECASE)
+    while skipped := word.match(after, end):
+        end = skipped.end()
+    _description(row, after[end:], offset + end)
+    row.printed = [("input" if q == "output" else q, text) for q, text in row.printed]
+    return row
+
+
+_PIECES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern + r"\s*", re.IGNORECASE))
+    for kind, pattern in (
+        ("figures", r"memory\s*:|params\s*:"),
+        ("shape", rf"\[\s*({SIZE})\s*\]"),
+        ("filters", r"(\d{1,9})\s+(\d{1,9})\s*x\s*(\d{1,9})\s+(?:filters|kernels)\b"),
+        ("sized", r"(\d{1,9})\s*x\s*(\d{1,9})\s*x\s*(\d{1,9})(?![\w.])"),
+        ("window", r"(\d{1,9})\s*x\s*(\d{1,9})(?![\w.])(?:\s+(?:filters|kernels|windows?)\b)?"),
+        ("stride", r"stride\s*=?\s*(\d{1,9})(?![\w.])"),
+        ("pad", r"pad(?:ding)?\s*=?\s*(\d{1,9})(?![\w.])"),
+        ("neurons", r"(\d{1,9})\s+neurons\b"),
+        ("rate", r"\(\s*(0?\.\d{1,6}|0|1)\s*\)"),
+        ("note", r"\([^()]*\)|normali[sz]ation layer|applied|at\b|with\b|and\b|,|:"),
+    )
+)
+
+
+def _description(row: Row, text: str, offset: int) -> None:
+    """Read what follows the name, piece by piece; nothing may be left over."""
+    at = 0
+    seen: set[str] = set()
+    while at < len(text):
+        kind, match = _piece(row, text, at)
+        if match is None:
+            raise RowError(
+                f"{row.name}: not understood: {shorten(text[at:], 40)!r}", offset + at
+            )
+        slot = {"filters": "window", "sized": "window"}.get(kind, kind)
+        if slot in seen and kind != "note":
+            raise RowError(f"{row.name}: a second {slot}: {shorten(match[0])!r}", offset + at)
+        seen.add(slot)
+        if kind == "figures":
+            _figures(row, text[at:], offset + at)
+            return
+        _take(row, kind, match)
+        at = match.end()
+
+
+def _piece(row: Row, text: str, at: int) -> tuple[str, re.Match[str] | None]:
+    for kind, pattern in _PIECES:
+        if kind == "rate" and row.op != "dropout":
+            continue
+        match = pattern.match(text, at)
+        if match:
+            return kind, match
+    return "", None
+
+
+def _take(row: Row, kind: str, match: re.Match[str]) -> None:
+    if kind == "shape":
+        row.output = sizes(match[1])
+        row.printed.append(("output", compact(match[1])))
+    elif kind == "filters":
+        row.channels, row.kernel = int(match[1]), (int(match[2]), int(match[3]))
+    elif kind == "sized":
+        row.kernel, row.channels, row.sized = (int(match[1]), int(match[2])), int(match[3]), True
+    elif kind == "window":
+        row.kernel = (int(match[1]), int(match[2]))
+    elif kind == "stride":
+        row.stride = int(match[1])
+    elif kind == "pad":
+        row.pad = int(match[1])
+    elif kind == "neurons":
+        row.channels = int(match[1])
+    elif kind == "rate":
+        row.rate = match[1]
+
+
+def _figures(row: Row, text: str, offset: int) -> None:
+    """Read ``memory: 224x224x64=3.2M params: (3x3x3)x64 = 1,728``: the last number of each."""
+    for part in re.finditer(r"(memory|params)\s*:\s*((?:(?!params\s*:).)*)", text, re.IGNORECASE):
+        what = part[1].lower()
+        shown = re.sub(r"\s*\([A-Za-z][^()]*\)\s*$", "", part[2])  # (not counting biases)
+        number = figure(shown.rpartition("=")[2])
+        if number is None:
+            raise RowError(
+                f"{row.name}: {what}: no number in {shorten(part[2], 40)!r}", offset + part.start()
+            )
+        row.printed.append(("activations" if what == "memory" else "params", number))
+
+
+def _from_name(row: Row, digits: str, named: bool) -> None:
+    """Complete a row from the numbers in its name, and refuse it if something is missing.
+
+    ``conv3-64`` is 3x3 with 64 filters and ``MaxPool3`` 3x3, where the text prints no other window;
+    ``CONV3: ...`` and ``FC6: ...`` are numbered.
+    """
+    first, _, second = digits.partition("-")
+    if row.op in ("conv", "depthwise"):
+        if second and row.channels is None:
+            row.channels = int(second)
+            if first and row.kernel is None:
+                row.kernel = (int(first), int(first))
+        if row.channels is None or row.kernel is None:
+            raise RowError(
+                f"{row.name}: no filters; a convolution prints `96 11x11 filters`, `conv3-64` or "
+                "`Conv 7 x 7 x 64`"
+            )
+    elif row.op in ("maxpool", "avgpool"):
+        if row.kernel is None and first:
+            row.kernel = (int(first), int(first))
+        if row.kernel is None and (row.op == "avgpool" or row.output is not None or named):
+            raise RowError(f"{row.name}: no window; pooling prints `3x3 filters` or `MaxPool3`")
+    elif row.op == "linear":
+        if row.channels is None and row.output is not None:
+            row.channels = row.output[-1]
+        if row.channels is None and second:
+            row.channels = int(second)
+        if row.channels is None and first and not named and int(first) > 9:
+            row.channels = int(first)
+        if row.channels is None:
+            raise RowError(
+                f"{row.name}: no width; a fully connected layer prints `4096 neurons`, `FC-4096` "
+                "or its shape"
+            )
+
+
+_CELLS: dict[str, re.Pattern[str]] = {
+    op: re.compile(rf"/\s*s\s*(\d{{1,9}})[\s|]+{shape}[\s|]+({SIZE})[\s|]*", re.IGNORECASE)
+    for op, shape in {
+        "conv": rf"({SIZE})",
+        "depthwise": rf"({SIZE})\s*dw",
+        "maxpool": rf"(?:max\s*)?pool\s*({SIZE})",
+        "avgpool": rf"(?:avg\s*)?pool\s*({SIZE})",
+        "linear": rf"({SIZE})",
+        "softmax": r"(classifier)",
+    }.items()
+}
+_FILTERS = {"conv": "3x3x3x32", "depthwise": "3x3x32 dw", "linear": "1024x1000"}
+
+
+def _cells(row: Row, text: str, offset: int) -> None:
+    """Read ``/ s2 | 3x3x3x32 | 224x224x3``: stride, filter, input; K x K x Cin x Cout."""
+    pattern = _CELLS.get(row.op)
+    match = pattern.fullmatch(text) if pattern else None
+    if match is None:
+        raise RowError(
+            f"{row.name}: not understood: {shorten(text)!r}; a row prints stride, filter shape and "
+            f"input size: `/ s1 | {_FILTERS.get(row.op, 'Pool 7x7')} | 112x112x32`",
+            offset,
+        )
+    row.stride = int(match[1])
+    row.reads = sizes(match[3])
+    row.printed.append(("input", compact(match[3])))
+    if row.op == "softmax":
+        return
+    filters = sizes(match[2])
+    expected = {"conv": 4, "depthwise": 3}.get(row.op, 2)
+    if len(filters) != expected or len(row.reads) != 3:
+        what = f"filter {compact(match[2])} on input {compact(match[3])}"
+        raise RowError(f"{row.name}: {what}: expected {expected} and 3 numbers", offset)
+    if row.op in ("maxpool", "avgpool"):
+        row.kernel = (filters[0], filters[1])
+        return
+    takes, row.channels = filters[-2 if row.op != "depthwise" else -1], filters[-1]
+    if row.op != "linear":
+        row.kernel = (filters[0], filters[1])
+    if takes != row.reads[-1]:
+        raise RowError(
+            f"{row.name}: the filter {compact(match[2])} takes {takes} channels, the input "
+            f"{compact(match[3])} has {row.reads[-1]}",
+            offset,
+        )

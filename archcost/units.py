@@ -1,0 +1,111 @@
+"""Numbers as people write them: 62.3M, 4.12 G, 3GB, 3GiB; and the sizes of data types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from archcost.errors import ArchcostError, LookupFailed, shorten
+
+DTYPE_BYTES: Mapping[str, int] = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8": 1, "int8": 1,
+}  # fmt: skip
+"""Bytes per element of a data type."""
+
+_SCALES: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+_BYTES: Mapping[str, int] = {
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+
+
+def dtype_bytes(dtype: str) -> int:
+    """Return the bytes per element, or raise LookupFailed with the nearest dtype."""
+    if dtype not in DTYPE_BYTES:
+        raise LookupFailed("dtype", dtype, DTYPE_BYTES)
+    return DTYPE_BYTES[dtype]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A printed number: its value, and the unit of its last printed digit.
+
+    ``62.3M`` is 62,300,000 with a step of 100,000. Zeros at the end of a whole number are not
+    counted as digits, so ``150K`` has a step of 10,000; ``150.0K`` would have 100.
+    """
+
+    text: str
+    value: Fraction
+    step: Fraction
+
+    @classmethod
+    def parse(cls, text: str) -> Figure:
+        """Read a printed number with an optional unit (K, M, G or B, T, %).
+
+        Raises:
+            ArchcostError: not a number.
+        """
+        match = re.fullmatch(
+            r"\s*~?\s*(\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.(\d{1,12}))?\s*([kKmMgGbBtT%]?)\s*", text
+        )
+        if not match:
+            raise ArchcostError(
+                f"a number is written as 61100840, 61.1M or 4.12G; got {shorten(text)!r}"
+            )
+        whole, decimals, unit = match[1].replace(",", ""), match[2] or "", match[3].lower()
+        scale = Fraction(_SCALES.get(unit, 1))
+        value = Fraction(int(whole + decimals), 10 ** len(decimals)) * scale
+        if decimals or not unit:
+            step = scale / 10 ** len(decimals)
+        else:
+            zeros = len(whole) - len(whole.rstrip("0")) if int(whole) else 0
+            step = scale * 10**zeros
+        return cls(text.strip(), value, step)
+
+    def exact(self, number: int | Fraction) -> bool:
+        """Whether ``number`` is the printed value itself."""
+        return Fraction(number) == self.value
+
+    def rounds(self, number: int | Fraction) -> bool:
+        """Whether ``number`` rounds (half away from zero or to even) to what is printed."""
+        return abs(Fraction(number) - self.value) <= self.step / 2
+
+    def truncates(self, number: int | Fraction) -> bool:
+        """Whether cutting the digits of ``number`` gives what is printed."""
+        return 0 <= Fraction(number) - self.value < self.step
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size: ``3GB`` is 3·10^9 bytes, ``3GiB`` is 3·2^30; a bare number is bytes.
+
+    Raises:
+        ArchcostError: not a positive size.
+    """
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", text)
+    unit = match[2].lower() if match else ""
+    if not match or (unit or "b") not in _BYTES:
+        raise ArchcostError(
+            f"a size is written as 3GB (10^9) or 3GiB (2^30); got {shorten(text)!r}"
+        )
+    size = int(Fraction(match[1]) * _BYTES[unit or "b"])
+    if size <= 0:
+        raise ArchcostError(f"a size must be positive; got {shorten(text)!r}")
+    return size
+
+
+def human(number: int | float, digits: int = 4) -> str:
+    """Return a count as people say it: 138.4M, 15.47G."""
+    for scale, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")):
+        if abs(number) >= scale:
+            return f"{number / scale:.{digits}g}{unit}"
+    return f"{number:,}" if isinstance(number, int) else f"{number:.{digits}g}"
+
+
+def human_bytes(size: int) -> str:
+    """Return a size in decimal units: 553.4 MB."""
+    for scale, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if size >= scale:
+            return f"{size / scale:.4g} {unit}"
+    return f"{size} B"

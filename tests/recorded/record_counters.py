@@ -1,0 +1,256 @@
+"""Record what other counters print of torchvision's models, in ``counters.json`` beside this file.
+
+    python tests/recorded/record_counters.py [MODEL ...]
+
+needs torch, torchvision, fvcore, torchinfo, ptflops and thop; calflops (with transformers) and
+torchstat are recorded where they are installed. With names, only those models are recorded anew.
+Each pair of tool and model runs in a process of its own, because thop and ptflops change the
+models that they count and calflops and torchstat patch PyTorch.
+
+The numbers are those that the tools return, batch 1, in evaluation mode; keys are the names of
+the conventions in ``archcost.conventions``. No weights are downloaded: counts do not depend on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import multiprocessing
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+RECORD = Path(__file__).with_name("counters.json")
+
+SIZE = {"inception_v3": 299}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": False},
+    "inception_v3": {"aux_logits": False, "init_weights": False},
+}
+MODELS = (
+    "alexnet",
+    "vgg11", "vgg13", "vgg16", "vgg19", "vgg16_bn",
+    "googlenet", "inception_v3",
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "wide_resnet50_2", "resnext50_32x4d",
+    "densenet121", "squeezenet1_0", "squeezenet1_1",
+    "mobilenet_v2", "shufflenet_v2_x1_0",
+)  # fmt: skip
+
+
+def declare_torchvision_ops() -> Any:
+    """Declare torchvision's compiled operators, and return what must stay alive for it.
+
+    Beside a CPU build of torch the compiled extension may not load, and ``import torchvision``
+    then fails on the operators that it looks up; no model here uses them.
+    """
+    import torch
+
+    if hasattr(torch.ops.torchvision, "nms"):
+        return None
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
+        library.define(f"{name}(Tensor x) -> Tensor")
+        library.define(f"_{name}_backward(Tensor x) -> Tensor")
+    for name in ("qnms", "qroi_align"):
+        library.define(f"{name}(Tensor x) -> Tensor")
+    return library
+
+
+def build(name: str) -> Any:
+    """Return a torchvision model without trained weights, in evaluation mode."""
+    import torchvision
+
+    return getattr(torchvision.models, name)(weights=None, **OPTIONS.get(name, {})).eval()
+
+
+def shape(name: str) -> tuple[int, int, int]:
+    """Return the input shape of a model, without batch."""
+    size = SIZE.get(name, 224)
+    return (3, size, size)
+
+
+Counts = dict[str, Any]
+TOOLS: dict[str, tuple[str, Callable[[Any, tuple[int, ...]], Counts]]] = {}
+"""By the name of its package: what is called, and the function that calls it."""
+
+
+def tool(
+    package: str, call: str
+) -> Callable[[Callable[[Any, tuple[int, ...]], Counts]], Callable[[Any, tuple[int, ...]], Counts]]:
+    """Register the function that runs a tool."""
+
+    def register(
+        function: Callable[[Any, tuple[int, ...]], Counts],
+    ) -> Callable[[Any, tuple[int, ...]], Counts]:
+        TOOLS[package] = (call, function)
+        return function
+
+    return register
+
+
+@tool("fvcore", "FlopCountAnalysis(model, x).total(); ActivationCountAnalysis(model, x).total()")
+def fvcore(model: Any, shape: tuple[int, ...]) -> Counts:
+    import torch
+    from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+
+    with torch.no_grad():
+        x = torch.zeros(1, *shape)
+        return {
+            "fvcore": exact(FlopCountAnalysis(model, x).total()),
+            "fvcore activations": exact(ActivationCountAnalysis(model, x).total()),
+        }
+
+
+@tool("torch", "with FlopCounterMode() as mode: model.to('meta')(x); mode.get_total_flops()")
+def flop_counter_mode(model: Any, shape: tuple[int, ...]) -> Counts:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    mode = FlopCounterMode(display=False)
+    with torch.no_grad(), mode:
+        model.to("meta")(torch.zeros(1, *shape, device="meta"))
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return {"torch": exact(mode.get_total_flops()), "params": params}
+
+
+@tool("torchinfo", "summary(model, (1, 3, 224, 224), verbose=0).total_mult_adds")
+def torchinfo(model: Any, shape: tuple[int, ...]) -> Counts:
+    from torchinfo import summary
+
+    return {"torchinfo": exact(summary(model, (1, *shape), verbose=0).total_mult_adds)}
+
+
+def ptflops_backend(model: Any, shape: tuple[int, ...], backend: str) -> int:
+    """Return the MACs that ptflops counts with a backend."""
+    from ptflops import get_model_complexity_info
+
+    macs, _ = get_model_complexity_info(
+        model, shape, backend=backend, as_strings=False, print_per_layer_stat=False
+    )
+    return exact(macs)
+
+
+@tool("ptflops", "get_model_complexity_info(model, (3, 224, 224), backend=..., as_strings=False)")
+def ptflops(model: Any, shape: tuple[int, ...]) -> Counts:
+    import copy
+
+    aten = ptflops_backend(copy.deepcopy(model), shape, "aten")
+    return {"ptflops": ptflops_backend(model, shape, "pytorch"), "ptflops_aten": aten}
+
+
+@tool("thop", "profile(model, inputs=(x,), verbose=False)")
+def thop(model: Any, shape: tuple[int, ...]) -> Counts:
+    import torch
+    from thop import profile
+
+    macs, _ = profile(model, inputs=(torch.zeros(1, *shape),), verbose=False)
+    return {"thop": exact(macs)}
+
+
+@tool("calflops", "calculate_flops(model, (1, 3, 224, 224), output_as_string=False)")
+def calflops(model: Any, shape: tuple[int, ...]) -> Counts:
+    from calflops import calculate_flops
+
+    flops, macs, _ = calculate_flops(
+        model, (1, *shape), output_as_string=False, print_results=False, print_detailed=False
+    )
+    return {"calflops": exact(flops), "calflops_macs": exact(macs)}
+
+
+@tool("torchstat", "ModelHook(model, (3, 224, 224)): sums of Flops and of MAdd")
+def torchstat(model: Any, shape: tuple[int, ...]) -> Counts:
+    from torchstat import ModelHook  # its report needs DataFrame.append, which pandas dropped
+
+    leaves = ModelHook(model, shape).retrieve_leaf_modules().values()
+    return {
+        "torchstat_flops": sum(int(leaf.Flops) for leaf in leaves),
+        "torchstat_madd": sum(int(leaf.MAdd) for leaf in leaves),
+    }
+
+
+def exact(number: Any) -> int:
+    """Return a count as an int; refuse one that is no whole number."""
+    if int(number) != number:
+        raise ValueError(f"{number!r} is not a whole number")
+    return int(number)
+
+
+def printed_gflops(name: str) -> str:
+    """Return the GFLOPS that torchvision's page of the model prints."""
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(name)
+    return str(next(iter(weights)).meta["_ops"])
+
+
+def installed() -> Iterator[str]:
+    """Yield the tools that are installed."""
+    for package in TOOLS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(package)
+            yield package
+
+
+def _measure(package: str, name: str, results: Any) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        counts = TOOLS[package][1](build(name), shape(name))
+    results.put(counts)
+
+
+def measure(package: str, name: str) -> Counts:
+    """Run one tool on one model in a process of its own."""
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=_measure, args=(package, name, results))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(f"{package} failed on {name}")
+    counts: Counts = results.get()
+    return counts
+
+
+def main(names: list[str]) -> None:
+    """Record the named models, or all, and write the file."""
+    keep = declare_torchvision_ops()
+    import torchvision  # in the parent, so that the children need not load it
+
+    packages = list(installed())
+    record = json.loads(RECORD.read_text()) if RECORD.exists() and names else {"models": {}}
+    record["tools"] = {
+        package: {"version": importlib.metadata.version(package), "call": TOOLS[package][0]}
+        for package in packages
+    }
+    record["tools"]["torchvision"] = {
+        "version": torchvision.__version__,
+        "call": "torchvision.models.MODEL(weights=None).eval(); weights.meta['_ops']",
+    }
+    for name in names or MODELS:
+        counts: Counts = {}
+        for package in packages:
+            counts |= measure(package, name)
+        record["models"][name] = {
+            "options": OPTIONS.get(name, {}),
+            "input": list(shape(name)),
+            "params": counts.pop("params"),
+            "activations": {"fvcore": counts.pop("fvcore activations")},
+            "counts": counts,
+            "torchvision": printed_gflops(name),
+        }
+        print(name, counts, flush=True)
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    del keep
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
