@@ -53,7 +53,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     best = nearest(name, choices)
     if best is not None:
         return f"; did you mean {best!r}?"
-    return f"; expected one of: {', '.join(sorted(choices))}" if 0 < len(choices) <= 12 else ""
+    return f"; expected one of: {', '.join(sorted(set(choices)))}" if 0 < len(choices) <= 12 else ""
 
 
 def shorten(text: object, limit: int = 60) -> str:

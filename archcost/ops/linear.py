@@ -36,12 +36,12 @@ class Linear(Op):
         out = (*tokens, self.out_features)
         work = {"mac": mac, "dot_products": numel(out)}
         if tokens:
-            work["repeated_tokens"] = mac - weights
+            work["repeated_token_mac"] = mac - weights
         if self.bias:
             params["bias"] = (self.out_features,)
             work["linear_bias_add"] = numel(out)
             if tokens:
-                work["repeated_tokens"] += numel(out) - self.out_features
+                work["repeated_token_bias"] = numel(out) - self.out_features
         return Cost(out, params, work, SAVES_INPUT)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:

@@ -1,4 +1,4 @@
-"""Normalisation: batch normalisation and local response normalisation."""
+"""Normalisation: batch and local response normalisation, and a learnt scale per channel."""
 
 from __future__ import annotations
 
@@ -79,3 +79,44 @@ class LRN(Op):
 
     def settings(self, axes: int = 2) -> str:
         return f"size {self.size}"
+
+
+@op("scale", kind="norm")
+class Scale(Op):
+    """One learnt factor per channel and, unless ``bias`` is false, one learnt addend.
+
+    LeNet-5's subsampling layers multiply and shift each map so (LeCun et al. 1998, section II.B).
+    """
+
+    bias: bool = flag(True)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(6, 14, 14)),
+        example(bias=False, x=(5, 4)),
+        example(x=(8,)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        channels = (x[0],)
+        params = {"weight": channels, "bias": channels} if self.bias else {"weight": channels}
+        work = {"scale": numel(x), "norm_param": len(params) * x[0]}
+        return Cost(x, params, work, SAVES_INPUT)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        bias, shape = self.bias, (x[0], *[1] * (len(x) - 1))
+
+        class ScaleModule(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.ones(x[0]))
+                if bias:
+                    self.bias = torch.nn.Parameter(torch.zeros(x[0]))
+
+            def forward(self, x: Any) -> Any:
+                scaled = x * self.weight.view(shape)
+                return scaled + self.bias.view(shape) if bias else scaled
+
+        return ScaleModule()
+
+    def settings(self, axes: int = 2) -> str:
+        return "" if self.bias else "no bias"

@@ -153,7 +153,12 @@ def expand(
     """Return the network of a document, or of one of its variants; see :func:`load`."""
     values = dict(document.knobs)
     header = dict(document.header)
-    if variant and variant != document.name:
+    if document.variant_required and not variant:
+        file = document.source.name.replace("<stdin>", "-")
+        names = ", ".join(f"{file}::{name}" for name in document.variants)
+        reason = f"the table has a network in each column; choose one: {names}"
+        raise SpecError(reason, document.source.name)
+    if variant and (variant != document.name or variant in document.variants):
         if variant not in document.variants:
             raise LookupFailed(f"variant of {document.name}", variant, document.variants)
         chosen, own = document.variants[variant]

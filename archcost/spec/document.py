@@ -20,7 +20,7 @@ KEYS = (
     "knobs", "variants", "let", "blocks", "layers", "published",
 )  # fmt: skip
 VARIANT_HEADER = ("title", "paper", "year", "input")
-RESERVED = ("in_channels", "in_size", "current", "take", "input", *FUNCTIONS, *WORDS)
+RESERVED = ("in_channels", "in_size", "current", "take", "input", *WORDS)
 
 PUBLISHED = ("model", "source", "year", "input", "convention", "why", *FIGURES)
 
@@ -50,6 +50,8 @@ class Document:
     layers: Node
     published: list[Published] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    variant_required: bool = False
+    """Whether the file has networks only under its variants' names, as a table with columns."""
 
     def models(self) -> list[str]:
         """Return the names of the models that the file defines."""
@@ -190,7 +192,7 @@ def _blocks(source: Source, node: Node | None) -> dict[str, Block]:
         for param in names:
             if names.count(param) > 1 or not param.isidentifier() or param in RESERVED:
                 raise source.error(key_node, f"{name}: {param!r} cannot name a parameter here")
-        if name in OPS or name in RESERVED:
+        if name in OPS or name in RESERVED or name in FUNCTIONS:
             raise source.error(key_node, f"{name!r} is an op or a word of the language already")
         if name in blocks:
             raise source.error(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from archcost.errors import ArchcostError, shorten
 from archcost.shape import Shape
@@ -55,6 +56,14 @@ _OPS = {
 }  # fmt: skip
 
 
+class Printed(NamedTuple):
+    """A figure beside a row: its quantity, its text, and what is wrong with it."""
+
+    quantity: str
+    text: str
+    note: str = ""
+
+
 class RowError(ArchcostError):
     """A line that looks like a row and cannot be read; ``offset`` counts characters into it."""
 
@@ -78,7 +87,7 @@ class Row:
         sized: written as ``Conv 7 x 7 x 64``.
         output, reads: the printed output and input, height x width x channels.
         times: the printed repeat.
-        printed: figures beside the row, as (quantity, text).
+        printed: the figures beside the row.
     """
 
     name: str
@@ -95,7 +104,7 @@ class Row:
     output: Shape | None = None
     reads: Shape | None = None
     times: int = 1
-    printed: list[tuple[str, str]] = field(default_factory=list)
+    printed: list[Printed] = field(default_factory=list)
 
 
 def clean(line: str) -> str:
@@ -178,7 +187,7 @@ def _row(text: str, line: int, column: int) -> Row | None:
     row = Row(re.sub(r"\s+", "-", shown) + digits, op, line, column, " ".join(text.split()))
     if bracket:
         row.output = sizes(bracket[1])
-        row.printed.append(("output", compact(bracket[1])))
+        row.printed.append(Printed("output", compact(bracket[1])))
     if head["times"]:
         row.times = int(head["times"])
         if not 1 <= row.times <= MAX_REPEAT:
@@ -228,7 +237,7 @@ def _input(row: Row, after: str, offset: int) -> Row | None:
     match = re.match(rf"[:(\s]*\[?\s*({SIZE})\s*\]?", after)
     if match:
         row.output = sizes(match[1])
-        row.printed = [("output", compact(match[1]))]
+        row.printed = [Printed("output", compact(match[1]))]
         end = match.end()
     elif row.output is None:
         if not re.search(r"\d|\[", after):
@@ -242,12 +251,14 @@ def _input(row: Row, after: str, offset: int) -> Row | None:
     while skipped := word.match(after, end):
         end = skipped.end()
     _description(row, after[end:], offset + end)
-    row.printed = [("input" if q == "output" else q, text) for q, text in row.printed]
+    row.printed = [
+        p._replace(quantity="input") if p.quantity == "output" else p for p in row.printed
+    ]
     return row
 
 
 _PIECES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern + r"\s*", re.IGNORECASE))
+    (kind, re.compile(rf"(?:{pattern})\s*", re.IGNORECASE))
     for kind, pattern in (
         ("figures", r"memory\s*:|params\s*:"),
         ("shape", rf"\[\s*({SIZE})\s*\]"),
@@ -265,14 +276,12 @@ _PIECES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 def _description(row: Row, text: str, offset: int) -> None:
     """Read what follows the name, piece by piece; nothing may be left over."""
-    at = 0
+    at = len(text) - len(text.lstrip())
     seen: set[str] = set()
     while at < len(text):
         kind, match = _piece(row, text, at)
         if match is None:
-            raise RowError(
-                f"{row.name}: not understood: {shorten(text[at:], 40)!r}", offset + at
-            )
+            raise RowError(f"{row.name}: not understood: {shorten(text[at:], 40)!r}", offset + at)
         slot = {"filters": "window", "sized": "window"}.get(kind, kind)
         if slot in seen and kind != "note":
             raise RowError(f"{row.name}: a second {slot}: {shorten(match[0])!r}", offset + at)
@@ -297,11 +306,12 @@ def _piece(row: Row, text: str, at: int) -> tuple[str, re.Match[str] | None]:
 def _take(row: Row, kind: str, match: re.Match[str]) -> None:
     if kind == "shape":
         row.output = sizes(match[1])
-        row.printed.append(("output", compact(match[1])))
+        row.printed.append(Printed("output", compact(match[1])))
     elif kind == "filters":
         row.channels, row.kernel = int(match[1]), (int(match[2]), int(match[3]))
     elif kind == "sized":
         row.kernel, row.channels, row.sized = (int(match[1]), int(match[2])), int(match[3]), True
+        row.name += compact(match[0])
     elif kind == "window":
         row.kernel = (int(match[1]), int(match[2]))
     elif kind == "stride":
@@ -324,7 +334,7 @@ def _figures(row: Row, text: str, offset: int) -> None:
             raise RowError(
                 f"{row.name}: {what}: no number in {shorten(part[2], 40)!r}", offset + part.start()
             )
-        row.printed.append(("activations" if what == "memory" else "params", number))
+        row.printed.append(Printed("activations" if what == "memory" else "params", number))
 
 
 def _from_name(row: Row, digits: str, named: bool) -> None:
@@ -389,7 +399,7 @@ def _cells(row: Row, text: str, offset: int) -> None:
         )
     row.stride = int(match[1])
     row.reads = sizes(match[3])
-    row.printed.append(("input", compact(match[3])))
+    row.printed.append(Printed("input", compact(match[3])))
     if row.op == "softmax":
         return
     filters = sizes(match[2])

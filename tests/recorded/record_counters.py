@@ -1,24 +1,31 @@
 """Record what other counters print of torchvision's models, in ``counters.json`` beside this file.
 
-    python tests/recorded/record_counters.py [MODEL ...]
+    python tests/recorded/record_counters.py [--tools PACKAGE,...] [MODEL ...]
 
 needs torch, torchvision, fvcore, torchinfo, ptflops and thop; calflops (with transformers) and
-torchstat are recorded where they are installed. With names, only those models are recorded anew.
+torchstat are recorded where they are installed. Without names, all models are recorded; what is
+recorded replaces its part of the file and leaves the rest. ptflops is recorded twice, the second
+time with version 0.7 before the other on the path:
+
+    pip install --no-deps --target old ptflops==0.7
+    PYTHONPATH=old python tests/recorded/record_counters.py --tools ptflops
+
 Each pair of tool and model runs in a process of its own, because thop and ptflops change the
 models that they count and calflops and torchstat patch PyTorch.
 
 The numbers are those that the tools return, batch 1, in evaluation mode; keys are the names of
-the conventions in ``archcost.conventions``. No weights are downloaded: counts do not depend on them.
+the conventions in ``archcost.conventions``. No trained weights are loaded: counts do not depend
+on them.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.metadata
 import io
 import json
 import multiprocessing
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,22 +133,21 @@ def torchinfo(model: Any, shape: tuple[int, ...]) -> Counts:
     return {"torchinfo": exact(summary(model, (1, *shape), verbose=0).total_mult_adds)}
 
 
-def ptflops_backend(model: Any, shape: tuple[int, ...], backend: str) -> int:
-    """Return the MACs that ptflops counts with a backend."""
-    from ptflops import get_model_complexity_info
-
-    macs, _ = get_model_complexity_info(
-        model, shape, backend=backend, as_strings=False, print_per_layer_stat=False
-    )
-    return exact(macs)
-
-
 @tool("ptflops", "get_model_complexity_info(model, (3, 224, 224), backend=..., as_strings=False)")
 def ptflops(model: Any, shape: tuple[int, ...]) -> Counts:
     import copy
 
-    aten = ptflops_backend(copy.deepcopy(model), shape, "aten")
-    return {"ptflops": ptflops_backend(model, shape, "pytorch"), "ptflops_aten": aten}
+    from ptflops import get_model_complexity_info
+
+    def count(**options: str) -> int:
+        macs, _ = get_model_complexity_info(
+            copy.deepcopy(model), shape, as_strings=False, print_per_layer_stat=False, **options
+        )
+        return exact(macs)
+
+    if importlib.metadata.version("ptflops") == "0.7":
+        return {"ptflops_0.7": count()}
+    return {"ptflops": count(backend="pytorch"), "ptflops_aten": count(backend="aten")}
 
 
 @tool("thop", "profile(model, inputs=(x,), verbose=False)")
@@ -220,37 +226,35 @@ def measure(package: str, name: str) -> Counts:
     return counts
 
 
-def main(names: list[str]) -> None:
-    """Record the named models, or all, and write the file."""
+def main() -> None:
+    """Record, and write the file after each model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--tools", default=",".join(installed()), help="packages to run")
+    parser.add_argument("models", nargs="*", default=MODELS)
+    options = parser.parse_args()
     keep = declare_torchvision_ops()
     import torchvision  # in the parent, so that the children need not load it
 
-    packages = list(installed())
-    record = json.loads(RECORD.read_text()) if RECORD.exists() and names else {"models": {}}
-    record["tools"] = {
-        package: {"version": importlib.metadata.version(package), "call": TOOLS[package][0]}
-        for package in packages
-    }
-    record["tools"]["torchvision"] = {
-        "version": torchvision.__version__,
-        "call": "torchvision.models.MODEL(weights=None).eval(); weights.meta['_ops']",
-    }
-    for name in names or MODELS:
-        counts: Counts = {}
-        for package in packages:
-            counts |= measure(package, name)
-        record["models"][name] = {
-            "options": OPTIONS.get(name, {}),
-            "input": list(shape(name)),
-            "params": counts.pop("params"),
-            "activations": {"fvcore": counts.pop("fvcore activations")},
-            "counts": counts,
-            "torchvision": printed_gflops(name),
-        }
-        print(name, counts, flush=True)
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"tools": {}, "models": {}}
+    record["models_from"] = f"torchvision {torchvision.__version__}"
+    for name in options.models:
+        entry = record["models"].setdefault(name, {"counts": {}})
+        entry |= {"options": OPTIONS.get(name, {}), "input": list(shape(name))}
+        entry["printed by torchvision"] = printed_gflops(name)
+        for package in options.tools.split(","):
+            counts = measure(package, name)
+            entry["counts"] |= counts
+            for key in counts:
+                record["tools"][key] = {
+                    "tool": f"{package} {importlib.metadata.version(package)}",
+                    "call": TOOLS[package][0],
+                }
+        print(name, entry["counts"], flush=True)
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
     del keep
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

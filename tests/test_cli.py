@@ -1,0 +1,200 @@
+"""The command line: output, formats, exit codes, and where words and data go."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from archcost.cli import COMMANDS, SECTIONS, cli
+
+
+def run(*arguments: str, code: int = 0, stdin: str | None = None) -> tuple[str, str]:
+    """Run the command as a user does; return standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "archcost", *arguments],
+        input=stdin, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def refused(*arguments: str, stdin: str | None = None) -> str:
+    out, err = run(*arguments, code=2, stdin=stdin)
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.removeprefix("archcost: ").rstrip("\n")
+
+
+def test_without_arguments_the_commands_are_shown_by_purpose() -> None:
+    out, err = run()
+    for section, names in SECTIONS.items():
+        assert section in out
+        assert all(f"  {name} " in out for name in names)
+    assert "archcost table vgg16" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Example: archcost" in " ".join(result.output.split())
+
+
+def test_table_as_csv_has_plain_numbers() -> None:
+    rows = list(csv.DictReader(io.StringIO(run("table", "vgg16", "--format", "csv")[0])))
+    assert sum(int(row["params"]) for row in rows if row["op"]) == 138_357_544
+    assert rows[0]["output"] == "3x224x224"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "schema"),
+    [(["table", "resnet50"], "table.json"), (["compare", "alexnet", "resnet50"], "compare.json")],
+)
+def test_json_follows_its_schema(arguments: list[str], schema: str) -> None:
+    data = json.loads(run(*arguments, "--format", "json")[0])
+    contract = json.loads((files("archcost") / "schema" / schema).read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(contract)
+    jsonschema.validate(data, contract)
+
+
+def test_json_of_table() -> None:
+    data = json.loads(run("table", "alexnet", "--batch", "2", "--format", "json")[0])
+    assert data["layers"][0] == {
+        "name": "CONV1", "op": "conv", "settings": "11x11, stride 4",
+        "inputs": [[3, 227, 227]], "output": [96, 55, 55],
+        "params": 34_944, "trainable_params": 34_944,
+        "macs": 210_830_400, "flops": 421_660_800, "counted": 421_660_800,
+        "activations": 580_800, "activation_bytes": 2_323_200, "receptive_field": [11, 11],
+    }  # fmt: skip
+    assert data["totals"]["params"] == 62_378_344
+    assert data["totals"]["weight_layers"] == 8
+
+
+@pytest.mark.parametrize("format", ["markdown", "html", "latex", "text"])
+def test_formats_hold_every_figure(format: str) -> None:
+    out = run("table", "alexnet", "--format", format)[0]
+    assert all(figure in out for figure in ("62,378,344", "1,135,256,096", "34,944"))
+    assert "2 per multiply-accumulate" in out
+
+
+def test_latex_is_booktabs_with_the_convention_in_its_caption() -> None:
+    out = run("compare", "alexnet_two_towers", "resnet50", "--format", "latex")[0]
+    assert r"\toprule" in out
+    assert r"alexnet\_two\_towers" in out
+    assert "per multiply-accumulate" in out.split(r"\begin{tabular}")[0]
+
+
+def test_output_to_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    run("table", "alexnet", "--format", "csv", "-o", str(target))
+    before = target.read_text()
+    refused("table", "alexnte", "-o", str(target))
+    assert target.read_text() == before
+    assert refused("table", "alexnet", "-o", str(tmp_path / "no" / "x")) == (
+        f"cannot write {tmp_path}/no/x: No such file or directory"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_a_spec_from_standard_input() -> None:
+    out, _ = run("table", "-", stdin="name: n\ninput: 3x8x8\nlayers: [relu]\n")
+    assert "3x8x8" in out
+    assert refused("table", "-", stdin="name: n\ninput: 3x8x8\nlayers: [rleu]\n") == (
+        "<stdin>:3:10: unknown op or block 'rleu'; did you mean 'relu'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["tabel"], "unknown command 'tabel'; did you mean 'table'?"),
+        (["table"], "Missing argument 'MODEL'."),
+        (["table", "vgg61"], "unknown model 'vgg61'; did you mean 'vgg16'?"),
+        (["table", "no.yaml"], "no.yaml: No such file or directory"),
+        (["table", "."], "unknown model '.'"),
+        (["table", "alexnet", "--batch", "0"], "batch must be a whole number from 1 to 2,147,483,648; got 0"),
+        (["table", "alexnet", "--batch", "x"], "Invalid value for '--batch': 'x' is not a valid integer."),
+        (["table", "alexnet", "--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'?"),
+        (["table", "alexnet", "--convention", "fvcroe"], "unknown convention 'fvcroe'; did you mean 'fvcore'?"),
+        (["table", "alexnet", "--activations", "lectur"], "unknown activation convention 'lectur'; did you mean 'lecture'?"),
+        (["table", "alexnet", "--columns", "name,prams"], "unknown column 'prams'; did you mean 'params'?"),
+        (["table", "alexnet", "--input", "3x4x"], "a shape is written as 3x224x224, channels first; got '3x4x'"),
+        (["table", "alexnet", "--input", "3x4x4"], "specs/alexnet.yaml:"),
+        (["table", "alexnet", "--set", "groups"], "--set takes KNOB=VALUE; got 'groups'"),
+        (["table", "resnet50", "--set", "widht=2"], "unknown knob of resnet 'widht'; did you mean 'width"),
+        (["table", "alexnet", "--freeze", "CONV9*"], "unknown layer or group to freeze 'CONV9*'; did you mean 'CONV"),
+        (["table", "alexnet", "--depth", "0"], "depth must be at least 1; got 0"),
+        (["compare"], "name at least one model, or use --family or --all"),
+        (["compare", "--family", "resnte"], "unknown family 'resnte'; did you mean 'resnet"),
+        (["compare", "alexnet", "--sort", "parms"], "unknown column 'parms'; did you mean 'params'?"),
+        (["explain", "alexnet", "CONV8"], "unknown layer 'CONV8'; did you mean 'CONV"),
+        (["ops", "conf"], "unknown op 'conf'; did you mean 'conv'?"),
+        (["list", "zzzz"], "unknown model 'zzzz'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], reason: str) -> None:
+    assert refused(*arguments).startswith(reason)
+
+
+def test_freeze_splits_the_parameters() -> None:
+    data = json.loads(run("table", "alexnet", "--freeze", "CONV*", "--format", "json")[0])
+    assert data["totals"]["trainable_params"] == 58_631_144  # the three FC layers
+    assert "trainable" in run("table", "alexnet", "--freeze", "CONV*")[0]
+
+
+def test_depth_folds_groups_and_keeps_the_totals() -> None:
+    deep, shallow = run("table", "resnet50")[0], run("table", "resnet50", "--depth", "1")[0]
+    assert deep.splitlines()[-3:] == shallow.splitlines()[-3:] or "25,557,032" in shallow
+    names = [line.split()[0] for line in shallow.splitlines()[4:-4]]
+    assert names == ["input", "stem", "layer1", "layer2", "layer3", "layer4", "head"]
+
+
+def test_compare_relates_to_a_baseline_and_sorts() -> None:
+    out = run(
+        "compare",
+        "resnet50",
+        "alexnet",
+        "--sort",
+        "params",
+        "--baseline",
+        "alexnet",
+        "--format",
+        "csv",
+    )[0]
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["model"] for row in rows] == ["resnet50", "alexnet"]
+    assert rows[0]["params_ratio"] == "0.410"  # 25,557,032 / 62,378,344
+    assert rows[1]["params_ratio"] == "1.000"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    line = f"{sys.executable} -m archcost compare --all --format csv | head -1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("model,params")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_is_offered(shell: str) -> None:
+    result = CliRunner().invoke(
+        cli, [], env={"_ARCHCOST_COMPLETE": f"{shell}_source"}, prog_name="archcost"
+    )
+    assert result.exit_code in (0, 1)
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    completer = made(cli, {}, "archcost", "_ARCHCOST_COMPLETE")
+    names = [item.value for item in completer.get_completions(["table"], "resnet1")]
+    assert {"resnet18", "resnet101", "resnet152"} <= set(names)
+    assert "table" in [item.value for item in completer.get_completions([], "ta")]

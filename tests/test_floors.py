@@ -1,0 +1,85 @@
+"""The floors of the house: a file imports only from lower ones, and the core stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "archcost"
+FLOORS = {
+    "errors": 0, "shape": 0, "trace": 0, "units": 0, "table": 0,
+    "ops": 1, "network": 1, "published": 1,
+    "spec": 2, "conventions": 2,
+    "analysis": 3,
+    "torch_twin": 4,
+    "verify": 5,
+    "report": 6,
+    "cli": 7, "__init__": 8, "__main__": 8,
+}  # fmt: skip
+HEAVY = ("torch", "numpy", "pandas", "sympy", "matplotlib", "fvcore")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(tree: ast.AST) -> set[str]:
+    rooms = set()
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("archcost.")}
+    return rooms
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_point_down(path: Path) -> None:
+    own = room(path)
+    for other in imported_rooms(ast.parse(path.read_text("utf-8"))) - {own}:
+        assert FLOORS[other] <= FLOORS[own], f"{own} (floor {FLOORS[own]}) imports {other}"
+
+
+def test_an_upward_import_would_be_seen() -> None:
+    assert imported_rooms(ast.parse("def f():\n    from archcost.cli import main")) == {"cli"}
+
+
+def heavy_after(arguments: list[str], before: str = "") -> list[str]:
+    code = (
+        f"import sys\nsys.argv = ['archcost', *{arguments!r}]\n{before}\n"
+        "from archcost.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code, exit.code\n"
+        f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return ast.literal_eval(done.stdout.rsplit("HEAVY ", 1)[1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["table", "vgg16"],
+        ["table", "vgg16", "--format", "json"],
+        ["compare", "alexnet", "resnet50"],
+        ["list"],
+        ["explain", "vgg16"],
+        ["audit", "vgg16"],
+        ["reconcile", "resnet50"],
+        ["show", "resnet18"],
+    ],
+    ids=" ".join,
+)
+def test_the_core_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert heavy_after(arguments) == []
+
+
+def test_a_heavy_import_would_be_seen() -> None:
+    pytest.importorskip("numpy", reason="numpy is not installed")
+    assert heavy_after(["list"], before="import numpy") == ["numpy"]

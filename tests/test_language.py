@@ -1,0 +1,272 @@
+"""The spec language: what each construct expands to, and the message of every refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archcost import ArchcostError, Network, SpecError, load
+from archcost.spec.catalog import expand
+from archcost.spec.document import read_document
+from archcost.spec.source import Source
+
+
+def network(layers: str, head: str = "name: net\ninput: 3x8x8", **options: object) -> Network:
+    text = f"{head}\nlayers:\n" + "\n".join("  " + line for line in layers.strip("\n").split("\n"))
+    return expand(read_document(Source("net.yaml", text)), **options)
+
+
+def paths(net: Network) -> list[str]:
+    return [layer.path for layer in net]
+
+
+def message(text: str, **options: object) -> str:
+    with pytest.raises(ArchcostError) as error:
+        expand(read_document(Source("net.yaml", text)), **options)
+    return str(error.value)
+
+
+HEAD = "name: net\ninput: 3x8x8\n"
+
+
+def test_unnamed_layers_are_numbered_per_op() -> None:
+    net = network("- conv(4, 3)\n- relu\n- conv(4, 3)\n- relu")
+    assert paths(net) == ["conv1", "relu1", "conv2", "relu2"]
+    assert [layer.inputs for layer in net] == [("input",), ("conv1",), ("relu1",), ("conv2",)]
+
+
+def test_named_layers_and_groups_make_the_path() -> None:
+    net = network(
+        "- stem:\n  - CONV1: conv(4, 3)\n  - relu\n- head: [flatten, linear]".replace(
+            "linear]", "relu]"
+        )
+    )
+    assert paths(net) == ["stem.CONV1", "stem.relu1", "head.flatten1", "head.relu1"]
+
+
+def test_repeats() -> None:
+    assert paths(network("- relu * 3")) == ["relu1", "relu2", "relu3"]
+    assert paths(network("- tail: relu * 2")) == ["tail.relu1", "tail.relu2"]
+    assert paths(network("- relu\n- tanh * 0")) == ["relu1"]
+
+
+def test_conditions() -> None:
+    net = network("- relu if in_channels == 3\n- tanh if in_size > 8\n- sigmoid if 0 else softmax")
+    assert paths(net) == ["relu1", "softmax1"]
+    assert paths(network("- if in_size == 8:\n  - relu\n  - tanh\n- if 0:\n  - softmax")) == [
+        "relu1",
+        "tanh1",
+    ]
+
+
+def test_branches_merge_and_start_from_the_current_tensor() -> None:
+    net = network(
+        "- add:\n    body:\n      - conv(3, 3, padding=1)\n      - relu\n    shortcut: identity"
+    )
+    assert paths(net) == ["body.conv1", "body.relu1", "add1"]
+    assert net["add1"].inputs == ("body.relu1", "input")
+
+
+def test_a_branch_left_out_is_the_identity() -> None:
+    net = network("- concat:\n    a: relu\n    b:\n      - conv(4, 1) if in_channels != 3")
+    assert net["concat1"].inputs == ("a.relu1", "input")
+    assert net.output == (6, 8, 8)
+
+
+def test_labels_are_tensors() -> None:
+    net = network(
+        "- enc: conv(4, 3)\n- maxpool(2)\n- conv_transpose(4, 2, stride=2)\n"
+        "- concat(crop(enc), current)\n- take(enc)\n- relu"
+    )
+    assert net["concat1"].inputs == ("crop1", "conv_transpose1")
+    assert net["crop1"].inputs == ("enc", "conv_transpose1")
+    assert net["relu1"].inputs == ("enc",)
+
+
+def test_a_group_is_a_label_of_its_last_tensor() -> None:
+    net = network("- enc: [relu, tanh]\n- add(enc, current)")
+    assert net["add1"].inputs == ("enc.tanh1", "enc.tanh1")
+
+
+BLOCKS = """
+blocks:
+  conv_bn(out, kernel=3):
+    - conv(out, kernel, padding=kernel // 2, bias=False)
+    - batchnorm
+  residual(out):
+    - add:
+        body: [relu, tanh]
+        shortcut: identity
+    - conv_bn(out)
+"""
+
+
+def test_a_chain_is_spliced_and_any_other_block_is_a_numbered_group() -> None:
+    net = network("- conv_bn(4)\n- conv_bn(4, kernel=1)\n- residual(4) * 2", HEAD + BLOCKS)
+    assert paths(net)[:4] == ["conv1", "batchnorm1", "conv2", "batchnorm2"]
+    assert paths(net)[4:9] == ["0.body.relu1", "0.body.tanh1", "0.add1", "0.conv1", "0.batchnorm1"]
+    assert paths(net)[9] == "1.body.relu1"
+    assert paths(network("- stem: conv_bn(4)", HEAD + BLOCKS)) == ["stem.conv1", "stem.batchnorm1"]
+
+
+def test_blocks_take_tensors_and_blocks() -> None:
+    head = HEAD + "blocks:\n  twice(what, skip):\n    - what\n    - add(skip, current)"
+    net = network("- a: relu\n- b: twice(tanh, a)", head)
+    assert paths(net) == ["a", "b.tanh1", "b.add1"]
+    assert net["b.add1"].inputs == ("a", "b.tanh1")
+
+
+def test_loops_and_let() -> None:
+    net = network(
+        "- let: {half: in_channels * 2}\n- for width, stride in [[half, 1], [12, 2]]:\n  - conv(width, 3, stride)"
+    )
+    assert [layer.cost.output for layer in net] == [(6, 6, 6), (12, 2, 2)]
+
+
+def test_knobs_variants_let_and_input() -> None:
+    head = (
+        "family: f\ninput: 3x{size}x{size}\nknobs: {size: 8, act: relu, widths: [4, 8]}\n"
+        "let:\n  last: widths[-1]\nvariants:\n  small: {size: 4}\n  tall: {input: 3x16x8}"
+    )
+    layers = "- act\n- conv(last, 1)"
+    assert network(layers, head, variant="small").input == (3, 4, 4)
+    assert network(layers, head, variant="tall").output == (8, 16, 8)
+    changed = network(layers, head, knobs={"act": "tanh", "widths": "[1, 2]"})
+    assert paths(changed) == ["tanh1", "conv1"]
+    assert changed.output == (2, 8, 8)
+    assert network(layers, head, input="5x9x9").input == (5, 9, 9)
+
+
+def test_side_outputs_are_off_unless_asked_for() -> None:
+    layers = (
+        "- relu\n- aside:\n    aux: [flatten, linear(10)]".replace("linear(10)", "softmax")
+        + "\n- tanh"
+    )
+    assert paths(network(layers)) == ["relu1", "tanh1"]
+    with_aux = network(layers, aux=True)
+    assert paths(with_aux) == ["relu1", "aux.flatten1", "aux.softmax1", "tanh1"]
+    assert with_aux.outputs == ("tanh1", "aux.softmax1")
+
+
+def test_biases_can_be_dropped() -> None:
+    net = network("- conv(4, 3)\n- flatten\n- linear(5)", bias=False)
+    assert all("bias" not in layer.cost.params for layer in net)
+
+
+def test_one_and_three_dimensions() -> None:
+    assert network("- conv(4, 5, stride=2)\n- maxpool(2)", "name: n\ninput: 3x65").output == (4, 15)
+    assert network("- conv(4, (1, 3, 3))", "name: n\ninput: 3x5x6x7").output == (4, 5, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "net.yaml: the file is empty"),
+        ("- a", "net.yaml:1:1: a spec is a mapping with name, input and layers"),
+        ("name: n\nlayers: [relu]", "net.yaml:1:1: the spec has no input"),
+        ("name: n\ninput: 3x8x8", "net.yaml:1:1: the spec has no layers"),
+        ("input: 3x8x8\nlayers: [relu]", "net.yaml:1:1: a spec needs either name or family"),
+        (HEAD + "layer: [relu]", "net.yaml:3:1: unknown key 'layer'; did you mean 'layers'?"),
+        (HEAD + "layers: [relu]\nlayers: [relu]", "net.yaml:4:1: duplicate key 'layers'; first in line 3"),
+        ("name: n\ninput: 3x8y8\nlayers: [relu]", "net.yaml:2:8: a shape is written as 3x224x224, channels first; got '3x8y8'"),
+        ("name: n\ninput: 3x{s}x8\nlayers: [relu]", "net.yaml:2:11: unknown name 's'"),
+        ("name: n\ninput: 3x0x8\nlayers: [relu]", "net.yaml:2:8: a shape has up to 8 sizes from 1 to 2**53; got '3x0x8'"),
+        (HEAD + "layers: &a [relu, *a]", "net.yaml:3:19: YAML aliases are not part of the spec language; use a block"),
+        (HEAD + "layers: !!python/object:os.system [relu]", "net.yaml:3:9: YAML tags are not part of the spec language"),
+        (HEAD + "layers: [relu]\n---\nname: x", "net.yaml:4:1: a spec is one YAML document; this is a second one"),
+        (HEAD + "layers: [relu", "net.yaml:4:1: did not find expected ',' or ']'"),
+        (HEAD + "layers: " + "[" * 100, "net.yaml:3:73: nested deeper than 64"),
+        (HEAD + "layers: []", "net.yaml:3:9: the spec has no layers"),
+        (HEAD + "layers:\n  - conf(3, 3)", "net.yaml:4:5: unknown op or block 'conf'; did you mean 'conv'?"),
+        (HEAD + "layers:\n  - CONV3: conv(4, 9)", "net.yaml:4:5: CONV3: conv on 3x8x8: kernel_size 9 does not fit the padded input 8"),
+        (HEAD + "layers:\n  - conv(4, widht)", "net.yaml:4:13: unknown name 'widht'"),
+        (HEAD + "layers:\n  - a: relu\n  - a: tanh", "net.yaml:5:5: duplicate name 'a'; first in line 4"),
+        (HEAD + "layers:\n  - relu: tanh", "net.yaml:4:5: 'relu' is a word of the language, not a layer name"),
+        (HEAD + "layers:\n  - a.b: tanh", "net.yaml:4:5: 'a.b' is no layer name: letters, digits, _ - +"),
+        (HEAD + "layers:\n  - a: tanh\n    b: relu", "net.yaml:4:5: an item is one call or one `name: ...`; start each with `- `"),
+        (HEAD + "layers:\n  - [relu]", "net.yaml:4:5: a list inside a list; give it a name: `name: [...]`"),
+        (HEAD + "layers:\n  - a: []", "net.yaml:4:5: a: the group is empty"),
+        (HEAD + "layers:\n  - relu * 10**9", "net.yaml:4:5: a repeat of 1,000,000,000 is more than 20,000 layers"),
+        (HEAD + "layers:\n  - relu * -1", "net.yaml:4:5: a repeat is a whole number; got -1"),
+        (HEAD + "layers:\n  - relu * 1.5", "net.yaml:4:5: a repeat is a whole number; got 1.5"),
+        (HEAD + "layers:\n  - 1 + 1", "net.yaml:4:5: an item is a call such as conv(64, 3); got '1 + 1'"),
+        (HEAD + "layers:\n  - os.system('x')", "net.yaml:4:5: attributes are not part of the language"),
+        (HEAD + "layers:\n  - relu.__class__", "net.yaml:4:5: an item is a call such as conv(64, 3); got 'relu.__class__'"),
+        (HEAD + "layers:\n  - conv(().__class__, 3)", "net.yaml:4:10: attributes are not part of expressions"),
+        (HEAD + "layers:\n  - conv(4, *[3])", "net.yaml:4:13: * is not part of a call"),
+        (HEAD + "layers:\n  - conv(4, 1e999)", "net.yaml:4:13: not a finite number"),
+        (HEAD + "layers:\n  - conv(nan, 3)", "net.yaml:4:10: unknown name 'nan'"),
+        (HEAD + "layers:\n  - conv(-4, 3)", "net.yaml:4:5: conv1: conv on 3x8x8: out_channels must be at least 1; got -4"),
+        (HEAD + "layers:\n  - add(current)", "net.yaml:4:5: add1: add on 3x8x8: add merges two or more named layers; got 1"),
+        (HEAD + "layers:\n  - take(enc4)", "net.yaml:4:10: unknown name 'enc4'"),
+        (HEAD + "layers:\n  - take(3)", "net.yaml:4:5: take needs the name of one layer"),
+        (HEAD + "layers:\n  - for x in 3:\n    - relu", "net.yaml:4:5: a loop needs a list; got 3"),
+        (HEAD + "layers:\n  - for x:\n    - relu", "net.yaml:4:5: a loop is written as `for name in list:`"),
+        (HEAD + "layers:\n  - add: {a: relu, b: {}}", "net.yaml:4:23: b: an item is one call or one `name: ...`; start each with `- `"),
+        (HEAD + "knobs: {in_size: 3}\nlayers: [relu]", "net.yaml:3:9: 'in_size' cannot name a value here"),
+        (HEAD + "blocks: {conv(x): relu}\nlayers: [relu]", "net.yaml:3:10: 'conv' is an op or a word of the language already"),
+        (HEAD + "blocks:\n  b(x):\n    - relu\nlayers:\n  - b", "net.yaml:7:5: b needs x"),
+        (HEAD + "blocks:\n  b(x):\n    - relu\nlayers:\n  - b(1, 2)", "net.yaml:7:5: b takes 1 arguments; got 2"),
+        (HEAD + "blocks:\n  b(width):\n    - relu\nlayers:\n  - b(widht=2)", "net.yaml:7:5: b has no parameter 'widht'; did you mean 'width'?"),
+        (HEAD + "published: [{params: 3M}]\nlayers: [relu]", "net.yaml:3:13: a published figure needs its source"),
+        (HEAD + "published: [{params: many, source: x}]\nlayers: [relu]", "net.yaml:3:22: a number is written as 61100840, 61.1M or 4.12G; got 'many'"),
+    ],
+)  # fmt: skip
+def test_refusals(text: str, expected: str) -> None:
+    assert message(text).startswith(expected)
+
+
+def test_a_block_that_calls_itself_is_refused() -> None:
+    text = HEAD + "blocks:\n  b:\n    - x: b\nlayers:\n  - b"
+    assert "nested deeper than 50; does a block call itself?" in message(text)
+
+
+def test_an_error_inside_a_block_names_the_path() -> None:
+    text = HEAD + "blocks:\n  b(k):\n    - x: conv(4, k)\nlayers:\n  - stem: b(9)"
+    assert message(text) == (
+        "net.yaml:5:7: stem.x: conv on 3x8x8: kernel_size 9 does not fit the padded input 8"
+    )
+
+
+def test_unknown_knobs_and_variants() -> None:
+    text = "family: f\ninput: 3x8x8\nknobs: {width: 1}\nvariants: {small: {}}\nlayers: [relu]"
+    assert message(text, knobs={"widht": "2"}) == "unknown knob of f 'widht'; did you mean 'width'?"
+    assert message(text, variant="smal") == "unknown variant of f 'smal'; did you mean 'small'?"
+    assert message(HEAD + "layers: [relu]", knobs={"w": "2"}) == "unknown knob (net has none) 'w'"
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    def refused(path: Path) -> str:
+        with pytest.raises(SpecError) as error:
+            load(path)
+        return str(error.value).replace(str(tmp_path), "DIR")
+
+    (tmp_path / "dir.yaml").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"name: n\ntitle: caf\xe9\n")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (1 << 20) + b"#")
+    (tmp_path / "nul.yaml").write_bytes(b"name: n\0\n")
+    assert refused(tmp_path / "missing.yaml") == "DIR/missing.yaml: No such file or directory"
+    assert refused(tmp_path / "dir.yaml") == "DIR/dir.yaml: Is a directory"
+    assert refused(tmp_path / "latin.yaml") == "DIR/latin.yaml:2:11: not UTF-8 (byte 0xe9)"
+    assert (
+        refused(tmp_path / "large.yaml")
+        == "DIR/large.yaml: the file is larger than 1,048,576 bytes"
+    )
+    assert refused(tmp_path / "nul.yaml").startswith("DIR/nul.yaml")
+
+
+def test_the_flat_spec_loads_as_the_same_layers(tmp_path: Path) -> None:
+    from archcost.spec.flat import flat_spec
+
+    for name in ("alexnet", "resnet50"):
+        net = load(name)
+        (tmp_path / "flat.yaml").write_text(flat_spec(net), encoding="utf-8")
+        again = load(tmp_path / "flat.yaml")
+        assert [layer.op for layer in again] == [layer.op for layer in net]
+        assert [layer.cost for layer in again] == [layer.cost for layer in net]
+        index = {layer.path: i for i, layer in enumerate(net)} | {"input": -1}
+        twin = {layer.path: i for i, layer in enumerate(again)} | {"input": -1}
+        assert [[twin[n] for n in layer.inputs] for layer in again] == [
+            [index[n] for n in layer.inputs] for layer in net
+        ]
