@@ -137,9 +137,8 @@ _PTFLOPS = {
     "function_pool_in": 1,
 }  # fmt: skip
 
-_DEEPSPEED_MACS = {"mac": 1, "transpose_group_deficit": -1}
-_DEEPSPEED = {
-    "mac": 2, "transpose_group_deficit": -2, "conv_bias_add": 1, "transpose_bias_shrunk": 1,
+_CALFLOPS_MACS = {"mac": 1, "transpose_group_deficit": -1}
+_ELEMENT_WISE = {
     "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
     "relu": 1, "function_relu": 1, "softmax": 1,
     "maxpool_in": 1, "avgpool_in": 1, "adaptive_maxpool_in": 1, "adaptive_avgpool_in": 1,
@@ -259,36 +258,41 @@ CONVENTIONS: Mapping[str, Convention] = {
         Convention(
             "deepspeed",
             "DeepSpeed's flops profiler, FLOPs: 2 per MAC and every element-wise function",
-            _DEEPSPEED,
+            {"mac": 2, "conv_bias_add": 1, "transpose_bias_add": 1, **_ELEMENT_WISE},
             FLOP,
-            "deepspeed edaa722",
+            "deepspeed 0.19.8",
             _DEEPSPEED_SOURCE,
-            "not run here: its rules are those of calflops for these ops",
+            "earlier versions count transposed convolutions as calflops does",
         ),
         Convention(
             "deepspeed_macs",
             "DeepSpeed's flops profiler, MACs",
-            _DEEPSPEED_MACS,
+            _MULTIPLY_ADDS,
             MAC,
-            "deepspeed edaa722",
+            "deepspeed 0.19.8",
             _DEEPSPEED_SOURCE,
-            "not run here: its rules are those of calflops for these ops",
+            "earlier versions count transposed convolutions as calflops does",
         ),
         Convention(
             "calflops",
             "calflops, FLOPs: 2 per MAC and every element-wise function",
-            _DEEPSPEED,
+            {
+                "mac": 2, "transpose_group_deficit": -2,
+                "conv_bias_add": 1, "transpose_bias_shrunk": 1, **_ELEMENT_WISE,
+            },
             FLOP,
             "calflops 0.3.2",
             "calflops/pytorch_ops.py",
+            "divides a transposed convolution's channels by its groups twice",
         ),
         Convention(
             "calflops_macs",
             "calflops, MACs",
-            _DEEPSPEED_MACS,
+            _CALFLOPS_MACS,
             MAC,
             "calflops 0.3.2",
             "calflops/pytorch_ops.py",
+            "divides a transposed convolution's channels by its groups twice",
         ),
         Convention(
             "pycls",

@@ -104,7 +104,8 @@ def text(table: Table) -> str:
 def markdown(table: Table) -> str:
     """A pipe table, as GitHub renders it."""
     lines = [f"**{table.title}**", ""] if table.title else []
-    return "\n".join([*lines, _tabulate(table, "pipe"), *_notes(table)])
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in table.shown()]
+    return "\n".join([*lines, _tabulate(table, rows, "pipe"), *_notes(table)])
 
 
 @fmt("csv")
@@ -129,9 +130,10 @@ def html(table: Table) -> str:
     from html import escape
 
     def row(cells: Sequence[str], tag: str) -> str:
+        sides = ["right" if column.numeric else "left" for column in table.columns]
         parts = [
-            f'<{tag} style="text-align:{"right" if column.numeric else "left"}">{escape(cell)}</{tag}>'
-            for cell, column in zip(cells, table.columns, strict=True)
+            f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>'
+            for cell, side in zip(cells, sides, strict=True)
         ]
         return "<tr>" + "".join(parts) + "</tr>"
 
@@ -155,7 +157,7 @@ def latex(table: Table) -> str:
     lines = [r"\begin{table}", r"\centering"]
     if caption:
         lines.append(rf"\caption{{{caption}}}")
-    return "\n".join([*lines, _tabulate(table, "latex_booktabs"), r"\end{table}"])
+    return "\n".join([*lines, _tabulate(table, table.shown(), "latex_booktabs"), r"\end{table}"])
 
 
 def _escape_latex(text: str) -> str:
@@ -164,11 +166,11 @@ def _escape_latex(text: str) -> str:
     return "".join(special.get(char, char) for char in text)
 
 
-def _tabulate(table: Table, style: str) -> str:
+def _tabulate(table: Table, rows: list[list[str]], style: str) -> str:
     from tabulate import tabulate
 
     return tabulate(
-        table.shown(),
+        rows,
         headers=[column.heading for column in table.columns],
         tablefmt=style,
         disable_numparse=True,

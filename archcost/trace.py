@@ -23,6 +23,7 @@ class Traced(int):
     derivation: str
 
     def __new__(cls, value: int, text: str = "", rank: int = ATOM, derivation: str = "") -> Traced:
+        """Return the number; ``rank`` is the precedence of the outermost operation of its text."""
         self = super().__new__(cls, value)
         self.text = text or f"{int(value):,}"
         self.rank = rank if value >= 0 or text else SUM

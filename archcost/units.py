@@ -33,36 +33,41 @@ class Figure:
     """A printed number: its value, and the unit of its last printed digit.
 
     ``62.3M`` is 62,300,000 with a step of 100,000. Zeros at the end of a whole number are not
-    counted as digits, so ``150K`` has a step of 10,000; ``150.0K`` would have 100.
+    counted as digits, so ``150K`` and ``~150,000`` have a step of 10,000; ``150.0K`` would have
+    100. ``place`` is the unit of the last digit with the zeros counted: 1,000 for ``150K``.
     """
 
     text: str
     value: Fraction
     step: Fraction
+    place: Fraction
 
     @classmethod
     def parse(cls, text: str) -> Figure:
-        """Read a printed number with an optional unit (K, M, G or B, T, %).
+        """Read a printed number with an optional unit: K, M, G or B, T, %, bytes (MB, MiB).
 
         Raises:
             ArchcostError: not a number.
         """
         match = re.fullmatch(
-            r"\s*~?\s*(\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.(\d{1,12}))?\s*([kKmMgGbBtT%]?)\s*", text
+            r"\s*(?P<about>~?)\s*(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.(?P<decimals>\d{1,12}))?"
+            r"\s*(?P<unit>[kmgt]i?b|[kmgbt%]?)\s*",
+            text,
+            re.IGNORECASE,
         )
         if not match:
             raise ArchcostError(
                 f"a number is written as 61100840, 61.1M or 4.12G; got {shorten(text)!r}"
             )
-        whole, decimals, unit = match[1].replace(",", ""), match[2] or "", match[3].lower()
-        scale = Fraction(_SCALES.get(unit, 1))
-        value = Fraction(int(whole + decimals), 10 ** len(decimals)) * scale
-        if decimals or not unit:
-            step = scale / 10 ** len(decimals)
-        else:
-            zeros = len(whole) - len(whole.rstrip("0")) if int(whole) else 0
-            step = scale * 10**zeros
-        return cls(text.strip(), value, step)
+        whole, decimals = match["whole"].replace(",", ""), match["decimals"] or ""
+        unit = match["unit"].lower()
+        scale = Fraction((_BYTES if len(unit) > 1 else _SCALES).get(unit, 1))
+        place = scale / 10 ** len(decimals)
+        value = int(whole + decimals) * place
+        zeros = 0
+        if (unit or match["about"]) and not decimals and int(whole):
+            zeros = len(whole) - len(whole.rstrip("0"))
+        return cls(text.strip(), value, place * 10**zeros, place)
 
     def exact(self, number: int | Fraction) -> bool:
         """Whether ``number`` is the printed value itself."""

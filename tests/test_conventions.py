@@ -104,7 +104,7 @@ def test_totals_equal_the_recorded_ones(name: str) -> None:
     assert count_params(net) == recorded["counts"]["params"]
     computed = {n: c.count(total_work(net)) for n, c in CONVENTIONS.items()}
     tools = {n: count for n, count in recorded["counts"].items() if n in CONVENTIONS}
-    assert len(tools) == 11
+    assert set(CONVENTIONS) - set(tools) == {"macs", "flops", "torchvision", "timm", "pycls"}
     torchstat = {n: tools.pop(n) for n in ("torchstat_flops", "torchstat_madd")}
     assert {n: computed[n] for n in tools} == tools
     # torchstat keeps only the last run of a module, and torchvision's blocks run one ReLU two or
@@ -157,6 +157,11 @@ def test_activations_of_vgg16_by_hand() -> None:
     assert count_activations(net, ACTIVATIONS["fvcore"]) == convs + linear == 13_556_712
 
 
+def test_pycls_adds_a_bias_once_per_channel() -> None:
+    conv = OPS["conv"].create([96, 11], {"stride": 4}).cost((3, 227, 227))
+    assert find_convention("pycls").count(conv.work) == 55 * 55 * 96 * 11 * 11 * 3 + 96
+
+
 def test_pycls_leaves_out_global_pooling() -> None:
     elements = count_activations(load("resnet50"), ACTIVATIONS["pycls"])
     assert elements == 11_114_984 + 64 * 56 * 56  # conv and linear outputs, and the stem's pooling
@@ -193,7 +198,7 @@ def need(package: str, wanted: Callable[[str], bool] = lambda version: True) -> 
         pytest.skip(f"{package} is not installed")
     if not wanted(version):
         pytest.skip(f"{package} {version} is another version")
-    if package in ("ptflops", "calflops"):  # they import torchvision
+    if package in ("ptflops", "calflops", "deepspeed"):  # they import torchvision
         _ALIVE.append(load_recorder().declare_torchvision_ops())
 
 
@@ -277,6 +282,16 @@ def run_calflops(model: Any, inputs: Inputs) -> tuple[int, int]:
     return flops, macs
 
 
+def run_deepspeed(model: Any, inputs: Inputs) -> tuple[int, int]:
+    need("deepspeed")
+    from deepspeed.profiling.flops_profiler import get_model_profile
+
+    flops, macs, _ = get_model_profile(
+        model, kwargs=named(inputs), print_profile=False, detailed=False, as_string=False
+    )
+    return flops, macs
+
+
 def run_torchstat(model: Any, inputs: Inputs) -> tuple[int, int]:
     need("torchstat")
     from torchstat import compute_flops, compute_madd
@@ -306,6 +321,8 @@ RUNS: dict[str, Callable[[Any, Inputs], int]] = {
     "ptflops_aten": run_ptflops_aten,
     "calflops": lambda model, inputs: run_calflops(model, inputs)[0],
     "calflops_macs": lambda model, inputs: run_calflops(model, inputs)[1],
+    "deepspeed": lambda model, inputs: run_deepspeed(model, inputs)[0],
+    "deepspeed_macs": lambda model, inputs: run_deepspeed(model, inputs)[1],
     "torchstat_flops": lambda model, inputs: run_torchstat(model, inputs)[0],
     "torchstat_madd": lambda model, inputs: run_torchstat(model, inputs)[1],
 }

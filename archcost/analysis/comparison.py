@@ -56,7 +56,8 @@ class Comparison:
             Column("param_bytes", "size", True), *counts,
             Column("activations", "activations", True), Column("weight_layers", "layers", True),
             Column("top1", "top-1", True), Column("top5", "top-5", True),
-            Column("params_ratio", "params x", True), Column("count_ratio", f"{price.unit}s x", True),
+            Column("params_ratio", "params x", True),
+            Column("count_ratio", f"{price.unit}s x", True),
             Column("source", "accuracy from"),
         )  # fmt: skip
         rows = tuple(

@@ -378,7 +378,7 @@ def analyze(
         raise ArchcostError(f"batch must be a whole number from 1 to {MAX_BATCH:,}; got {batch}")
     price, counted = find_convention(convention), find_activations(activations)
     itemsize = dtype_bytes(dtype)
-    frozen = _frozen(network, freeze)
+    frozen = {layer.path for layer in select_layers(network, freeze, "layer or group to freeze")}
     rows = []
     for layer in network:
         cost = layer.cost
@@ -400,16 +400,18 @@ def analyze(
     return Report(network, batch, dtype, price, counted, tuple(rows))
 
 
-def _frozen(network: Network, patterns: Sequence[str]) -> set[str]:
-    frozen: set[str] = set()
+def select_layers(network: Network, patterns: Sequence[str], what: str) -> list[Layer]:
+    """Return the layers whose path, or a group around them, matches any of the shell patterns.
+
+    Raises:
+        LookupFailed: a pattern matches nothing; ``what`` says what was looked for.
+    """
+    names = {layer.path: (*prefixes(layer.path), layer.path) for layer in network}
     for pattern in patterns:
-        hit = {
-            layer.path
-            for layer in network
-            if any(fnmatchcase(name, pattern) for name in (*prefixes(layer.path), layer.path))
-        }
-        if not hit:
-            names = {name for layer in network for name in (*prefixes(layer.path), layer.path)}
-            raise LookupFailed("layer or group to freeze", pattern, names)
-        frozen |= hit
-    return frozen
+        if not any(fnmatchcase(name, pattern) for own in names.values() for name in own):
+            raise LookupFailed(what, pattern, {name for own in names.values() for name in own})
+    return [
+        layer
+        for layer in network
+        if any(fnmatchcase(name, p) for name in names[layer.path] for p in patterns)
+    ]

@@ -14,6 +14,7 @@ SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
     "What there is": ("list", "show", "ops"),
     "Whose number is it": ("reconcile", "identify", "audit"),
+    "How archcost knows": ("profile",),
 }
 COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 EXAMPLE = "archcost table vgg16"

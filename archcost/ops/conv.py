@@ -127,7 +127,9 @@ class Conv(Op):
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         kernel, stride, dilation, sides = self.geometry(x)
         base = getattr(torch.nn, f"Conv{len(kernel)}d")
-        common = dict(stride=stride, dilation=dilation, groups=self.groups, bias=self.bias)
+        common = {
+            "stride": stride, "dilation": dilation, "groups": self.groups, "bias": self.bias
+        }  # fmt: skip
         if not self._pads_first(sides):
             pad = tuple(before for before, _ in sides)
             return base(x[0], self.out_channels, kernel, padding=pad, **common)
@@ -178,6 +180,7 @@ class ConvTranspose(Op):
         example(8, 2, stride=2, x=(16, 7, 5)),
         example(8, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False, x=(16, 7, 5)),
         example(6, (3, 5), stride=(1, 3), padding=(0, 2), dilation=2, x=(4, 6, 5)),
+        example(6, 3, stride=2, groups=2, x=(4, 6, 5)),
         example(6, 4, stride=2, x=(4, 9)),
         example(2, 2, stride=2, x=(4, 3, 4, 5)),
     )

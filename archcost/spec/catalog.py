@@ -93,6 +93,12 @@ def load(
         >>> load("vgg16").output
         (1000,)
     """
+    document, variant = find_model(model)
+    return expand(document, variant, input=input, knobs=knobs or {}, aux=aux, bias=bias)
+
+
+def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
+    """Return the document that :func:`load` reads for ``model``, and the variant in it."""
     name = os.fspath(model)
     if not isinstance(name, str) or not name:
         raise ArchcostError("a model is a catalog name, a spec file, or - for standard input")
@@ -106,7 +112,7 @@ def load(
         document = find_document(path)
         if path in document.variants:
             variant = path
-    return expand(document, variant, input=input, knobs=knobs or {}, aux=aux, bias=bias)
+    return document, variant
 
 
 def _read_file(path: str | Path, name: str | None) -> Document:
@@ -155,8 +161,10 @@ def expand(
     header = dict(document.header)
     if document.variant_required and not variant:
         file = document.source.name.replace("<stdin>", "-")
-        names = ", ".join(f"{file}::{name}" for name in document.variants)
-        reason = f"the table has a network in each column; choose one: {names}"
+        names = list(document.variants)
+        reason = (
+            f"a network in each column: {', '.join(names)}; choose one, as in {file}::{names[0]}"
+        )
         raise SpecError(reason, document.source.name)
     if variant and (variant != document.name or variant in document.variants):
         if variant not in document.variants:

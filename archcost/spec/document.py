@@ -91,7 +91,7 @@ def document_from(source: Source, root: Node) -> Document:
     document = Document(
         source, name, "family" in root.entries, header, knobs,
         variants=_variants(source, root.get("variants"), knobs),
-        let={key: _scalar(source, node, key) for key, (_, node) in _entries(source, root.get("let"), "let")},
+        let=_let(source, root.get("let")),
         blocks=_blocks(source, root.get("blocks")),
         layers=root.entries["layers"][1],
     )  # fmt: skip
@@ -144,6 +144,10 @@ def plain_value(source: Source, node: Node) -> Any:
 
 def _knobs(source: Source, node: Node | None) -> dict[str, Any]:
     return {key: plain_value(source, value) for key, (_, value) in _entries(source, node, "knobs")}
+
+
+def _let(source: Source, node: Node | None) -> dict[str, Scalar]:
+    return {key: _scalar(source, value, key) for key, (_, value) in _entries(source, node, "let")}
 
 
 def _variants(

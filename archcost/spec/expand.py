@@ -104,7 +104,6 @@ class Expander:
         self.outputs: list[str] = []
         self.budget = Budget()
         self.steps = 0
-        self._parsed: dict[str, ast.expr] = {}
         self._ops: dict[Any, Op] = {}
         self._costs: dict[Any, Cost] = {}
 
@@ -394,12 +393,7 @@ class Expander:
                 for key, (_, body) in node.entries.items()
             )
         tree = self._parse(node, node.text, None)
-        callees = [
-            child.func.id if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) else child.id
-            for child in _call_heads(tree)
-            if isinstance(child, ast.Name) or isinstance(child.func, ast.Name)
-        ]  # fmt: skip
-        for callee in callees:
+        for callee in _callees(tree):
             named = values.get(callee, self.values.get(callee))
             block = self.document.blocks.get(named if isinstance(named, str) else callee)
             if block is not None and not self._is_chain(block.body, {}, depth + 1):
@@ -475,13 +469,10 @@ class Expander:
     def _parse(
         self, node: yaml.Scalar, text: str, scope: Scope | None, offset: int = 0
     ) -> ast.expr:
-        tree = self._parsed.get(text)
-        if tree is None:
-            try:
-                tree = self._parsed[text] = parse(text)
-            except ExpressionError as error:
-                raise self._error(node, scope, str(error), error.offset + offset) from None
-        return tree
+        try:
+            return parse(text)
+        except ExpressionError as error:
+            raise self._error(node, scope, str(error), error.offset + offset) from None
 
     def _evaluated(
         self, node: yaml.Scalar, tree: ast.expr, scope: Scope, current: Tensor, offset: int = 0
@@ -526,10 +517,13 @@ class Expander:
         return self.source.error(node, where + reason, offset)
 
 
-def _call_heads(tree: ast.expr) -> list[Any]:
-    """Return the calls and bare names that an item may run."""
-    if isinstance(tree, ast.IfExp):
-        return _call_heads(tree.body) + _call_heads(tree.orelse)
-    if isinstance(tree, ast.BinOp):
-        return _call_heads(tree.left)
-    return [tree] if isinstance(tree, (ast.Name, ast.Call)) else []
+def _callees(tree: ast.expr) -> list[str]:
+    """Return the names of the ops and blocks that an item may run."""
+    match tree:
+        case ast.IfExp(body=body, orelse=orelse):
+            return _callees(body) + _callees(orelse)
+        case ast.BinOp(left=left):
+            return _callees(left)
+        case ast.Name(id=name) | ast.Call(func=ast.Name(id=name)):
+            return [name]
+    return []

@@ -10,6 +10,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from archcost.errors import ArchcostError, did_you_mean, shorten
@@ -114,8 +115,11 @@ _COMPARE: Mapping[type, Callable[[Any, Any], bool]] = {
 WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> ast.expr:
     """Parse an expression, or an item with a trailing ``if condition``.
+
+    The tree is shared between callers and must not be changed.
 
     Raises:
         ExpressionError: not an expression, or longer than 2,000 characters.
@@ -148,12 +152,19 @@ def _parse(text: str) -> ast.expr:
 class Evaluator:
     """Evaluates parsed expressions with a spec's names, within a budget.
 
-    ``names(name)`` gives a name's value and raises ``KeyError(valid names)`` for an unknown one.
+    ``names(name)`` gives a name's value and raises ``KeyError(valid names)`` for an unknown one;
+    ``functions`` are what an expression may call.
     """
 
-    def __init__(self, names: Callable[[str], Any], budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        names: Callable[[str], Any],
+        budget: Budget | None = None,
+        functions: Mapping[str, Callable[..., Any]] = FUNCTIONS,
+    ) -> None:
         self.names = names
         self.budget = budget or Budget()
+        self.functions = functions
 
     def __call__(self, node: ast.expr, depth: int = 0) -> Any:
         """Return the value of an expression.
@@ -208,10 +219,10 @@ class Evaluator:
                 return self(items, depth)[cut]
             case ast.Subscript(value=items, slice=index):
                 return self(items, depth)[self(index, depth)]
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-                return FUNCTIONS[name](*[self(arg, depth) for arg in args])
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in self.functions:
+                return self.functions[name](*[self(arg, depth) for arg in args])
             case ast.Call(func=ast.Name(id=name)):
-                hint = did_you_mean(name, FUNCTIONS)
+                hint = did_you_mean(name, self.functions)
                 raise ExpressionError(f"no function {shorten(name)!r} here{hint}", node.col_offset)
             case ast.Attribute():
                 raise ExpressionError("attributes are not part of expressions", node.col_offset)
@@ -224,7 +235,7 @@ class Evaluator:
         try:
             return self.names(name)
         except KeyError as error:
-            hint = did_you_mean(name, [*error.args[0], *FUNCTIONS])
+            hint = did_you_mean(name, [*error.args[0], *self.functions])
             raise ExpressionError(f"unknown name {shorten(name)!r}{hint}", offset) from None
 
     def _compare(

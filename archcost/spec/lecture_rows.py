@@ -7,6 +7,7 @@ None. A line that is a row but cannot be understood raises :class:`RowError`.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,7 +27,7 @@ _SIGNS = str.maketrans({
     "\v": " ", "\r": " ",
 })  # fmt: skip
 
-_BULLET = re.compile(r"\s*(?:[-*•+]|\d{1,3}[.)])\s+")
+_BULLET = re.compile(r"\s*(?:[-*•+]{1,3}\s*(?=[A-Za-z\[])|[-*•+]\s+|\d{1,3}[.)]\s+)")
 _BRACKET = re.compile(rf"\[\s*({SIZE}|\d{{1,9}})\s*\]")
 _HALVES = re.compile(r"x\s*\d{1,9}\s*$")
 _HEAD = re.compile(
@@ -41,7 +42,10 @@ _LIKE_A_ROW = re.compile(
     r"|\w[\w-]{0,30}\s*,\s*stride\s+\d"  # Cnv5-256, stride 1
     r"|[\w ]{1,30}/\s*s\d"  # Cnv / s2
     r"|(?:CONV|POOL|NORM|FC)\d(?:\s*,\s*\d)+\s*:"  # CONV3,4,5: instead of ...
-    r"|\[\s*\d+\s*x\s*\d+\s+conv\b",  # [1x1 conv, 128]
+    rf"|(?!{_BRACKET.pattern})\[\s*\d{{1,9}}\s*x"  # [55x55x96 CONV1, [1x1 conv, 128]
+    rf"|{SIZE}\s*\]"
+    r"|\[.{1,40}(?:\bfilters\b|\bneurons\b|(?:CONV|POOL|NORM|FC)\d)"  # [4/96] FC6: 4096 neurons
+    r"|(?:conv|(?:max|avg)?pool|fc)-?\d[\w-]*\s*$",  # FC40X6
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
@@ -108,11 +112,11 @@ class Row:
 
 
 def clean(line: str) -> str:
-    """Return a line without markdown and LaTeX, every character in its old column.
+    """Return a line without markdown and LaTeX, every character that stays in its old column.
 
     All signs of multiplication between numbers become ``x``, those of approximation ``~``.
     """
-    line = line.translate(_SIGNS)
+    line = re.sub(r"^\s*\||\|\s*$", lambda m: " " * len(m[0]), line.translate(_SIGNS))
     line = re.sub(r"\\(?:times|cdot)(?![A-Za-z])", lambda m: "x".ljust(len(m[0])), line)
     line = re.sub(r"\\(?:approx|sim)(?![A-Za-z])", lambda m: "~".ljust(len(m[0])), line)
     line = line.replace("\\*", " *")
@@ -156,8 +160,9 @@ def read_rows(text: str, line: int, column: int = 1) -> list[Row] | None:
     Raises:
         RowError: the line looks like a row and is not understood.
     """
+    text = text[: MAX_LINE + 1]
     start = len(text) - len(text.lstrip())
-    tokens = list(re.finditer(r"\S+", text[:MAX_LINE]))
+    tokens = list(re.finditer(r"\S+", text))
     if not tokens:
         return None
     if len(tokens) > 1 and all(_TOKEN.fullmatch(token[0]) for token in tokens):
@@ -167,8 +172,9 @@ def read_rows(text: str, line: int, column: int = 1) -> list[Row] | None:
         row = _row(text.strip(), line, column + start)
     except RowError as error:
         raise RowError(str(error), error.offset + start) from None
-    if row is None and _LIKE_A_ROW.match(text.strip()[:MAX_LINE]):
-        raise RowError(f"not understood as a layer: {shorten(text)!r}", start)
+    if row is None and (_LIKE_A_ROW.match(text.strip()) or _misspelt(text.strip())):
+        hint = f"; did you mean {best!r}?" if (best := _misspelt(text.strip())) else ""
+        raise RowError(f"not understood as a layer: {shorten(text)!r}{hint}", start)
     return None if row is None else [row]
 
 
@@ -178,8 +184,9 @@ def _row(text: str, line: int, column: int) -> Row | None:
     head = _HEAD.match(rest)
     after = rest[head.end() :].lstrip() if head else ""
     if not head or not _goes_on_as_row(head, after):
-        return _nameless(bracket, rest)
-    if len(text) > MAX_LINE:
+        _refuse_nameless(bracket, rest)
+        return None
+    if len(text) == MAX_LINE + 1:
         raise RowError(f"a row longer than {MAX_LINE:,} characters")
     word, digits, op = head["word"], head["digits"], _op(head)
     # MAX POOL1 is the layer POOL1; Avg Pool and Conv dw are Avg-Pool and Conv-dw
@@ -199,8 +206,28 @@ def _row(text: str, line: int, column: int) -> Row | None:
         _cells(row, after, offset)
     else:
         _description(row, after, offset)
-        _from_name(row, digits, named=after.startswith(":"))
+        # `MAX POOL2` and `FC6:` are numbered, `POOL2:` is 2x2 and FC4096 is 4096 wide
+        counted = after.startswith(":") if op == "linear" else bool(bracket) or " " in word
+        _from_name(row, digits, counted)
     return row
+
+
+def _misspelt(text: str) -> str | None:
+    """Return the layer that a line begins with nearly, if it goes on as a row: ``Nrm1``."""
+    match = re.match(r"\W{0,3}\d{0,9}([A-Za-z][^\s(,:/]{0,20})(.{0,60})$", text)
+    if not match:
+        return None
+    letters = re.sub(r"[^a-z]", "", match[1].lower())
+    more = r"\s*|[\s,]*\S{0,4}[\s,]*stride\s*\d+|\(?\s*[\d.]+\s*\)?|\s*\d+(?:\s*x\s*\d+)+"
+    if not re.fullmatch(more, match[2].rstrip(), re.IGNORECASE):
+        return None
+    if match[2].strip() or re.search(r"\d", match[1]):
+        close = difflib.get_close_matches(letters, _OPS, n=1, cutoff=0.66)
+    else:  # a heading may be one word, such as Pooling or Cons
+        close = difflib.get_close_matches(letters, _OPS, n=1, cutoff=0.85)
+        if len(letters) < 5 or any(letters.startswith(name) for name in _OPS):
+            return None
+    return close[0] if close else None
 
 
 def _op(head: re.Match[str]) -> str:
@@ -220,10 +247,13 @@ def _goes_on_as_row(head: re.Match[str], after: str) -> bool:
             return numbered or bool(re.match(r":\s*[\[\d]", after)) or _op(head) == "input"
         case "(":
             return numbered or _op(head) not in ("conv", "linear", "maxpool", "avgpool")
-    return bool(re.match(r"[\[/|]|[-_]?\d|(?:stride|pad)\b", after, re.IGNORECASE))
+    if re.match(r"[-_]?\d|[-\s]*x\s*\d", after):
+        return _op(head) in ("conv", "depthwise", "linear", "maxpool", "avgpool")
+    more = r"[\[/|]|(?:stride|pad)\b|(?:conv|maxpool|fc|lrn|norm|soft-?max)(?:\d|-\d|$)"
+    return bool(re.match(more, after, re.IGNORECASE))
 
 
-def _nameless(bracket: re.Match[str] | None, rest: str) -> None:
+def _refuse_nameless(bracket: re.Match[str] | None, rest: str) -> None:
     """Refuse a bracketed shape without a layer, unless it is a side note or a caption."""
     if bracket is None:
         return
@@ -233,26 +263,27 @@ def _nameless(bracket: re.Match[str] | None, rest: str) -> None:
     raise RowError(f"{compact(bracket[0])} stands before no known layer: {shorten(rest)!r}")
 
 
+_PICTURE = re.compile(r"(?:RGB|gr[ae]y\s?scale|colou?r|images?|[):,.])\s*", re.IGNORECASE)
+
+
 def _input(row: Row, after: str, offset: int) -> Row | None:
-    match = re.match(rf"[:(\s]*\[?\s*({SIZE})\s*\]?", after)
+    match = re.match(rf"[:(\s]*\[?\s*({SIZE})\s*\]?\s*", after)
     if match:
         row.output = sizes(match[1])
         row.printed = [Printed("output", compact(match[1]))]
-        end = match.end()
     elif row.output is None:
         if not re.search(r"\d|\[", after):
             return None  # the word alone, or `Input: N x N`
-        raise RowError(f"no shape in {shorten(after)!r}", offset)
-    else:
-        end = re.match(r"[:\s]*", after).end()  # type: ignore[union-attr]
-    if re.search(r"gr[ae]y", after[end:], re.IGNORECASE) and len(row.output) == 2:
-        row.output = (*row.output, 1)
-    word = re.compile(r"(?:RGB|gr[ae]y\s?scale|colou?r|images?|[),.])\s*", re.IGNORECASE)
-    while skipped := word.match(after, end):
-        end = skipped.end()
+        raise RowError(f"{row.name}: no shape in {shorten(after)!r}", offset)
+    end = match.end() if match else 0
+    while word := _PICTURE.match(after, end):
+        end = word.end()
+        if word[0].lower().startswith("gr") and len(row.output) == 2:
+            row.output = (*row.output, 1)
     _description(row, after[end:], offset + end)
     row.printed = [
-        p._replace(quantity="input") if p.quantity == "output" else p for p in row.printed
+        item._replace(quantity="input") if item.quantity == "output" else item
+        for item in row.printed
     ]
     return row
 
@@ -269,7 +300,7 @@ _PIECES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("pad", r"pad(?:ding)?\s*=?\s*(\d{1,9})(?![\w.])"),
         ("neurons", r"(\d{1,9})\s+neurons\b"),
         ("rate", r"\(\s*(0?\.\d{1,6}|0|1)\s*\)"),
-        ("note", r"\([^()]*\)|normali[sz]ation layer|applied|at\b|with\b|and\b|,|:"),
+        ("note", r"\([^()]*[A-Za-z][^()]*\)|normali[sz]ation layer|applied|at\b|with\b|and\b|,|:"),
     )
 )
 
@@ -311,7 +342,8 @@ def _take(row: Row, kind: str, match: re.Match[str]) -> None:
         row.channels, row.kernel = int(match[1]), (int(match[2]), int(match[3]))
     elif kind == "sized":
         row.kernel, row.channels, row.sized = (int(match[1]), int(match[2])), int(match[3]), True
-        row.name += compact(match[0])
+        if not row.name[-1].isdigit():
+            row.name += compact(match[0])
     elif kind == "window":
         row.kernel = (int(match[1]), int(match[2]))
     elif kind == "stride":
@@ -337,11 +369,11 @@ def _figures(row: Row, text: str, offset: int) -> None:
         row.printed.append(Printed("activations" if what == "memory" else "params", number))
 
 
-def _from_name(row: Row, digits: str, named: bool) -> None:
-    """Complete a row from the numbers in its name, and refuse it if something is missing.
+def _from_name(row: Row, digits: str, counted: bool) -> None:
+    """Complete a row from the digits of its name, and refuse it if something is missing.
 
-    ``conv3-64`` is 3x3 with 64 filters and ``MaxPool3`` 3x3, where the text prints no other window;
-    ``CONV3: ...`` and ``FC6: ...`` are numbered.
+    ``conv3-64`` is 3x3 with 64 filters, ``MaxPool3`` 3x3, ``FC4096`` 4096 wide, where the text
+    says nothing else; a single number may just count layers.
     """
     first, _, second = digits.partition("-")
     if row.op in ("conv", "depthwise"):
@@ -355,16 +387,16 @@ def _from_name(row: Row, digits: str, named: bool) -> None:
                 "`Conv 7 x 7 x 64`"
             )
     elif row.op in ("maxpool", "avgpool"):
-        if row.kernel is None and first:
+        if row.kernel is None and first and not counted:
             row.kernel = (int(first), int(first))
-        if row.kernel is None and (row.op == "avgpool" or row.output is not None or named):
+        if row.kernel is None and (counted or first or row.op == "avgpool"):
             raise RowError(f"{row.name}: no window; pooling prints `3x3 filters` or `MaxPool3`")
     elif row.op == "linear":
         if row.channels is None and row.output is not None:
             row.channels = row.output[-1]
         if row.channels is None and second:
             row.channels = int(second)
-        if row.channels is None and first and not named and int(first) > 9:
+        if row.channels is None and first and not counted and int(first) > 9:
             row.channels = int(first)
         if row.channels is None:
             raise RowError(

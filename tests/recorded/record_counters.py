@@ -2,16 +2,16 @@
 
     python tests/recorded/record_counters.py [--tools PACKAGE,...] [MODEL ...]
 
-needs torch, torchvision, fvcore, torchinfo, ptflops and thop; calflops (with transformers) and
-torchstat are recorded where they are installed. Without names, all models are recorded; what is
-recorded replaces its part of the file and leaves the rest. ptflops is recorded twice, the second
-time with version 0.7 before the other on the path:
+needs torch, torchvision, fvcore, torchinfo, ptflops and thop; calflops (with transformers),
+deepspeed and torchstat are recorded where they are installed. Without names, all models are
+recorded; what is recorded replaces its part of the file and leaves the rest. ptflops is recorded
+twice, the second time with version 0.7 before the other on the path:
 
     pip install --no-deps --target old ptflops==0.7
     PYTHONPATH=old python tests/recorded/record_counters.py --tools ptflops
 
 Each pair of tool and model runs in a process of its own, because thop and ptflops change the
-models that they count and calflops and torchstat patch PyTorch.
+models that they count, and calflops, deepspeed and torchstat patch PyTorch.
 
 The numbers are those that the tools return, batch 1, in evaluation mode; keys are the names of
 the conventions in ``archcost.conventions``. No trained weights are loaded: counts do not depend
@@ -167,6 +167,16 @@ def calflops(model: Any, shape: tuple[int, ...]) -> Counts:
         model, (1, *shape), output_as_string=False, print_results=False, print_detailed=False
     )
     return {"calflops": exact(flops), "calflops_macs": exact(macs)}
+
+
+@tool("deepspeed", "get_model_profile(model, (1, 3, 224, 224), as_string=False)")
+def deepspeed(model: Any, shape: tuple[int, ...]) -> Counts:
+    from deepspeed.profiling.flops_profiler import get_model_profile
+
+    flops, macs, _ = get_model_profile(
+        model, (1, *shape), print_profile=False, detailed=False, as_string=False
+    )
+    return {"deepspeed": exact(flops), "deepspeed_macs": exact(macs)}
 
 
 @tool("torchstat", "ModelHook(model, (3, 224, 224)): sums of Flops and of MAdd")

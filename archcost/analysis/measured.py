@@ -1,0 +1,81 @@
+"""Records of measurements: reading them, and today's predictions held against them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from archcost.errors import ArchcostError
+from archcost.table import Cell, Column, Table
+
+SCHEMA = 1
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read a record that ``archcost profile --record`` wrote.
+
+    Raises:
+        ArchcostError: the file is missing, not JSON, or of another schema.
+    """
+    try:
+        record = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ArchcostError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ArchcostError(f"{path}: not a record: {error}") from None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise ArchcostError(f"{path}: not a record of schema {SCHEMA}")
+    rows = record.get("measurements")
+    if not isinstance(rows, list) or not isinstance(record.get("machine"), dict):
+        raise ArchcostError(f"{path}: the record has no machine or no measurements")
+    for row in rows:
+        for key in ("model", "input", "batch", "dtype", "status"):
+            if not isinstance(row, dict) or key not in row:
+                raise ArchcostError(f"{path}: a measurement lacks {key}")
+    return record
+
+
+def describe_machine(about: dict[str, Any]) -> str:
+    """Return the device and its versions in one line."""
+    parts = [str(about.get("name", "")), f"torch {about.get('torch')}"]
+    parts += [f"{key} {about[key]}" for key in ("cuda", "cudnn", "driver") if about.get(key)]
+    parts += [f"{about['threads']} threads"] if about.get("threads") else []
+    return ", ".join([*parts, str(about.get("date", ""))])
+
+
+def measured_table(record: dict[str, Any]) -> Table:
+    """Return one row per measurement."""
+    columns = (
+        Column("model", "model"), Column("batch", "batch", True), Column("dtype", "dtype"),
+        Column("status", "status"), Column("forward_ms", "forward ms", True),
+        Column("forward_quartiles", "quartiles", True), Column("step_ms", "step ms", True),
+        Column("step_quartiles", "quartiles", True), Column("saved_bytes", "saved bytes", True),
+        Column("inference_peak_bytes", "inference peak", True),
+        Column("training_peak_bytes", "training peak", True),
+    )  # fmt: skip
+    rows = tuple(_cells(row) for row in record["measurements"])
+    return Table(columns, rows, notes=(describe_machine(record["machine"]),))
+
+
+def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    def times(key: str) -> tuple[Cell, Cell]:
+        latency = row.get(key)
+        if not latency:
+            return None, None
+        return (
+            f"{latency['median'] * 1e3:.3f}",
+            f"{latency['q1'] * 1e3:.3f} to {latency['q3'] * 1e3:.3f}",
+        )
+
+    status = row["status"] + (f": {row['reason']}" if row.get("reason") else "")
+    return (
+        row["model"], row["batch"], row["dtype"], status, *times("forward"), *times("step"),
+        row.get("saved_bytes"), row.get("inference_peak_bytes"), row.get("training_peak_bytes"),
+    )  # fmt: skip
+
+
+def measurements(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the measurements that succeeded."""
+    return (row for row in record["measurements"] if row["status"] == "ok")

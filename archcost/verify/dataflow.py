@@ -1,0 +1,255 @@
+"""Which weights feed which: the graph by which two implementations of a network are paired.
+
+Two implementations agree neither in the names of their modules nor in the order in which they run
+parallel branches. What they share is the flow of the data from one use of weights to the next.
+``trace`` records these uses in one pass; ``pair`` finds the uses of one network in the other. A
+wrong pairing cannot make two different networks look equal: it only decides which weights go
+where, and the outputs are compared afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from archcost.shape import Shape, show
+
+FROM_INPUT = -1
+"""The source of the network's input, as if it came from a call."""
+
+NOBODY: frozenset[Any] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation that brings weights and data together.
+
+    Attributes:
+        weights: names of the parameters and buffers that it reads, in the order of its arguments.
+        shapes: their shapes, without the sizes of 1, which implementations set differently.
+        sources: the calls whose results reach it without passing through another call.
+        size, norm: elements and Euclidean norm of its result, which no change of layout alters.
+        input_norm: the norm of the data that it reads.
+    """
+
+    weights: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    sources: frozenset[int]
+    size: int
+    norm: float
+    input_norm: float
+
+    def __str__(self) -> str:
+        """Return the weights with their shapes: ``fc.weight 1000x512, fc.bias 1000``."""
+        named = zip(self.weights, self.shapes, strict=True)
+        return ", ".join(f"{name} {show(shape)}" for name, shape in named)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one pass through a module did.
+
+    Attributes:
+        calls: its calls in execution order.
+        ends: for each output, the calls that reach it.
+        outputs: the output tensors.
+    """
+
+    calls: tuple[Call, ...]
+    ends: tuple[frozenset[int], ...]
+    outputs: tuple[Any, ...]
+
+
+def state(module: Any) -> dict[str, Any]:
+    """Return the parameters and floating-point buffers of a module that its state dict holds.
+
+    Tables of indices, masks that are made anew, and counters of steps are no weights.
+    """
+    kept = module.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in kept.items() if tensor.is_floating_point()}
+
+
+def trace(module: Any, x: Any) -> Trace:
+    """Run ``module(x)`` without gradients and return its calls and outputs."""
+    import torch
+
+    recorder = _recorder(torch, state(module), x)
+    # in inference mode `linear` or `batch_norm` arrives as one operation, not as its parts
+    with torch.inference_mode(), _without_fast_paths(torch), recorder:
+        outputs = tensors_of(module(x))
+    ends = tuple(recorder.sources_of(output) for output in outputs)
+    return Trace(tuple(recorder.calls), ends, outputs)
+
+
+def tensors_of(value: Any) -> tuple[Any, ...]:
+    """Return the tensors of a result: one, or those in its tuple, list, dict or dataclass."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return (value,)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return tuple(tensor for item in value for tensor in tensors_of(item))
+    return ()
+
+
+@contextmanager
+def _without_fast_paths(torch: Any) -> Any:
+    """Have attention computed by its single operations, as in training."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    def storage(tensor: Any) -> int:
+        return int(tensor.untyped_storage()._cdata)  # views share it with what they look at
+
+    class Recorder(TorchDispatchMode):  # type: ignore[misc]
+        """Keeps for every storage which weights it is made of, or from which calls it comes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: list[Call] = []
+            self.shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+            # the first name of a tensor that has several
+            self.made_of = {storage(t): (name,) for name, t in reversed(weights.items())}
+            self.comes_from: dict[int, frozenset[int]] = {storage(x): frozenset({FROM_INPUT})}
+
+        def sources_of(self, tensor: Any) -> frozenset[int]:
+            return self.comes_from.get(storage(tensor), NOBODY)
+
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            read = tensors_of((args, kwargs or {}))
+            # before the call: an operation in place changes what it reads
+            names = tuple(
+                dict.fromkeys(n for t in read for n in self.made_of.get(storage(t), ()))
+            )
+            sources = NOBODY.union(*map(self.sources_of, read))
+            uses = bool(names and sources)
+            input_norm = _norm(t for t in read if self.sources_of(t)) if uses else 0.0
+            result = function(*args, **(kwargs or {}))
+            made = tensors_of(result)
+            if uses:
+                shapes = tuple(_without_ones(self.shapes[name]) for name in names)
+                size = made[0].numel()
+                self.calls.append(Call(names, shapes, sources, size, _norm(made[:1]), input_norm))
+                names, sources = (), frozenset({len(self.calls) - 1})
+            for tensor in made:
+                self.made_of[storage(tensor)] = names
+                self.comes_from[storage(tensor)] = sources
+            return result
+
+    return Recorder()
+
+
+def _norm(tensors: Iterable[Any]) -> float:
+    return float(sum(float(t.double().square().sum()) for t in tensors)) ** 0.5
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(int(size) for size in shape if size != 1)
+
+
+class Unpaired(Exception):
+    """Two traces are not of one network.
+
+    ``left`` and ``right`` are the first calls, in execution order, that the other has not; None
+    where there is none.
+    """
+
+    def __init__(self, left: Call | None, right: Call | None) -> None:
+        super().__init__(f"{left} is not {right}")
+        self.left, self.right = left, right
+
+
+def pair(left: Trace, right: Trace) -> list[tuple[Call, Call]]:
+    """Return each call of ``left`` with the call of ``right`` at the same place of the graph.
+
+    Calls that shapes and flow cannot tell apart (equal parallel branches) are paired in execution
+    order, one after the other.
+
+    Raises:
+        Unpaired: the graphs differ.
+    """
+    names: dict[Any, int] = {}  # one number per distinct description, shared by both graphs
+    marks: list[list[Any]] = [[call.shapes for call in side.calls] for side in (left, right)]
+    for mark in range(len(left.calls) + 1):
+        a, b = (
+            _colours(side, own, names) for side, own in zip((left, right), marks, strict=True)
+        )
+        if Counter(a) != Counter(b):
+            raise Unpaired(*_first_unlike(left, right))
+        many = Counter(a)
+        twins = next((colour for colour in a if many[colour] > 1), None)
+        if twins is None:
+            break
+        i, j = a.index(twins), b.index(twins)
+        marks[0][i] = marks[1][j] = ("marked", mark)
+    place = {colour: j for j, colour in enumerate(b)}
+    return [(call, right.calls[place[colour]]) for call, colour in zip(left.calls, a, strict=True)]
+
+
+def _colours(side: Trace, marks: Sequence[Any], names: dict[Any, int]) -> list[int]:
+    """Return a number for each call: equal for calls that look the same from where they stand."""
+    readers: list[list[int]] = [[] for _ in side.calls]
+    for i, call in enumerate(side.calls):
+        for source in call.sources:
+            if source != FROM_INPUT:
+                readers[source].append(i)
+    ends = [
+        tuple(k for k, sources in enumerate(side.ends) if i in sources)
+        for i in range(len(side.calls))
+    ]
+
+    def name(*description: Any) -> int:
+        return names.setdefault(description, len(names))
+
+    colours: list[int] = [name(mark) for mark in marks]
+    while True:
+        above = _from_above(side, colours, name)
+        below = list(above)
+        for i in reversed(range(len(below))):
+            below[i] = name("below", above[i], ends[i], tuple(sorted(below[r] for r in readers[i])))
+        if len(set(below)) == len(set(colours)):
+            return below
+        colours = below
+
+
+def _from_above(side: Trace, marks: Sequence[int], name: Any) -> list[int]:
+    """Return a number for each call that describes all that comes before it."""
+    above: list[int] = []
+    for call, mark in zip(side.calls, marks, strict=True):
+        sources = sorted(above[s] if s != FROM_INPUT else FROM_INPUT for s in call.sources)
+        above.append(name("above", mark, tuple(sources)))
+    return above
+
+
+def _first_unlike(left: Trace, right: Trace) -> tuple[Call | None, Call | None]:
+    names: dict[Any, int] = {}
+
+    def name(*description: Any) -> int:
+        return names.setdefault(description, len(names))
+
+    above = [_from_above(side, [name(c.shapes) for c in side.calls], name) for side in (left, right)]
+
+    def first(own: int, other: int) -> Call | None:
+        spare = Counter(above[other])
+        for call, colour in zip((left, right)[own].calls, above[own], strict=True):
+            spare[colour] -= 1
+            if spare[colour] < 0:
+                return call
+        return None
+
+    return first(0, 1), first(1, 0)
