@@ -20,6 +20,9 @@ TERMS: Mapping[str, str] = {
     "repeated_token_mac": "MACs of a linear layer on all tokens but one",
     "repeated_token_bias": "bias additions of a linear layer on all tokens but one",
     "dot_products": "sums of products of convolutions and linear layers; n products, n − 1 sums",
+    "conv_1d_3d_mac": "the part of the MACs that ordinary 1-D and 3-D convolutions do",
+    "sparse_mac": "the part of the MACs that convolutions with listed connections do",
+    "sparse_bias_add": "the part of the bias additions that such convolutions do",
     "transpose_mac": "the part of the MACs that transposed convolutions do",
     "transpose_excess": "transposed convolution: MACs at output minus at input positions",
     "transpose_group_deficit": "transposed convolution: MACs lost if groups divide twice",
@@ -33,6 +36,7 @@ TERMS: Mapping[str, str] = {
     "lrn": "elements of a local response normalisation",
     "lrn_padded": "those elements with the zero channels that the window needs",
     "scale": "elements that a learnt factor per channel multiplies",
+    "scale_bias": "elements to which a learnt addend per channel is added",
     "relu": "elements of a ReLU that is a module",
     "function_relu": "elements of a ReLU that is called as a function",
     "sigmoid": "elements of a sigmoid",
@@ -55,6 +59,7 @@ TERMS: Mapping[str, str] = {
     "function_pool_in": "input elements of any pooling that is called as a function",
     "add": "additions of tensors, element by element",
     "multiply": "products of tensors, element by element",
+    "multiply_first": "elements of the first factor of such a product, before it is repeated",
     "rbf": "differences to a centre, squared and summed",
 }
 """Every kind of work that an op emits, per sample, with its meaning."""
@@ -128,9 +133,13 @@ _FVCORE = {"mac": 1, "batchnorm": 1, "batchnorm_affine": 1, "adaptive_avgpool_2d
 
 _ALL_BIASES = {"conv_bias_add": 1, "transpose_bias_add": 1, "linear_bias_add": 1}
 
+# convolutions with listed connections are a function and a sum in a module of our own
+_NO_SPARSE = {"sparse_mac": -1}
+_NO_SPARSE_BIAS = {"sparse_bias_add": -1}
+
 # a module that calls a patched function is counted by its hook and by the patch
 _PTFLOPS = {
-    "mac": 1, **_ALL_BIASES,
+    "mac": 1, **_ALL_BIASES, **_NO_SPARSE, **_NO_SPARSE_BIAS,
     "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
     "relu": 2, "function_relu": 1, "softmax": 1,
     "maxpool_in": 2, "avgpool_in": 2, "adaptive_maxpool_in": 2, "adaptive_avgpool_in": 2,
@@ -171,6 +180,19 @@ CONVENTIONS: Mapping[str, Convention] = {
             "torch 2.13.0",
             "torch/utils/flop_counter.py, flop_registry",
             "forward pass; its backward over-counts grouped convolutions",
+        ),
+        Convention(
+            "profiler",
+            "torch.profiler with_flops: 2-D conv and matmul, 2 per MAC; sums, products",
+            {
+                "mac": 2, "conv_1d_3d_mac": -2, "transpose_mac": -2, "sparse_bias_add": 1,
+                "add": 1, "multiply_first": 1, "lrn": 3, "scale": 1, "scale_bias": 1,
+            },
+            FLOP,
+            "torch 2.13.0",
+            "torch/csrc/profiler/util.cpp, computeFlops",
+            "counts conv2d, mm, addmm, bmm, baddbmm, add and mul; 1-D, 3-D and transposed "
+            "convolutions and work in place count 0",
         ),
         Convention(
             "torchvision",
@@ -214,7 +236,8 @@ CONVENTIONS: Mapping[str, Convention] = {
             "thop",
             "thop's profile: MACs, 4 per normalised element, average pooling, softmax",
             {
-                "mac": 1, "transpose_excess": 1, "batchnorm": 2, "batchnorm_affine": 2,
+                "mac": 1, "transpose_excess": 1, **_NO_SPARSE,
+                "batchnorm": 2, "batchnorm_affine": 2,
                 "avgpool_out": 1, "adaptive_avgpool_in": 1, "adaptive_avgpool_out": 1,
                 "softmax": 3, "softmax_rows": -1,
             },
@@ -238,6 +261,7 @@ CONVENTIONS: Mapping[str, Convention] = {
             "ptflops up to 0.7: MACs, biases, and every element-wise module",
             {
                 "mac": 1, "transpose_excess": 1, **_ALL_BIASES, "repeated_token_bias": -1,
+                **_NO_SPARSE, **_NO_SPARSE_BIAS,
                 "batchnorm": 1, "batchnorm_affine": 1, "relu": 1,
                 "maxpool_in": 1, "avgpool_in": 1,
                 "adaptive_maxpool_in": 1, "adaptive_avgpool_in": 1,
@@ -250,7 +274,7 @@ CONVENTIONS: Mapping[str, Convention] = {
         Convention(
             "ptflops_aten",
             "ptflops with backend 'aten': MACs and biases",
-            {"mac": 1, **_ALL_BIASES},
+            {"mac": 1, **_ALL_BIASES, **_NO_SPARSE_BIAS},
             MAC,
             "ptflops 0.7.5",
             "ptflops/aten_ops.py, ATEN_OPS_MAPPING",

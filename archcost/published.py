@@ -36,9 +36,11 @@ class Published:
 class Claim:
     """A figure that a lecture's text prints beside a layer.
 
-    ``path`` is the layer, empty for a total; ``quantity`` is ``input``, ``output``,
-    ``activations``, ``params`` or ``activation_bytes``; ``printed`` is the text as it stands:
-    ``55x55x96`` (height x width x channels), ``3.2M``, ``102,760,448``.
+    ``path`` is the layer, ``input`` for the network's input, empty for a total; ``quantity`` is
+    ``input``, ``output``, ``activations``, ``params`` or ``activation_bytes``; ``printed`` is the
+    text as it stands: ``55x55x96`` (height x width x channels), ``28x28``, ``3.2M``,
+    ``102,760,448``. ``note`` says what is wrong in the text and what was taken instead; then
+    ``quantity`` may also be a setting: ``kernel_size``, ``stride``, ``padding`` or ``repeat``.
     """
 
     path: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 from archcost.errors import ArchcostError, OpError, shorten
 from archcost.trace import Traced, ceil_div, settle
@@ -27,6 +29,15 @@ def numel(shape: Shape) -> int:
 def show(shape: Shape) -> str:
     """Return a shape as people write it: ``64x224x224``."""
     return "x".join(str(int(size)) for size in shape) if shape else "scalar"
+
+
+def merged_stride(shape: Shape, strides: Sequence[int]) -> int | None:
+    """Return the stride of all dimensions seen as one, or None where that would take a copy."""
+    kept = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    for (_, stride), (n, inner) in pairwise(kept):
+        if stride != n * inner:
+            return None
+    return kept[-1][1] if kept else 1
 
 
 def parse_shape(text: str) -> Shape:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import logging
@@ -31,9 +30,8 @@ from archcost.shape import numel
 from archcost.spec.catalog import catalog, load
 from archcost.units import Figure
 
-RECORDED = Path(__file__).parent / "recorded"
-RECORD = json.loads((RECORDED / "counters.json").read_text())
-MODELS: dict[str, Any] = RECORD["models"]
+RECORD = Path(__file__).parent / "recorded" / "counters.json"
+MODELS: dict[str, Any] = json.loads(RECORD.read_text())["models"]
 
 REQUIRED = ("alexnet", "googlenet", "resnet18", "resnet50", "vgg16")
 SPECS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -104,7 +102,14 @@ def test_totals_equal_the_recorded_ones(name: str) -> None:
     assert count_params(net) == recorded["counts"]["params"]
     computed = {n: c.count(total_work(net)) for n, c in CONVENTIONS.items()}
     tools = {n: count for n, count in recorded["counts"].items() if n in CONVENTIONS}
-    assert set(CONVENTIONS) - set(tools) == {"macs", "flops", "torchvision", "timm", "pycls"}
+    assert set(CONVENTIONS) - set(tools) == {
+        "macs",
+        "flops",
+        "torchvision",
+        "timm",
+        "pycls",
+        "profiler",
+    }
     torchstat = {n: tools.pop(n) for n in ("torchstat_flops", "torchstat_madd")}
     assert {n: computed[n] for n in tools} == tools
     # torchstat keeps only the last run of a module, and torchvision's blocks run one ReLU two or
@@ -178,18 +183,6 @@ def test_a_total_is_the_sum_over_layers(name: str) -> None:
 # One op at a time, against the tools as they run here.
 
 
-def load_recorder() -> Any:
-    path = RECORDED / "record_counters.py"
-    found = importlib.util.spec_from_file_location("record_counters", path)
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-_ALIVE: list[Any] = []
-
-
 def need(package: str, wanted: Callable[[str], bool] = lambda version: True) -> None:
     """Skip unless a package is there, in a version that the convention is about."""
     try:
@@ -198,8 +191,6 @@ def need(package: str, wanted: Callable[[str], bool] = lambda version: True) -> 
         pytest.skip(f"{package} is not installed")
     if not wanted(version):
         pytest.skip(f"{package} {version} is another version")
-    if package in ("ptflops", "calflops", "deepspeed"):  # they import torchvision
-        _ALIVE.append(load_recorder().declare_torchvision_ops())
 
 
 Inputs = Sequence[Any]
@@ -225,6 +216,14 @@ def run_flop_counter_mode(model: Any, inputs: Inputs) -> int:
     with FlopCounterMode(display=False) as mode:
         model.to("meta")(*(x.to("meta") for x in inputs))
     return mode.get_total_flops()
+
+
+def run_profiler(model: Any, inputs: Inputs) -> int:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as run:
+        model(*inputs)
+    return sum(event.flops or 0 for event in run.events())
 
 
 def run_torchinfo(model: Any, inputs: Inputs) -> int:
@@ -314,6 +313,7 @@ RUNS: dict[str, Callable[[Any, Inputs], int]] = {
     "fvcore": run_fvcore,
     "fvcore activations": run_fvcore_activations,
     "torch": run_flop_counter_mode,
+    "profiler": run_profiler,
     "torchinfo": run_torchinfo,
     "thop": run_thop,
     "ptflops": run_ptflops_pytorch,
@@ -327,20 +327,18 @@ RUNS: dict[str, Callable[[Any, Inputs], int]] = {
     "torchstat_madd": lambda model, inputs: run_torchstat(model, inputs)[1],
 }
 
-BY_EXACT_TYPE = ("ptflops", "ptflops_0.7", "thop")
+IMPORT_TORCHVISION = ("ptflops", "calflops", "deepspeed")
+OTHER_MODULES = ("fvcore activations", "calflops", "deepspeed", "torchstat")
 TWO_DIMENSIONAL = ("conv", "conv_transpose", "maxpool", "avgpool", "batchnorm")
 
 
-def blind_spot(tool: str, name: str, example: Example, twin: Any) -> str:
+def blind_spot(tool: str, name: str, example: Example) -> str:
     """Return why a tool counts a twin otherwise than the layer that it stands for, or nothing."""
-    own = type(twin).__module__.split(".")[0] != "torch"
     axes = len(example.inputs[0]) - 1
-    if name == "sparse_conv" and tool not in ("fvcore", "torch", "torchinfo"):
+    if name == "sparse_conv" and tool.startswith(OTHER_MODULES):
         return "a grouped convolution and a sum in a module of our own, which the tool cannot know"
     if name == "rbf" and tool == "fvcore activations":
         return "a linear layer by its place, but no matrix product"
-    if name == "conv" and own and tool in BY_EXACT_TYPE:
-        return "uneven padding makes a subclass, and the tool compares exact types"
     if tool.startswith("torchstat") and name in TWO_DIMENSIONAL and axes != 2:
         return "the tool knows 2-D layers only"
     if tool.startswith("torchstat") and name == "linear" and axes == 1:
@@ -368,9 +366,11 @@ def wrapped(module: Any) -> Any:
 @pytest.mark.parametrize("tool", RUNS)
 @pytest.mark.filterwarnings("ignore")
 def test_each_op_counts_as_the_tool_counts_its_twin(
-    tool: str, name: str, monkeypatch: pytest.MonkeyPatch
+    tool: str, name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     torch = pytest.importorskip("torch")
+    if tool.startswith(IMPORT_TORCHVISION):
+        request.getfixturevalue("torchvision")
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     unseen: dict[str, list[bool]] = {}
     for e in OPS[name].examples:
@@ -382,7 +382,7 @@ def test_each_op_counts_as_the_tool_counts_its_twin(
         else:
             expected = find_convention(tool).count(cost.work)
         twin = op.build(torch, *e.inputs)
-        reason = blind_spot(tool, name, e, twin) if expected else ""
+        reason = blind_spot(tool, name, e) if expected else ""
         inputs = [torch.zeros(1, *shape) for shape in e.inputs]
         measured: int | None = None
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import axis, axis_of, flag, number
-from archcost.ops.base import SAVES_OUTPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import SAVES_OUTPUT, Cost, Example, Op, Saved, Strides, example, op
 from archcost.ops.pool import module_or_function
 from archcost.shape import Shape, numel
 
@@ -93,6 +93,9 @@ class Dropout(Op):
         # the mask is in the network's dtype on a CPU, boolean on CUDA; p 0 and 1 need none
         masks = (Saved("mask", x, device="cpu"), Saved("mask", x, BOOL_BYTES, device="cuda"))
         return Cost(x, {}, {"dropout": numel(x)}, masks if 0 < self.p < 1 else ())
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        return strides if self.p == 0 else None
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Dropout(self.p)

@@ -17,25 +17,40 @@ INPUT, OUTPUT = "input", "output"
 Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
 """Extent and stride per spatial axis, in input positions."""
 
+Strides = tuple[int, ...]
+"""How many elements lie between neighbours along each dimension, the batch first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """A tensor that autograd keeps for backward.
 
-    ``what`` is ``"input"``, ``"output"`` (their storage is counted once, whoever saves it), or
-    the name of a tensor of its own with ``shape`` (without batch). ``itemsize`` is in bytes, None
-    for that of the network's dtype. ``per_batch`` is False where the batch does not multiply it;
-    ``device`` restricts the rule to ``"cpu"`` or ``"cuda"``.
+    Attributes:
+        what: ``"input"``, ``"output"`` (their storage is counted once, whoever saves it), or the
+            name of a tensor of the layer's own.
+        shape: shape of a tensor of its own, without batch.
+        itemsize: bytes per element, None for that of the network's dtype.
+        at_least: bytes per element that a smaller dtype is widened to.
+        per_batch: False where the batch does not multiply it.
+        device: the rule holds only on ``"cpu"`` or ``"cuda"``.
+        index: which input.
+        rows: the input is read as a matrix of rows, which is a copy where no view of it can be.
+        gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
+            input; None for any.
     """
 
     what: str
     shape: Shape = ()
     itemsize: int | None = None
+    at_least: int = 1
     per_batch: bool = True
     device: str | None = None
     index: int = 0
+    rows: bool = False
+    gradient: str | int | None = None
 
 
+PARAMS = "params"
 SAVES_INPUT = (Saved(INPUT),)
 SAVES_OUTPUT = (Saved(OUTPUT),)
 NOTHING: Mapping[str, Any] = {}
@@ -105,6 +120,14 @@ class Op:
         Empty when each output position reads its own input position only.
         """
         return ()
+
+    def view(self, strides: Strides, x: Shape, *others: Shape) -> Strides | None:
+        """Return the strides of an output that is a view of the first input, None for a new tensor.
+
+        ``strides`` are the first input's. A view costs no memory, and who saves it for backward
+        keeps all of the storage that it lies in.
+        """
+        return None
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""

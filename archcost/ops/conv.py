@@ -17,7 +17,7 @@ from archcost.ops.arguments import (
     sizes,
     whole,
 )
-from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.base import INPUT, SAVES_INPUT, Cost, Example, Op, Saved, Windows, example, op
 from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
 from archcost.trace import ceil_div, settle
 
@@ -102,6 +102,8 @@ class Conv(Op):
             params["bias"] = (self.out_channels,)
             work["conv_bias_add"] = numel(out)
             work["conv_bias_param"] = self.out_channels
+        if len(positions) != 2:
+            work["conv_1d_3d_mac"] = work["mac"]
         return Cost(out, params, work, self._saved(x, kernel, stride, sides))
 
     def _saved(self, x: Shape, kernel: Shape, stride: Shape, sides: Any) -> tuple[Saved, ...]:
@@ -113,7 +115,8 @@ class Conv(Op):
         )
         copy = Saved("padded input", padded)
         # reflection and replication save their own input for backward; zeros and wrapping do not
-        return (copy, *SAVES_INPUT) if self.padding_mode in ("reflect", "replicate") else (copy,)
+        own = Saved(INPUT, gradient=0)
+        return (copy, own) if self.padding_mode in ("reflect", "replicate") else (copy,)
 
     def _pads_first(self, sides: Any) -> bool:
         pads = any(before or after for before, after in sides)
@@ -136,12 +139,13 @@ class Conv(Op):
         flat = [side for pair in reversed(sides) for side in pair]
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
 
-        class PaddedConv(base):  # type: ignore[misc, valid-type]
-            def forward(self, x: Any) -> Any:
-                return super().forward(torch.nn.functional.pad(x, flat, mode=mode))
+        def pad_first(module: Any, args: tuple[Any, ...]) -> Any:
+            return torch.nn.functional.pad(args[0], flat, mode=mode)
 
-        PaddedConv.__name__ = base.__name__
-        return PaddedConv(x[0], self.out_channels, kernel, **common)
+        # a hook, not a subclass: counters know a layer by its exact type
+        module = base(x[0], self.out_channels, kernel, **common)
+        module.register_forward_pre_hook(pad_first)
+        return module
 
     def settings(self, axes: int = 2) -> str:
         cells = window_settings(
@@ -324,7 +328,11 @@ class SparseConv(Op):
             "dot_products": numel(output),
             "conv_bias_add": numel(output),
             "conv_bias_param": len(self.connections),
+            "sparse_bias_add": numel(output),
         }
+        work["sparse_mac"] = work["mac"]
+        if len(positions) != 2:
+            work["conv_1d_3d_mac"] = work["mac"]
         # the gathered input channels are a copy that the grouped convolution saves
         return Cost(output, params, work, (Saved("gathered input", (links, *size)),))
 

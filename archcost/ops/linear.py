@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import check, count, flag
-from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, PARAMS, Cost, Example, Op, Saved, example, op
 from archcost.shape import Shape, numel, show
 
 
@@ -42,7 +42,7 @@ class Linear(Op):
             work["linear_bias_add"] = numel(out)
             if tokens:
                 work["repeated_token_bias"] = numel(out) - self.out_features
-        return Cost(out, params, work, SAVES_INPUT)
+        return Cost(out, params, work, (Saved(INPUT, rows=True, gradient=PARAMS),))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Linear(x[-1], self.out_features, bias=self.bias)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import axis, axis_of, check
-from archcost.ops.base import Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, Cost, Example, Op, Saved, example, op
 from archcost.shape import Shape, numel, show
 from archcost.trace import settle
 
@@ -92,8 +92,9 @@ class Multiply(Op):
         )
         check(fits, f"multiply cannot repeat {' to '.join(show(s) for s in shapes)}")
         out = tuple(max(column) for column in zip(*shapes, strict=True))
-        saved = (Saved("input", index=0), Saved("input", index=1))
-        return Cost(out, work={"multiply": numel(out)}, saved=saved)
+        # each factor is kept for the gradient of the other
+        saved = (Saved(INPUT, index=0, gradient=1), Saved(INPUT, index=1, gradient=0))
+        return Cost(out, work={"multiply": numel(out), "multiply_first": numel(x)}, saved=saved)
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         class MultiplyModule(torch.nn.Module):  # type: ignore[misc]

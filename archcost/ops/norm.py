@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import check, count, flag, number
-from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, PARAMS, SAVES_INPUT, Cost, Example, Op, Saved, example, op
 from archcost.shape import Shape, numel, show
 
-STATISTIC_BYTES = 4  # PyTorch keeps batch statistics in float32, also for half precision
+STATISTIC_BYTES = 4  # CUDA keeps batch statistics in float32, also for half precision
 
 
 @op("batchnorm", kind="norm")
@@ -39,9 +39,10 @@ class BatchNorm(Op):
             work["norm_param"] = 2 * x[0]
             params = {"weight": channels, "bias": channels}
         buffers = {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
-        statistics = (
-            Saved("mean", channels, STATISTIC_BYTES, per_batch=False),
-            Saved("invstd", channels, STATISTIC_BYTES, per_batch=False),
+        statistics = tuple(
+            Saved(what, channels, per_batch=False, device=device, at_least=least)
+            for what in ("mean", "invstd")
+            for device, least in (("cpu", 1), ("cuda", STATISTIC_BYTES))
         )
         return Cost(x, params, work, (*SAVES_INPUT, *statistics), buffers)
 
@@ -100,7 +101,9 @@ class Scale(Op):
         channels = (x[0],)
         params = {"weight": channels, "bias": channels} if self.bias else {"weight": channels}
         work = {"scale": numel(x), "norm_param": len(params) * x[0]}
-        return Cost(x, params, work, SAVES_INPUT)
+        if self.bias:
+            work["scale_bias"] = numel(x)
+        return Cost(x, params, work, (Saved(INPUT, gradient=PARAMS),))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         bias, shape = self.bias, (x[0], *[1] * (len(x) - 1))

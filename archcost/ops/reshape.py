@@ -14,8 +14,8 @@ from archcost.ops.arguments import (
     show_argument,
     sizes,
 )
-from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Windows, example, op
-from archcost.shape import Shape, numel, padding_sides, per_axis, show, spatial
+from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Strides, Windows, example, op
+from archcost.shape import Shape, merged_stride, numel, padding_sides, per_axis, show, spatial
 from archcost.trace import settle
 
 
@@ -27,6 +27,9 @@ class Identity(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         return Cost(x)
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        return strides
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Identity()
@@ -43,6 +46,11 @@ class Flatten(Op):
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return tuple((n, n) for n in x[1:])
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        batch, *rest = strides
+        last = merged_stride(x, rest)
+        return None if last is None else (batch, last)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Flatten()
@@ -131,6 +139,9 @@ class Crop(Op):
     def cost(self, x: Shape, *others: Shape) -> Cost:
         return Cost((x[0], *self.target(x, *others)))
 
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        return strides
+
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         target = self.target(x, *others)
 
@@ -172,6 +183,10 @@ class Slice(Op):
         where = axis_of(self.dim, x, "slice")
         return tuple((1, self.step if i == where else 1) for i in range(1, len(x)))
 
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        where = axis_of(self.dim, x, "slice") + 1
+        return (*strides[:where], strides[where] * self.step, *strides[where + 1 :])
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         where = axis_of(self.dim, x, "slice") + 1
         cut = (*[slice(None)] * where, slice(self.start, self.stop, self.step))
@@ -204,6 +219,9 @@ class Chunk(Op):
         check(self.index < pieces, f"chunk {self.index} of {pieces} does not exist; the first is 0")
         length = min(whole, int(x[where]) - self.index * whole)
         return Cost((*x[:where], length, *x[where + 1 :]))
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        return strides
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         chunks, index, where = self.chunks, self.index, axis_of(self.dim, x, "chunk") + 1

@@ -315,7 +315,6 @@ def layer_names(rows: list[Row]) -> list[str]:
     """
     counts = Counter(row.name for row in rows)
     plain = {name for name, count in counts.items() if count == 1 and not _is_word(name)}
-    taken = set(plain)
     numbers: Counter[str] = Counter()
     names = []
     for row in rows:
@@ -324,10 +323,9 @@ def layer_names(rows: list[Row]) -> list[str]:
             name = ""
         elif name not in plain:
             joint = "_" if name[-1].isdigit() or _is_word(f"{name}1") else ""
-            while name == row.name or name in taken:
+            while name == row.name or name in plain:
                 numbers[row.name] += 1
                 name = f"{row.name}{joint}{numbers[row.name]}"
-            taken.add(name)
         names.append(name)
     return names
 

@@ -7,7 +7,6 @@ None. A line that is a row but cannot be understood raises :class:`RowError`.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -40,10 +39,10 @@ _HEAD = re.compile(
 _LIKE_A_ROW = re.compile(
     rf"[^\[\]:]{{1,30}}:\s*\[\s*{SIZE}"  # CNV3-64: [224x224x64]
     r"|\w[\w-]{0,30}\s*,\s*stride\s+\d"  # Cnv5-256, stride 1
-    r"|[\w ]{1,30}/\s*s\d"  # Cnv / s2
+    r"|[^\t|]{1,30}[/\s]\s*s\d\s*(?:[\t|]|$)"  # Cnv / s2
     r"|(?:CONV|POOL|NORM|FC)\d(?:\s*,\s*\d)+\s*:"  # CONV3,4,5: instead of ...
     rf"|(?!{_BRACKET.pattern})\[\s*\d{{1,9}}\s*x"  # [55x55x96 CONV1, [1x1 conv, 128]
-    rf"|{SIZE}\s*\]"
+    r"|[^\w\[]?\d[\dx\s]{0,30}\]"  # 55x55x96] CONV1
     r"|\[.{1,40}(?:\bfilters\b|\bneurons\b|(?:CONV|POOL|NORM|FC)\d)"  # [4/96] FC6: 4096 neurons
     r"|(?:conv|(?:max|avg)?pool|fc)-?\d[\w-]*\s*$",  # FC40X6
     re.IGNORECASE,
@@ -172,10 +171,13 @@ def read_rows(text: str, line: int, column: int = 1) -> list[Row] | None:
         row = _row(text.strip(), line, column + start)
     except RowError as error:
         raise RowError(str(error), error.offset + start) from None
-    if row is None and (_LIKE_A_ROW.match(text.strip()) or _misspelt(text.strip())):
-        hint = f"; did you mean {best!r}?" if (best := _misspelt(text.strip())) else ""
+    if row is not None:
+        return [row]
+    near = _misspelt(text.strip())
+    if near or _LIKE_A_ROW.match(text.strip()):
+        hint = f"; did you mean {near!r}?" if near else ""
         raise RowError(f"not understood as a layer: {shorten(text)!r}{hint}", start)
-    return None if row is None else [row]
+    return None
 
 
 def _row(text: str, line: int, column: int) -> Row | None:
@@ -212,21 +214,23 @@ def _row(text: str, line: int, column: int) -> Row | None:
     return row
 
 
+_ROW_GOES_ON = re.compile(
+    r"\s*|[\s,]*\S{0,4}[\s,]*stride\s*\d+|\(\s*[\d.]+\s*\)?|\s*\d+(?:\s*x\s*\d+)+", re.IGNORECASE
+)
+
+
 def _misspelt(text: str) -> str | None:
-    """Return the layer that a line begins with nearly, if it goes on as a row: ``Nrm1``."""
+    """Return the layer that a line nearly begins with, if it goes on as a row: ``FC40Y6``."""
     match = re.match(r"\W{0,3}\d{0,9}([A-Za-z][^\s(,:/]{0,20})(.{0,60})$", text)
-    if not match:
+    if not match or not _ROW_GOES_ON.fullmatch(match[2].rstrip()):
         return None
     letters = re.sub(r"[^a-z]", "", match[1].lower())
-    more = r"\s*|[\s,]*\S{0,4}[\s,]*stride\s*\d+|\(?\s*[\d.]+\s*\)?|\s*\d+(?:\s*x\s*\d+)+"
-    if not re.fullmatch(more, match[2].rstrip(), re.IGNORECASE):
-        return None
-    if match[2].strip() or re.search(r"\d", match[1]):
-        close = difflib.get_close_matches(letters, _OPS, n=1, cutoff=0.66)
-    else:  # a heading may be one word, such as Pooling or Cons
-        close = difflib.get_close_matches(letters, _OPS, n=1, cutoff=0.85)
-        if len(letters) < 5 or any(letters.startswith(name) for name in _OPS):
-            return None
+    word_alone = not match[2].strip() and not re.search(r"\d", match[1])
+    if word_alone and (len(letters) < 5 or letters.startswith(tuple(_OPS))):
+        return None  # a heading: Cons, Pooling
+    from difflib import get_close_matches
+
+    close = get_close_matches(letters, _OPS, n=1, cutoff=0.85 if word_alone else 0.66)
     return close[0] if close else None
 
 

@@ -174,8 +174,8 @@ class Unpaired(Exception):
         self.left, self.right = left, right
 
 
-def pair(left: Trace, right: Trace) -> list[tuple[Call, Call]]:
-    """Return each call of ``left`` with the call of ``right`` at the same place of the graph.
+def pair(left: Trace, right: Trace) -> list[int]:
+    """Return for each call of ``left`` the index of the call of ``right`` at the same place.
 
     Calls that shapes and flow cannot tell apart (equal parallel branches) are paired in execution
     order, one after the other.
@@ -198,7 +198,7 @@ def pair(left: Trace, right: Trace) -> list[tuple[Call, Call]]:
         i, j = a.index(twins), b.index(twins)
         marks[0][i] = marks[1][j] = ("marked", mark)
     place = {colour: j for j, colour in enumerate(b)}
-    return [(call, right.calls[place[colour]]) for call, colour in zip(left.calls, a, strict=True)]
+    return [place[colour] for colour in a]
 
 
 def _colours(side: Trace, marks: Sequence[Any], names: dict[Any, int]) -> list[int]:

@@ -1,0 +1,162 @@
+"""What autograd keeps for the backward pass, storage by storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from archcost.analysis.training import Gradients, gradients
+from archcost.errors import ArchcostError
+from archcost.network import NETWORK_INPUT, Layer, Network
+from archcost.ops.base import INPUT, OUTPUT, PARAMS, Saved, Strides
+from archcost.shape import Shape, merged_stride, numel
+from archcost.units import dtype_bytes
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Memory that is kept until the backward pass has used it.
+
+    Attributes:
+        owner: path of the layer that makes it, or ``"input"``.
+        what: ``"output"``, or the name of a tensor of the layer's own, such as ``"mask"``.
+        bytes: its size; a view keeps the whole storage that it lies in.
+        savers: paths of the layers that need it, in execution order.
+    """
+
+    owner: str
+    what: str
+    bytes: int
+    savers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SavedForBackward:
+    """Every storage that a training step keeps; made by :func:`saved_for_backward`."""
+
+    network: Network
+    batch: int
+    dtype: str
+    device: str
+    storages: tuple[Storage, ...]
+
+    @cached_property
+    def total(self) -> int:
+        """Bytes of all storages, each counted once."""
+        return sum(storage.bytes for storage in self.storages)
+
+    @cached_property
+    def by_owner(self) -> Mapping[str, int]:
+        """Bytes by the path of the layer that makes them, or ``"input"``."""
+        sums: dict[str, int] = {}
+        for storage in self.storages:
+            sums[storage.owner] = sums.get(storage.owner, 0) + storage.bytes
+        return sums
+
+
+def saved_for_backward(
+    network: Network,
+    batch: int = 1,
+    dtype: str = "float32",
+    device: str = "cpu",
+    freeze: Sequence[str] = (),
+) -> SavedForBackward:
+    """Return what autograd keeps of one forward pass in training mode, parameters aside.
+
+    Tensors of one storage count once, whoever saves them: a ReLU's output is the next
+    convolution's input. Views (flatten, slice, chunk, crop) keep all of their storage. The
+    network's input counts if a layer saves it.
+
+    Args:
+        network: from :func:`archcost.load`.
+        batch: samples per pass.
+        dtype: data type of parameters and activations.
+        device: ``"cpu"`` or ``"cuda"``; they keep other dropout masks.
+        freeze: shell patterns of layers that are not trained, as for ``analyze``.
+
+    Raises:
+        ArchcostError: an unknown device, dtype or pattern.
+    """
+    if device not in DEVICES:
+        raise ArchcostError(f"saved bytes are known on cpu and cuda; got {device!r}")
+    itemsize = dtype_bytes(dtype)
+    places = _places(network, batch)
+    known = gradients(network, freeze)
+    sizes: dict[tuple[str, str], int] = {}
+    savers: dict[tuple[str, str], list[str]] = {}
+    for layer in network:
+        for saved in _kept(layer, known, device):
+            place, copied = _source(saved, layer, places, batch)
+            if place is not None and not copied:
+                key, elements, width = (place.owner, OUTPUT), place.elements, itemsize
+            else:
+                key = (layer.path, "rows" if copied else saved.what)
+                shape = layer.shapes[saved.index] if copied else saved.shape
+                elements = numel(shape) * (batch if saved.per_batch else 1)
+                width = max(saved.itemsize or itemsize, saved.at_least)
+            sizes[key] = elements * width
+            savers.setdefault(key, []).append(layer.path)
+    storages = (
+        Storage(owner, what, size, tuple(dict.fromkeys(savers[owner, what])))
+        for (owner, what), size in sizes.items()
+    )
+    return SavedForBackward(network, batch, dtype, device, tuple(storages))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor lies: the storage's owner and elements, and the tensor's own strides."""
+
+    owner: str
+    elements: int
+    strides: Strides
+
+
+def _places(network: Network, batch: int) -> dict[str, _Place]:
+    places = {NETWORK_INPUT: _new_place(NETWORK_INPUT, network.input, batch)}
+    for layer in network:
+        source = places[layer.inputs[0]]
+        strides = layer.op.view(source.strides, *layer.shapes)
+        if strides is None:
+            places[layer.path] = _new_place(layer.path, layer.cost.output, batch)
+        else:
+            places[layer.path] = _Place(source.owner, source.elements, strides)
+    return places
+
+
+def _new_place(owner: str, shape: Shape, batch: int) -> _Place:
+    elements = numel(shape)
+    strides = [elements]
+    for size in shape:
+        strides.append(strides[-1] // size)
+    return _Place(owner, elements * batch, tuple(strides))
+
+
+def _kept(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
+    """Yield the rules of a layer that hold on the device, for the gradients that are needed."""
+    if not known.tensors[layer.path]:
+        return
+    for saved in layer.cost.saved:
+        if saved.device not in (None, device):
+            continue
+        if saved.gradient == PARAMS and layer.path not in known.trained:
+            continue
+        if isinstance(saved.gradient, int) and not known.tensors[layer.inputs[saved.gradient]]:
+            continue
+        yield saved
+
+
+def _source(
+    saved: Saved, layer: Layer, places: Mapping[str, _Place], batch: int
+) -> tuple[_Place | None, bool]:
+    """Return where the saved tensor lies, None for a new one, and whether it is copied first."""
+    if saved.what == OUTPUT:
+        return places[layer.path], False
+    if saved.what != INPUT:
+        return None, False
+    place, shape = places[layer.inputs[saved.index]], layer.shapes[saved.index]
+    rows = (batch, *shape[:-1]), place.strides[:-1]
+    return place, saved.rows and merged_stride(*rows) is None

@@ -1,0 +1,260 @@
+"""The reference check: a network of torchvision, timm, pytorchcv or the user's computes the same.
+
+The reference's weights are put into the twin, use by use along the flow of the data, and in
+float64 both must give the same outputs for random input. This proves that a spec is that
+architecture, and not only one of the same size.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archcost.errors import ArchcostError
+from archcost.network import Network
+from archcost.shape import Shape, show
+from archcost.torch_twin import import_torch
+from archcost.verify import Check, Subject, validator
+from archcost.verify.counterparts import build_reference, counterpart, one_line
+from archcost.verify.dataflow import Call, Trace, Unpaired, pair, state, tensors_of, trace
+
+TOLERANCE = 1e-9
+REASON = "in float64, relative to the largest value: sums may run in another order"
+
+DROP_RATES = ("p", "drop_prob", "drop_rate", "dropout")
+"""Attributes under which modules hold the probability that they drop something."""
+
+
+@validator("reference")
+def reference(subject: Subject) -> Iterator[Check]:
+    """Compare the twin with each network that ``subject.against`` names."""
+    for against in subject.against:
+        found = _find(against, subject.network)
+        if found is None:
+            yield _skip(against, f"{subject.network.name} has no counterpart in {against}")
+        elif subject.device == "meta":
+            yield _skip(against, "outputs are compared, and the meta device computes none")
+        else:
+            where, name, arguments = found
+            yield from compare(subject, f"{where}:{name}", build_reference(where, name, arguments))
+
+
+def _skip(name: str, reason: str) -> Check:
+    return Check("reference", name, "", None, None, skipped=reason)
+
+
+def _find(against: str, network: Network) -> tuple[str, str, Any] | None:
+    """Return where a reference is, its name there and its arguments; None without counterpart."""
+    where, colon, name = against.partition(":")
+    if not colon:
+        found = counterpart(where, network)
+        return found and (where, *found)
+    if not where or not name:
+        raise ArchcostError(f"a reference is a collection or module:callable; got {against!r}")
+    return where, name, {}
+
+
+def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
+    """Yield the comparisons of the subject's twin with one reference module.
+
+    The reference gets random weights and loses its dropout; of the twin, a copy does.
+    """
+    torch = import_torch()
+    place = {"device": subject.device, "dtype": torch.float64}
+    sides = _Sides(
+        subject.network, name, copy.deepcopy(subject.twin).to(**place), reference.to(**place)
+    )
+    for module in (sides.twin, sides.reference):
+        drop_nothing(module)
+    generator = torch.Generator().manual_seed(0)
+    randomise(sides.reference, generator)
+    # batch normalisation learns nothing from a single value
+    batch = max(subject.batch, 2) if any(True for _ in sides.twin.buffers()) else subject.batch
+    shape = (batch, *subject.network.input)
+    x = torch.randn(shape, dtype=torch.float64, generator=generator).to(subject.device)
+
+    twin = trace(sides.twin.eval(), x.clone())
+    try:
+        other = trace(sides.reference.eval(), x.clone())
+    except Exception as error:  # whatever a foreign module raises
+        yield sides.check("runs", f"on {show(subject.network.input)}", one_line(error))
+        return
+    try:
+        partners = pair(twin, other)
+    except Unpaired as unpaired:
+        yield sides.unlike(unpaired)
+        return
+    yield sides.check(
+        "uses of weights", len(twin.calls), len(other.calls), note=sides.unused(other)
+    )
+    statistics = sides.transplant(twin, [other.calls[j] for j in partners])
+
+    twin = trace(sides.twin, x.clone())
+    layer, note = sides.first_difference(twin, [other.calls[j] for j in partners])
+    mode = "output in eval mode"
+    yield sides.outputs(mode, twin.outputs, other.outputs, layer or sides.network.outputs[0], note)
+    yield from _compare_training(sides, x, statistics)
+
+
+def _compare_training(sides: _Sides, x: Any, statistics: dict[str, str]) -> Iterator[Check]:
+    mode = "output in train mode"
+    with import_torch().no_grad():
+        try:
+            ours = tensors_of(sides.twin.train()(x.clone()))
+            others = tensors_of(sides.reference.train()(x.clone()))
+            check = sides.outputs(mode, ours, others[: len(ours)], sides.network.outputs[0])
+            if not check.passed and _differ(others, tensors_of(sides.reference(x.clone()))):
+                yield _skip(f"{sides.name}: {mode}", "the reference draws random numbers")
+                return
+        except Exception as error:  # whatever a foreign module raises
+            yield _skip(f"{sides.name}: {mode}", one_line(error))
+            return
+    yield check
+    if statistics:
+        yield sides.statistics(statistics)
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """A twin and its reference, in float64 and without dropout."""
+
+    network: Network
+    name: str
+    twin: Any
+    reference: Any
+
+    def check(self, what: str, expected: Any, measured: Any, layer: str = "", **more: Any) -> Check:
+        """Return a check of this reference."""
+        return Check("reference", f"{self.name}: {what}", layer, expected, measured, **more)
+
+    def close(self, what: str, difference: float, layer: str, note: str = "") -> Check:
+        """Return a check that a relative difference is one of rounding; a failure names a layer."""
+        failed = not difference <= TOLERANCE
+        note = f"{REASON}; {note}" if failed and note else REASON
+        layer = layer if failed else ""
+        return self.check(what, 0.0, difference, layer, tolerance=TOLERANCE, note=note)
+
+    def outputs(
+        self, what: str, ours: Sequence[Any], others: Sequence[Any], layer: str, note: str = ""
+    ) -> Check:
+        """Return the comparison of output tensors, by shape and then by value."""
+        expected, measured = ([show(tuple(t.shape)) for t in side] for side in (ours, others))
+        if expected != measured:
+            return self.check(what, ", ".join(expected), ", ".join(measured), layer, note=note)
+        return self.close(what, _difference(ours, others), layer, note)
+
+    def statistics(self, names: dict[str, str]) -> Check:
+        """Return the comparison of the running statistics after a step of training."""
+        ours, others = state(self.twin), state(self.reference)
+        worst, layer = 0.0, ""
+        for own, other in names.items():
+            difference = _difference([ours[own]], [others[other].reshape(ours[own].shape)])
+            if not difference <= TOLERANCE and not layer:
+                layer = self.layer_of(own)
+            worst = max(worst, difference)
+        return self.close("running statistics after a train step", worst, layer)
+
+    def unlike(self, unpaired: Unpaired) -> Check:
+        """Return the failed check of two networks whose weights differ in shape or flow."""
+        left, right = unpaired.left, unpaired.right
+        layer = self.layer_of(left.weights[0]) if left else ""
+        expected = str(left) if left else "no more weights" if right else "one flow of the data"
+        measured = str(right) if right else "no more weights" if left else "another one"
+        note = "the first weights in execution order that the other has not at that place"
+        return self.check("uses of weights", expected, measured, layer, note=note)
+
+    def unused(self, other: Trace) -> str:
+        """Return a note on the reference's weights that no output depends on, if there are any."""
+        used = {name for call in other.calls for name in call.weights}
+        unused = [name for name in state(self.reference) if name not in used]
+        return f"{len(unused)} of the reference are not used: {unused[0]}, ..." if unused else ""
+
+    def transplant(self, twin: Trace, others: Sequence[Call]) -> dict[str, str]:
+        """Give the twin the reference's weights; return the names of the paired buffers."""
+        torch = import_torch()
+        ours, theirs = state(self.twin), state(self.reference)
+        buffers = {}
+        for call, other in zip(twin.calls, others, strict=True):
+            for own, name in zip(call.weights, other.weights, strict=True):
+                value = theirs[name].detach().reshape(ours[own].shape)
+                if isinstance(ours[own], torch.nn.Parameter):
+                    ours[own].data = value  # shared: nothing here changes a parameter
+                else:
+                    ours[own].copy_(value)
+                    buffers[own] = name
+        return buffers
+
+    def first_difference(self, twin: Trace, others: Sequence[Call]) -> tuple[str, str]:
+        """Return the first layer that computes something else, and a note; both may be empty."""
+        for call, other in zip(twin.calls, others, strict=True):
+            layer = self.layer_of(call.weights[0])
+            if not _close(call.input_norm, other.input_norm):
+                between = self.before(layer)
+                where = f"what {layer} reads differs already"
+                return (between[0], where) if len(between) == 1 else (layer, where)
+            if call.size != other.size or not _close(call.norm, other.norm):
+                return layer, ""
+        return "", ""
+
+    def layer_of(self, name: str) -> str:
+        """Return the layer to which a parameter of the twin belongs."""
+        while name and name not in self.network.by_path:
+            name = name.rpartition(".")[0]
+        return name
+
+    def before(self, path: str) -> list[str]:
+        """Return the layers without weights through which the data come to a layer."""
+        found: list[str] = []
+        waiting = list(self.network[path].inputs)
+        while waiting:
+            layer = self.network.by_path.get(waiting.pop())
+            if layer and layer.path not in found and not (layer.cost.params or layer.cost.buffers):
+                found.append(layer.path)
+                waiting.extend(layer.inputs)
+        return found
+
+
+def drop_nothing(module: Any) -> None:
+    """Set every probability of dropping something to 0, so that training mode is not random."""
+    for child in module.modules():
+        for name in DROP_RATES:
+            if isinstance(getattr(child, name, None), float):
+                setattr(child, name, 0.0)
+
+
+def randomise(module: Any, generator: Any) -> None:
+    """Give every weight a random value that an error would show through.
+
+    Initialisations hide faults: factors of 1, biases and last factors of 0, variances of 1.
+    """
+    torch = import_torch()
+    for name, tensor in state(module).items():
+        shape: Shape = tuple(tensor.shape)
+        value = torch.randn(shape, generator=generator, dtype=torch.float64)
+        if len([size for size in shape if size > 1]) > 1:
+            value *= (2 * shape[0] / max(tensor.numel(), 1)) ** 0.5  # keeps the size of the data
+        elif name.endswith(("var", "weight")):
+            value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+        else:
+            value *= 0.1
+        tensor.data.copy_(value)
+
+
+def _difference(ours: Sequence[Any], others: Sequence[Any]) -> float:
+    """Return the largest difference over the largest value; NaN when there is one."""
+    worst = 0.0
+    for own, other in zip(ours, others, strict=True):
+        largest = float(other.abs().max()) or 1.0
+        difference = float((own - other).abs().max()) / largest
+        worst = difference if difference != difference else max(worst, difference)
+    return worst
+
+
+def _differ(ours: Sequence[Any], others: Sequence[Any]) -> bool:
+    return any(not own.equal(other) for own, other in zip(ours, others, strict=True))
+
+
+def _close(a: float, b: float) -> bool:
+    return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
