@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check bench golden dist clean
+.PHONY: help demo test check bench golden gpu dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +26,16 @@ bench: $(VENV)/dev ## time archcost against its yardsticks, both sides in one ru
 	$(BIN)/python tests/bench.py
 
 golden: $(VENV)/dev ## write the recorded outputs of the README anew
-	$(BIN)/python -m tests.readme
+	$(BIN)/python tests/test_readme.py
+
+# runs with the Python that holds a CUDA build of PyTorch, not with the environment above
+GPU_PYTHON ?= python3
+RECORD ?= measurements/gpu.json
+gpu: ## on a machine with a GPU: run its tests and record the whole catalog
+	$(GPU_PYTHON) -m pytest -m gpu
+	mkdir -p $(dir $(RECORD))
+	$(GPU_PYTHON) -m archcost profile --all --device cuda --batch 1,32,256 \
+		--dtype float32,bfloat16 --record $(RECORD)
 
 dist: $(VENV)/dev ## build wheel and sdist into dist/
 	$(BIN)/python -m build

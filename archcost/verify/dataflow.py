@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import hypot
 from typing import Any
 
-from archcost.shape import Shape, show
+from archcost.shape import Shape, numel, show
 
 FROM_INPUT = -1
 """The source of the network's input, as if it came from a call."""
@@ -155,7 +156,7 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
 
 
 def _norm(tensors: Iterable[Any]) -> float:
-    return float(sum(float(t.double().square().sum()) for t in tensors)) ** 0.5
+    return hypot(*(float(t.norm()) for t in tensors))
 
 
 def _without_ones(shape: Shape) -> Shape:
@@ -183,8 +184,23 @@ def pair(left: Trace, right: Trace) -> list[int]:
     Raises:
         Unpaired: the graphs differ.
     """
+    try:
+        return _pair(left, right, [[call.shapes for call in side.calls] for side in (left, right)])
+    except Unpaired as unpaired:
+        # a linear layer after flatten is a convolution with a window of the whole input
+        flat = [[_flat(call.shapes) for call in side.calls] for side in (left, right)]
+        if Counter(flat[0]) == Counter(flat[1]):
+            with suppress(Unpaired):
+                return _pair(left, right, flat)
+        raise unpaired from None
+
+
+def _flat(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
+    return tuple((*shape[:1], numel(shape[1:])) for shape in shapes)
+
+
+def _pair(left: Trace, right: Trace, marks: list[list[Any]]) -> list[int]:
     names: dict[Any, int] = {}  # one number per distinct description, shared by both graphs
-    marks: list[list[Any]] = [[call.shapes for call in side.calls] for side in (left, right)]
     for mark in range(len(left.calls) + 1):
         a, b = (
             _colours(side, own, names) for side, own in zip((left, right), marks, strict=True)

@@ -232,13 +232,14 @@ def randomise(module: Any, generator: Any) -> None:
     torch = import_torch()
     for name, tensor in state(module).items():
         shape: Shape = tuple(tensor.shape)
-        value = torch.randn(shape, generator=generator, dtype=torch.float64)
+        value = torch.rand(shape, generator=generator, dtype=torch.float32)
         if len([size for size in shape if size > 1]) > 1:
-            value *= (2 * shape[0] / max(tensor.numel(), 1)) ** 0.5  # keeps the size of the data
+            inputs = tensor.numel() / shape[0]
+            value = (value * 2 - 1) * (6 / inputs) ** 0.5  # keeps the size of the data
         elif name.endswith(("var", "weight")):
-            value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+            value = value + 0.5
         else:
-            value *= 0.1
+            value = (value * 2 - 1) * 0.2
         tensor.data.copy_(value)
 
 

@@ -1,0 +1,169 @@
+"""The structure check: modules, shapes, parameters, the flow between layers, what they compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from archcost.analysis.report import analyze
+from archcost.network import NETWORK_INPUT, Layer, Network
+from archcost.torch_twin import import_torch
+from archcost.verify import Check, Subject, validator
+from archcost.verify.watch import Watch, failed_run, frozen, mode, random_input
+
+GROUP = "structure"
+TOLERANCE = 1e-5
+REASON = "float32: largest difference over the largest value; sums may run in another order"
+
+
+@validator(GROUP)
+def structure(subject: Subject) -> Iterator[Check]:
+    """Compare the twin with the network, layer by layer in execution order.
+
+    Of each layer: the names and shapes of its parameters and buffers; that it runs once; that the
+    very tensors that the network says go in; the shape that comes out; and that its module gives
+    the values of the op. Then what is in the twin and not in the network, and the totals.
+    """
+    torch = import_torch()
+    modules = dict(subject.twin.named_modules(remove_duplicate=False))
+    with mode(subject.twin, training=False), torch.no_grad():
+        flow = Flow(subject)
+        for layer in subject.network:
+            yield from _check_layer(subject, layer, modules.get(layer.path), flow)
+        yield from _check_extras(subject, modules)
+        if flow.error is None:
+            names = subject.network.outputs
+            yield Check(GROUP, "outputs", "", names, flow.names(flow.results, names))
+    yield from _check_totals(subject)
+
+
+class Flow:
+    """Which tensor each layer gave and took in one forward pass.
+
+    Tensors are compared by identity, so that two tensors of one shape cannot be confused; a tensor
+    that was changed in place since it was made is another one.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.network = subject.network
+        self.calls: dict[str, list[tuple[Any, ...]]] = {}
+        self.given: dict[str, tuple[Any, int]] = {}
+        self.taken: dict[str, list[tuple[Any, int]]] = {}
+        self.results: list[tuple[Any, int]] = []
+        self.error: Exception | None = None
+        x = random_input(subject, subject.batch)
+        self.given[NETWORK_INPUT] = _now(x)
+        with Watch(subject.network, subject.twin, self._enter, self._leave) as watch:
+            try:
+                results = subject.twin(x)
+                results = results if isinstance(results, tuple) else (results,)
+                self.results = [_now(tensor) for tensor in results]
+            except Exception as error:  # whatever a wrong twin may raise is the finding
+                self.error = error
+        self.stopped_at = watch.running
+
+    def _enter(self, path: str, inputs: tuple[Any, ...]) -> None:
+        self.taken[path] = [_now(tensor) for tensor in inputs]
+
+    def _leave(self, path: str, output: Any) -> None:
+        self.calls.setdefault(path, []).append(tuple(output.shape))
+        self.given[path] = _now(output)
+
+    def names(self, tensors: list[tuple[Any, int]], expected: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the layers that gave the tensors; where several did, the expected one."""
+        return tuple(
+            self._name(tensor, version, expected[i] if i < len(expected) else "")
+            for i, (tensor, version) in enumerate(tensors)
+        )
+
+    def _name(self, tensor: Any, version: int, expected: str) -> str:
+        def gave(path: str) -> bool:
+            known = self.given.get(path)
+            return known is not None and known[0] is tensor and known[1] == version
+
+        if gave(expected):
+            return expected
+        return next((path for path in self.given if gave(path)), "another tensor")
+
+
+def _now(tensor: Any) -> tuple[Any, int]:
+    return tensor, tensor._version
+
+
+def _check_layer(subject: Subject, layer: Layer, module: Any, flow: Flow) -> Iterator[Check]:
+    path, cost = layer.path, layer.cost
+    if module is None:
+        yield Check(GROUP, "module", path, layer.op.name, "missing")
+        return
+    sound = True
+    for what, expected, found in (
+        ("parameters", cost.params, module.named_parameters()),
+        ("buffers", cost.buffers, module.named_buffers()),
+    ):
+        measured = {name: tuple(tensor.shape) for name, tensor in found}
+        if expected or measured:
+            check = Check(GROUP, what, path, dict(expected), measured)
+            sound = sound and check.passed
+            yield check
+    calls = flow.calls.get(path, [])
+    if flow.error is not None and path == flow.stopped_at and not calls:
+        yield failed_run(GROUP, path, flow.error)
+        return
+    yield Check(GROUP, "calls", path, 1, len(calls))
+    if len(calls) != 1:
+        return
+    yield Check(GROUP, "inputs", path, layer.inputs, flow.names(flow.taken[path], layer.inputs))
+    shape = Check(GROUP, "output shape", path, (subject.batch, *cost.output), calls[0])
+    yield shape
+    if sound and shape.passed:
+        yield _check_values(subject, layer, module)
+
+
+def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
+    """Compare the module with one built anew from the op, with its weights, on random input."""
+    torch = import_torch()
+    if subject.device == "meta":
+        reason = "values are compared, and the meta device computes none"
+        return Check(GROUP, "values", layer.path, None, None, skipped=reason)
+    with torch.device("meta"):
+        anew = layer.op.build(torch, *layer.shapes).eval()
+    anew.load_state_dict(module.state_dict(), assign=True)
+    inputs = [torch.randn(subject.batch, *s, device=subject.device) for s in layer.shapes]
+    try:
+        expected, measured = anew(*inputs), module(*inputs)
+    except Exception as error:  # such as a module that takes no tensors of these shapes
+        return failed_run(GROUP, layer.path, error)
+    scale = float(expected.abs().max()) or 1.0
+    difference = float((measured - expected).abs().max()) / scale
+    return Check(GROUP, "values", layer.path, 0.0, difference, TOLERANCE, REASON)
+
+
+def _check_extras(subject: Subject, modules: Mapping[str, Any]) -> Iterator[Check]:
+    """Find modules that compute and are no layer of the network, nor a part of one."""
+    paths = set(subject.network.by_path)
+    for name, module in modules.items():
+        own = name in paths or any(name.startswith(f"{path}.") for path in paths)
+        if name and not own and not list(module.children()):
+            yield Check(GROUP, "module", name, "none", type(module).__name__)
+
+
+def _check_totals(subject: Subject) -> Iterator[Check]:
+    network, twin = subject.network, subject.twin
+    total = analyze(network, freeze=subject.freeze).total
+    with frozen(twin, subject.freeze):
+        sizes = [(p.numel(), p.requires_grad) for p in twin.parameters()]
+    trained = sum(size for size, trains in sizes if trains)
+    yield Check(GROUP, "parameters", "", total.params, sum(size for size, _ in sizes))
+    yield Check(GROUP, "trainable parameters", "", total.trainable_params, trained)
+    yield Check(GROUP, "state", "", _state(network), {
+        name: tuple(tensor.shape) for name, tensor in twin.state_dict().items()
+    })  # fmt: skip
+
+
+def _state(network: Network) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{layer.path}.{name}": shape
+        for layer in network
+        for named in (layer.cost.params, layer.cost.buffers)
+        for name, shape in named.items()
+    }

@@ -1,0 +1,143 @@
+"""Measuring on a device, records, and their replay; on a GPU where there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from archcost import ArchcostError, load
+from archcost.analysis.measured import read_record
+from archcost.cli import cli
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from archcost.torch_twin import measure  # noqa: E402
+from archcost.verify.replay import replay  # noqa: E402
+
+pytestmark = pytest.mark.torch
+RECORDS = sorted((Path(__file__).parent.parent / "measurements").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "cpu.json"
+    arguments = ["profile", "lenet5", "resnet20", "--batch", "1,2", "--dtype", "float32,float64"]
+    done = CliRunner().invoke(cli, [*arguments, "--runs", "2", "--record", str(path)])
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def test_a_record_says_what_was_measured_where(record: Path) -> None:
+    content = read_record(record)
+    assert {"device", "torch", "date", "flags", "threads"} <= set(content["machine"])
+    rows = content["measurements"]
+    assert [(row["model"], row["batch"], row["dtype"]) for row in rows] == [
+        (model, batch, dtype)
+        for model in ("lenet5", "resnet20")
+        for batch in (1, 2)
+        for dtype in ("float32", "float64")
+    ]
+    for row in rows:
+        assert row["status"] == "ok"
+        assert row["forward"]["q1"] <= row["forward"]["median"] <= row["forward"]["q3"]
+        assert row["step"]["runs"] == 2
+        assert set(row["layers"]) == {layer.path for layer in load(row["model"])}
+        assert "training_peak_bytes" not in row  # a CPU keeps no such account
+
+
+def test_predictions_hold_against_the_record(record: Path) -> None:
+    checks = list(replay(record))
+    assert len(checks) == 8 * 4  # shape, params, counter, saved bytes
+    assert [check for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("key", ["params", "saved_bytes", "output", "counters"])
+def test_a_changed_record_fails(record: Path, tmp_path: Path, key: str) -> None:
+    content = json.loads(record.read_text())
+    row = content["measurements"][0]
+    row[key] = {"torch": 1} if key == "counters" else [1] if key == "output" else row[key] + 1
+    (tmp_path / "changed.json").write_text(json.dumps(content))
+    assert len([check for check in replay(tmp_path / "changed.json") if not check.passed]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not a record: "),
+        ("[]", "not a record of schema 1"),
+        ('{"schema": 2}', "not a record of schema 1"),
+        ('{"schema": 1}', "the record has no machine or no measurements"),
+        ('{"schema": 1, "machine": {}, "measurements": [{}]}', "a measurement lacks model"),
+    ],
+)
+def test_a_broken_record_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "broken.json").write_text(text)
+    with pytest.raises(ArchcostError) as error:
+        read_record(tmp_path / "broken.json")
+    assert str(error.value).startswith(f"{tmp_path}/broken.json: {reason}")
+
+
+def test_running_out_of_memory_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\ndetails")
+
+    monkeypatch.setattr(measure, "build", too_large)
+    row = measure.profile(load("lenet5"))
+    assert (row.status, row.reason) == (
+        "out of memory",
+        "CUDA out of memory. Tried to allocate 9 GiB",
+    )
+    assert row.forward is None
+
+
+def test_a_measurement_that_cannot_run_is_a_row() -> None:
+    row = measure.profile(load("resnet20", input="3x8x8"), batch=1)
+    assert row.status in ("ok", "refused")
+    norm_of_one = measure.profile(load("resnet18", input="3x32x32"), batch=1, runs=1)
+    assert norm_of_one.status == "refused"  # batch normalisation refuses one value per channel
+    assert norm_of_one.reason.startswith("Expected more than 1 value per channel")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--device", "tpu"], "unknown device 'tpu'; expected cpu, cuda or cuda:N"),
+        (["--dtype", "int8"], "cannot run in int8; expected float64, float32, float16 or bfloat16"),
+        (["--batch", "1,x"], "--batch takes whole numbers such as 1,32,256; got '1,x'"),
+        (["--batch", "0"], "--batch takes whole numbers such as 1,32,256; got '0'"),
+    ],
+)
+def test_bad_options(arguments: list[str], reason: str) -> None:
+    result = CliRunner().invoke(cli, ["profile", "lenet5", *arguments])
+    assert isinstance(result.exception, ArchcostError)
+    assert str(result.exception) == reason
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
+def test_no_gpu_is_one_line() -> None:
+    result = CliRunner().invoke(cli, ["profile", "lenet5", "--device", "cuda"])
+    assert str(result.exception).startswith("no CUDA device: ")
+
+
+@pytest.mark.skipif(not RECORDS, reason="no record of a device in measurements/ yet")
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_every_record_in_the_repository_holds(path: Path) -> None:
+    checks = list(replay(path))
+    assert [check for check in checks if not check.passed] == []
+    assert sum(not check.skipped for check in checks) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "googlenet_torchvision", "resnet50"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gpu_agrees(tmp_path: Path, name: str, dtype: str) -> None:
+    row = measure.profile(load(name), device="cuda", batch=8, dtype=dtype, runs=3)
+    assert row.status == "ok", row.reason
+    content = measure.to_record(measure.machine("cuda"), [row])
+    (tmp_path / "gpu.json").write_text(json.dumps(content))
+    assert [check for check in replay(tmp_path / "gpu.json") if not check.passed] == []
+    assert row.training_peak_bytes > row.inference_peak_bytes > 0
