@@ -19,7 +19,7 @@ from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.published import Claim
 from archcost.spec.catalog import expand, load
 from archcost.spec.lecture import is_spec, read_lecture
-from archcost.spec.lecture_rows import clean, figure
+from archcost.spec.lecture.rows import clean, figure
 from archcost.spec.source import Source
 from archcost.units import Figure
 

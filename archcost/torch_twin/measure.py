@@ -149,7 +149,7 @@ def profile(
         return _profile(torch, network, known, device, torch_dtype(dtype), runs, training)
     except torch.OutOfMemoryError as error:
         return Measurement(**known, status=OUT_OF_MEMORY, reason=_first_line(error))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         return Measurement(**known, status=REFUSED, reason=_first_line(error))
     finally:
         if device.startswith("cuda"):

@@ -235,11 +235,11 @@ def randomise(module: Any, generator: Any) -> None:
         value = torch.rand(shape, generator=generator, dtype=torch.float32)
         if len([size for size in shape if size > 1]) > 1:
             inputs = tensor.numel() / shape[0]
-            value = (value * 2 - 1) * (6 / inputs) ** 0.5  # keeps the size of the data
+            value.sub_(0.5).mul_((24 / inputs) ** 0.5)  # keeps the size of the data
         elif name.endswith(("var", "weight")):
-            value = value + 0.5
+            value.add_(0.5)
         else:
-            value = (value * 2 - 1) * 0.2
+            value.sub_(0.5)
         tensor.data.copy_(value)
 
 

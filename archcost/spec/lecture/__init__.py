@@ -39,8 +39,8 @@ from typing import Any
 from archcost.errors import SpecError, shorten
 from archcost.published import Claim, Published
 from archcost.spec.document import Document
-from archcost.spec.lecture_build import CONVS, MAX_ROWS, POOLS, WEIGHTED, Builder, Table
-from archcost.spec.lecture_rows import FIGURE, Row, RowError, clean, figure, read_rows, sizes
+from archcost.spec.lecture.build import CONVS, MAX_ROWS, POOLS, WEIGHTED, Builder, Table
+from archcost.spec.lecture.rows import FIGURE, Row, RowError, clean, figure, read_rows, sizes
 from archcost.spec.source import Mapping, Node, Scalar, Sequence, Source
 
 MAX_LINES = 20_000

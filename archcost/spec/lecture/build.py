@@ -18,7 +18,7 @@ from archcost.ops import OPS
 from archcost.published import Claim
 from archcost.shape import Shape, show
 from archcost.spec.document import RESERVED
-from archcost.spec.lecture_rows import Printed, Row
+from archcost.spec.lecture.rows import Printed, Row
 from archcost.spec.source import Mapping, Node, Scalar, Source
 from archcost.units import Figure, human
 
