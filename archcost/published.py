@@ -13,6 +13,11 @@ FIGURES = (
 )  # fmt: skip
 """The quantities that a published row may carry."""
 
+EXACT, ROUNDS, AMBIGUOUS, WRONG, NOT_COMPUTED = VERDICTS = (
+    "exact", "rounds to", "ambiguous", "wrong", "not computed",
+)  # fmt: skip
+"""What can be said of a printed figure; ``archcost.analysis.audit`` says what each means."""
+
 
 @dataclass(frozen=True)
 class Published:

@@ -40,6 +40,29 @@ def merged_stride(shape: Shape, strides: Sequence[int]) -> int | None:
     return kept[-1][1] if kept else 1
 
 
+def viewed_strides(shape: Shape, strides: Sequence[int], new: Shape) -> tuple[int, ...] | None:
+    """Return the strides of the same elements in a ``new`` shape, or None where that takes a copy.
+
+    PyTorch's rule: each run of dimensions that lie densely in memory is split up anew.
+    """
+    result: list[int] = []
+    left = list(new)
+    run, step = 1, 0
+    for d in reversed(range(len(shape))):
+        step = step or strides[d]
+        run *= shape[d]
+        if d and (shape[d - 1] == 1 or strides[d - 1] == run * step):
+            continue  # the next dimension out belongs to the same run
+        covered = 1
+        while left and (covered < run or left[-1] == 1):
+            result.insert(0, covered * step)
+            covered *= left.pop()
+        if covered != run:
+            return None
+        run, step = 1, 0
+    return None if left else tuple(result)
+
+
 def parse_shape(text: str) -> Shape:
     """Read ``3x224x224`` (also with ``×`` or ``,``), channels first.
 

@@ -16,11 +16,15 @@ Cell = int | float | str | bool | None | Fraction
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key in data formats, its heading for people, and how it reads."""
+    """A column: its key in data formats, its heading for people, and how it reads.
+
+    A narrow terminal leaves out ``minor`` columns first.
+    """
 
     key: str
     heading: str
     numeric: bool = False
+    minor: bool = False
 
 
 @dataclass(frozen=True)

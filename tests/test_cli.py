@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -194,3 +196,25 @@ def test_shell_completion_is_offered(shell: str) -> None:
     names = [item.value for item in completer.get_completions(["table"], "resnet1")]
     assert {"resnet18", "resnet101", "resnet152"} <= set(names)
     assert "table" in [item.value for item in completer.get_completions([], "ta")]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_a_terminal_of_any_width_cuts_no_digits(width: int) -> None:
+    """Drawn with rich in a pseudo-terminal: whole columns are left out, and said to be."""
+    code = (
+        "import sys, click; sys.argv = ['archcost', 'table', 'alexnet']\n"
+        "sys.stdout.isatty = lambda: True\n"
+        "from archcost.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "COLUMNS": str(width), "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\x1b[3" not in done.stdout  # bold, no colour
+    table = re.sub(r"\x1b\[\d*m", "", done.stdout).split("input 3x227x227,")[0]
+    table = "\n".join(table.splitlines()[2:])
+    assert "…" not in table
+    assert all(len(line) <= width for line in table.splitlines())
+    assert "62,378,344" in table
+    assert ("not shown in" in done.stdout) == (width < 120)

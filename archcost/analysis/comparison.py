@@ -47,18 +47,18 @@ class Comparison:
         """Return one row per model."""
         price = self.baseline.convention
         counts = (
-            (Column("macs", "MACs", True), Column("flops", "FLOPs", True))
+            (Column("macs", "MACs", True), Column("flops", "FLOPs", True, minor=True))
             if price.name == "flops"
             else (Column("counted", price.name, True),)
         )
         columns = (
             Column("model", "model"), Column("params", "params", True),
-            Column("param_bytes", "size", True), *counts,
+            Column("param_bytes", "size", True, minor=True), *counts,
             Column("activations", "activations", True), Column("weight_layers", "layers", True),
             Column("top1", "top-1", True), Column("top5", "top-5", True),
             Column("params_ratio", "params x", True),
             Column("count_ratio", f"{price.unit}s x", True),
-            Column("source", "accuracy from"),
+            Column("source", "accuracy from", minor=True),
         )  # fmt: skip
         rows = tuple(
             self._row(report, [column.key for column in columns]) for report in self.reports

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from archcost.network import NETWORK_INPUT, Network
+from archcost.ops.base import EVERYWHERE
 
 Axis = tuple[int | Fraction, int | Fraction]
 
@@ -43,7 +44,10 @@ def receptive_fields(network: Network) -> Mapping[str, Field]:
         size = tuple(max(f.size[i] for f in seen) for i in range(axes))
         jump = tuple(max(f.jump[i] for f in seen) for i in range(axes))
         windows = layer.op.window(*layer.shapes)
-        if windows:
+        if windows == EVERYWHERE:
+            size = tuple(max(r, n) for r, n in zip(size, network.input[1:], strict=True))
+            jump = network.input[1:]
+        elif windows:
             if len(windows) != axes:  # the axes were mixed before
                 windows = windows[:axes] + ((1, 1),) * (axes - len(windows))
             size = tuple(r + (k - 1) * j for r, j, (k, _) in zip(size, jump, windows, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -177,8 +177,7 @@ class Report:
             raise ArchcostError(f"depth must be at least 1; got {depth}")
         headings = {"counted": self.convention.name}
         made = tuple(
-            Column(key, headings.get(key, COLUMNS[key].heading), COLUMNS[key].numeric)
-            for key in keys
+            replace(COLUMNS[key], heading=headings.get(key, COLUMNS[key].heading)) for key in keys
         )
         entries = [self._input_entry(), *self.entries(depth)]
         total = Entry("total", 0, self.total, self.network.output, None)
@@ -303,8 +302,8 @@ COLUMNS: Mapping[str, Column] = {
     column.key: column
     for column in (
         Column("name", "layer"),
-        Column("op", "op"),
-        Column("settings", "settings"),
+        Column("op", "op", minor=True),
+        Column("settings", "settings", minor=True),
         Column("input", "input"),
         Column("output", "output"),
         Column("params", "params", True),
@@ -313,7 +312,7 @@ COLUMNS: Mapping[str, Column] = {
         Column("flops", "FLOPs", True),
         Column("counted", "counted", True),
         Column("activations", "activations", True),
-        Column("activation_bytes", "bytes", True),
+        Column("activation_bytes", "bytes", True, minor=True),
         Column("receptive_field", "receptive field", True),
     )
 }

@@ -95,7 +95,5 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
         flops = 2 * layer.cost.work.get("mac", 0) * batch
         back = flops if layer.path in known.reached else 0
         factors = sum(known.tensors[name] for name in layer.inputs)
-        steps.append(
-            LayerStep(layer, flops, back * factors, back * (layer.path in known.trained))
-        )
+        steps.append(LayerStep(layer, flops, back * factors, back * (layer.path in known.trained)))
     return TrainingStep(network, batch, tuple(steps))

@@ -25,7 +25,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return list(COMMANDS)
+        return [*COMMANDS]  # not list(): the command of that name lives in this package
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return the command of that name, or None."""

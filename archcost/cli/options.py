@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,27 +141,57 @@ def write(text: str, output: str | None) -> None:
 
 
 def print_rich(table: Table) -> None:
-    """Print a table to a terminal; rich folds it to the width and respects NO_COLOR."""
+    """Print a table to a terminal; rich respects NO_COLOR.
+
+    Digits are never cut: a narrow terminal leaves out columns, and says so.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    made = RichTable(
-        title=table.title or None, box=box.SIMPLE_HEAD, show_footer=False, title_justify="left"
-    )
-    for column in table.columns:
-        made.add_column(
-            column.heading, justify="right" if column.numeric else "left",
-            no_wrap=column.numeric, overflow="fold",
-        )  # fmt: skip
-    for row in table.rows:
-        made.add_row(*(Text(show_cell(cell)) for cell in row))
-    if table.footer:
-        made.add_section()
-    for row in table.footer:
-        made.add_row(*(Text(show_cell(cell)) for cell in row), style="bold")
     console = Console()
-    console.print(made)
-    for note in table.notes:
+    fitted, left_out = fit(table, console.width)
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in fitted.columns:
+        side: Any = "right" if column.numeric else "left"
+        made.add_column(column.heading, justify=side, no_wrap=True)
+    for row in fitted.rows:
+        made.add_row(*(Text(show_cell(cell)) for cell in row))
+    if fitted.footer:
+        made.add_section()
+    for row in fitted.footer:
+        made.add_row(*(Text(show_cell(cell)) for cell in row), style="bold")
+    if table.title:
+        console.print(Text(table.title + "\n", style="bold"))
+    console.print(made, soft_wrap=len(fitted.columns) == 1)
+    notes = [*table.notes]
+    if left_out:
+        notes.append(f"not shown in {console.width} columns: {', '.join(left_out)}")
+    for note in notes:
         console.print(Text(note), style="dim")
+
+
+GAP = 3  # between rich's columns
+
+
+def fit(table: Table, width: int) -> tuple[Table, list[str]]:
+    """Return the table with as many columns as fit, and the headings of the others.
+
+    Columns without any content go first, then the minor ones, then the last ones.
+    """
+    shown = list(zip(*table.shown(), strict=True)) or [()] * len(table.columns)
+    keep = [i for i, cells in enumerate(shown) if any(cells) or not table.rows]
+    needed = {i: max([len(table.columns[i].heading), *map(len, shown[i])]) + GAP for i in keep}
+    left_out: list[int] = []
+    while len(keep) > 1 and sum(needed[i] for i in keep) - GAP > width:
+        least = max(keep[1:], key=lambda i: (table.columns[i].minor, i))
+        keep.remove(least)
+        left_out.append(least)
+
+    def cut(rows: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(tuple(row[i] for i in keep) for row in rows)
+
+    [columns] = cut((table.columns,))
+    fitted = replace(table, columns=columns, rows=cut(table.rows), footer=cut(table.footer))
+    return fitted, [table.columns[i].heading for i in sorted(left_out)]

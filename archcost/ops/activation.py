@@ -1,11 +1,21 @@
-"""Activation functions and dropout: the shape stays, nothing is learnt."""
+"""Activation functions, dropout and stochastic depth: the shape stays."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import axis, axis_of, flag, number
-from archcost.ops.base import SAVES_OUTPUT, Cost, Example, Op, Saved, Strides, example, op
+from archcost.ops.arguments import axis, axis_of, choice, flag, number
+from archcost.ops.base import (
+    SAVES_INPUT,
+    SAVES_OUTPUT,
+    Cost,
+    Example,
+    Op,
+    Saved,
+    Strides,
+    example,
+    op,
+)
 from archcost.ops.pool import module_or_function
 from archcost.shape import Shape, numel
 
@@ -34,30 +44,111 @@ class ReLU(Op):
         return ""
 
 
-@op("sigmoid", kind="activation")
-class Sigmoid(Op):
-    """1/(1 + exp(−x))."""
+class Pointwise(Op):
+    """A function of each element for itself, under the name of the op's work term.
 
-    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)),)
+    Class attributes:
+        module: its class in ``torch.nn``.
+        saves: what autograd keeps for backward.
+    """
+
+    module: ClassVar[str]
+    saves: ClassVar[tuple[Saved, ...]] = SAVES_INPUT
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {}, {"sigmoid": numel(x)}, SAVES_OUTPUT)
+        return Cost(x, {}, {self.name: numel(x)}, self.saves)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Sigmoid()
+        return getattr(torch.nn, self.module)()
+
+
+@op("sigmoid", kind="activation")
+class Sigmoid(Pointwise):
+    """1/(1 + exp(−x))."""
+
+    module: ClassVar[str] = "Sigmoid"
+    saves: ClassVar[tuple[Saved, ...]] = SAVES_OUTPUT
 
 
 @op("tanh", kind="activation")
-class Tanh(Op):
+class Tanh(Pointwise):
     """Hyperbolic tangent."""
 
-    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)),)
+    module: ClassVar[str] = "Tanh"
+    saves: ClassVar[tuple[Saved, ...]] = SAVES_OUTPUT
 
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {}, {"tanh": numel(x)}, SAVES_OUTPUT)
+
+@op("relu6", kind="activation")
+class ReLU6(Pointwise):
+    """min(max(x, 0), 6) (Howard et al. 2017)."""
+
+    module: ClassVar[str] = "ReLU6"
+
+
+@op("leaky_relu", kind="activation")
+class LeakyReLU(Pointwise):
+    """x where it is positive, ``negative_slope``·x elsewhere (Maas et al. 2013)."""
+
+    negative_slope: float = number(0.01)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.2, x=(8,)))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Tanh()
+        return torch.nn.LeakyReLU(self.negative_slope)
+
+
+@op("prelu", kind="activation")
+class PReLU(Op):
+    """Leaky ReLU with a learnt slope, one for all or one ``per_channel`` (He et al. 2015)."""
+
+    per_channel: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(True, x=(6, 5, 4)))
+
+    def slopes(self, x: Shape) -> int:
+        """Return the number of slopes."""
+        return x[0] if self.per_channel else 1
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        work = {"prelu": numel(x), "prelu_param": self.slopes(x)}
+        return Cost(x, {"weight": (self.slopes(x),)}, work, SAVES_INPUT)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.PReLU(self.slopes(x))
+
+
+@op("silu", kind="activation")
+class SiLU(Pointwise):
+    """x·sigmoid(x), also called swish (Elfwing et al. 2017, Ramachandran et al. 2017)."""
+
+    module: ClassVar[str] = "SiLU"
+
+
+@op("gelu", kind="activation")
+class GELU(Pointwise):
+    """x·Φ(x), exact or by ``approximate='tanh'`` (Hendrycks & Gimpel 2016)."""
+
+    approximate: str = choice("none", "none", "tanh")
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example("tanh", x=(8,)))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.GELU(self.approximate)
+
+
+@op("hardswish", kind="activation")
+class Hardswish(Pointwise):
+    """x·relu6(x + 3)/6 (Howard et al. 2019)."""
+
+    module: ClassVar[str] = "Hardswish"
+
+
+@op("hardsigmoid", kind="activation")
+class Hardsigmoid(Pointwise):
+    """relu6(x + 3)/6 (Howard et al. 2019)."""
+
+    module: ClassVar[str] = "Hardsigmoid"
 
 
 @op("softmax", kind="activation")
@@ -99,6 +190,40 @@ class Dropout(Op):
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Dropout(self.p)
+
+    def settings(self, axes: int = 2) -> str:
+        return f"p {self.p:g}"
+
+
+@op("stochastic_depth", kind="dropout")
+class StochasticDepth(Op):
+    """Zero a whole sample with probability ``p`` while training (Huang et al. 2016)."""
+
+    p: float = number()
+
+    examples: ClassVar[tuple[Example, ...]] = (example(0.2, x=(4, 3, 2)), example(0.0, x=(8,)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(x, {}, {"dropout": numel(x)}, (Saved("noise", (1,)),) if self.p else ())
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        return strides if self.p == 0 else None
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        p = self.p
+
+        class StochasticDepthModule(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.p = p
+
+            def forward(self, x: Any) -> Any:
+                if not self.training or not self.p:
+                    return x
+                noise = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.p)
+                return x * (noise.div_(1 - self.p) if self.p < 1 else noise)
+
+        return StochasticDepthModule()
 
     def settings(self, axes: int = 2) -> str:
         return f"p {self.p:g}"

@@ -136,6 +136,30 @@ def axis(default: int = 0) -> Any:
     return argument(lambda name, value: whole(name, value, -8), default)
 
 
+def _whole_numbers(minimum: int) -> Callable[[str, Any], tuple[int, ...]]:
+    def read(name: str, value: Any) -> tuple[int, ...]:
+        check(isinstance(value, (list, tuple)) and len(value) > 0, f"{name} is a list of numbers")
+        return tuple(whole(name, item, minimum) for item in value)
+
+    return read
+
+
+def axes() -> Any:
+    """A list of dimensions of the shape without batch, 0 being the channels."""
+    return argument(_whole_numbers(0))
+
+
+def shape_argument() -> Any:
+    """A list of sizes, of which one may be -1."""
+
+    def read(name: str, value: Any) -> tuple[int, ...]:
+        sizes = _whole_numbers(-1)(name, value)
+        check(0 not in sizes and sizes.count(-1) <= 1, f"{name} has sizes from 1 on and one -1")
+        return sizes
+
+    return argument(read)
+
+
 def axis_of(dim: int, x: Shape, op: str) -> int:
     """Return ``dim`` counted from the front, 0 being the channels; refuse one out of range."""
     if not -len(x) <= dim < len(x):
@@ -143,3 +167,20 @@ def axis_of(dim: int, x: Shape, op: str) -> int:
             f"{op} has no dim {dim} on {show(x)}; 0 is the channels, the batch is not counted"
         )
     return dim % len(x)
+
+
+def features_axis() -> Any:
+    """The dimension that holds the features; may be left out for a vector or tokens."""
+    return argument(lambda name, value: value if value is None else whole(name, value, -8), None)
+
+
+def features_of(dim: int | None, x: Shape, op: str, otherwise: str) -> int:
+    """Return the dimension of the features, the last one of a vector or of tokens.
+
+    A map has its channels first or last, so there ``dim`` must say which; ``otherwise`` is the
+    advice for who did not mean to give a map.
+    """
+    if dim is not None:
+        return axis_of(dim, x, op)
+    check(len(x) <= 2, f"{op} takes a vector or tokens, not {show(x)}; {otherwise}")
+    return len(x) - 1

@@ -17,6 +17,9 @@ INPUT, OUTPUT = "input", "output"
 Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
 """Extent and stride per spatial axis, in input positions."""
 
+EVERYWHERE: Windows = ((0, 0),)
+"""The windows of an op whose every output reads every position."""
+
 Strides = tuple[int, ...]
 """How many elements lie between neighbours along each dimension, the batch first."""
 
@@ -66,6 +69,7 @@ class Cost:
         work: integer counts by kind of work (see ``archcost.conventions.TERMS``).
         saved: the tensors that autograd keeps for backward.
         buffers: named shapes of state that is not trained.
+        products: outputs of the matrix products inside the op, beside its own output.
     """
 
     output: Shape
@@ -73,6 +77,7 @@ class Cost:
     work: Mapping[str, int] = dataclasses.field(default_factory=dict)
     saved: tuple[Saved, ...] = ()
     buffers: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
+    products: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,8 @@ class Op:
 
     Class attributes:
         name: how specs call it.
-        kind: ``conv linear matmul pool adaptive_pool norm activation dropout merge reshape``;
-            activation conventions are sets of kinds.
+        kind: ``conv linear matmul attention pool adaptive_pool norm activation dropout merge
+            reshape``; activation conventions are sets of kinds.
         inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
         examples: arguments and input shapes from which generic tests are driven.
     """
@@ -117,7 +122,8 @@ class Op:
     def window(self, x: Shape, *others: Shape) -> Windows:
         """Return (extent, stride) of an output's window on the input, per spatial axis.
 
-        Empty when each output position reads its own input position only.
+        Empty when each output position reads its own input position only, ``EVERYWHERE`` when it
+        reads all of them.
         """
         return ()
 

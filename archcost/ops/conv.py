@@ -306,7 +306,7 @@ class SparseConv(Op):
     channel; macs = output positions · connections · kernel area.
     """
 
-    connections: Any = argument(_read_connections, None)
+    connections: Any = argument(_read_connections)
     kernel_size: Any = sizes(5)
 
     examples: ClassVar[tuple[Example, ...]] = (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from archcost.errors import OpError
-from archcost.ops.arguments import check, count, flag
+from archcost.ops.arguments import check, count, features_axis, features_of, flag
 from archcost.ops.base import INPUT, PARAMS, Cost, Example, Op, Saved, example, op
 from archcost.shape import Shape, numel, show
 
@@ -14,21 +13,25 @@ from archcost.shape import Shape, numel, show
 class Linear(Op):
     """Fully connected layer on a vector, or on each token of ``tokens x features``.
 
-    macs = tokens · in_features · out_features
+    macs = tokens · in_features · out_features. A map whose channels come last takes ``dim=-1``.
     """
 
     out_features: int = count()
     bias: bool = flag(True)
+    dim: Any = features_axis()
 
     examples: ClassVar[tuple[Example, ...]] = (
         example(10, x=(84,)),
         example(10, bias=False, x=(84,)),
         example(12, x=(5, 8)),
+        example(12, dim=-1, x=(3, 5, 8)),
+        example(12, bias=False, dim=2, x=(3, 5, 8)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        if len(x) > 2:
-            raise OpError(f"linear takes a vector or tokens, not {show(x)}; add flatten before it")
+        advice = "add flatten before it, or dim=-1 if its channels are last"
+        where = features_of(self.dim, x, "linear", advice)
+        check(where == len(x) - 1, f"linear works on the last dimension of {show(x)}; permute it")
         *tokens, features = x
         params: dict[str, Shape] = {"weight": (self.out_features, features)}
         weights = numel(params["weight"])

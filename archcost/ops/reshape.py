@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import (
+    axes,
     axis,
     axis_of,
     check,
     choice,
     count,
     padding,
+    shape_argument,
     show_argument,
     sizes,
 )
 from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Strides, Windows, example, op
-from archcost.shape import Shape, merged_stride, numel, padding_sides, per_axis, show, spatial
+from archcost.shape import (
+    Shape,
+    merged_stride,
+    numel,
+    padding_sides,
+    per_axis,
+    show,
+    spatial,
+    viewed_strides,
+)
 from archcost.trace import settle
 
 
@@ -37,23 +48,124 @@ class Identity(Op):
 
 @op("flatten", kind="reshape")
 class Flatten(Op):
-    """All dimensions as one: ``C·H·W``."""
+    """All dimensions from ``start_dim`` on as one: ``C·H·W``, or ``C x H·W`` from 1 on."""
 
-    examples: ClassVar[tuple[Example, ...]] = (example(x=(256, 6, 6)), example(x=(8,)))
+    start_dim: int = axis(0)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(256, 6, 6)),
+        example(x=(8,)),
+        example(1, x=(16, 3, 5)),
+    )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost((settle(numel(x)),))
+        start = axis_of(self.start_dim, x, "flatten")
+        return Cost((*x[:start], settle(numel(x[start:]))))
 
     def window(self, x: Shape, *_: Shape) -> Windows:
-        return tuple((n, n) for n in x[1:])
+        # positions that stay apart, as those of a row of tokens, keep their own fields
+        return () if axis_of(self.start_dim, x, "flatten") else tuple((n, n) for n in x[1:])
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        batch, *rest = strides
-        last = merged_stride(x, rest)
-        return None if last is None else (batch, last)
+        start = axis_of(self.start_dim, x, "flatten")
+        last = merged_stride(x[start:], strides[start + 1 :])
+        return None if last is None else (*strides[: start + 1], last)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Flatten()
+        return torch.nn.Flatten(axis_of(self.start_dim, x, "flatten") + 1)
+
+
+@op("permute", kind="reshape")
+class Permute(Op):
+    """The dimensions in another order: ``permute([1, 2, 0])`` puts the channels last."""
+
+    dims: Any = axes()
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example([1, 2, 0], x=(6, 5, 4)),
+        example([1, 0], x=(6, 5)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(
+            sorted(self.dims) == list(range(len(x))),
+            f"dims {show_argument(self.dims)} is no order of the {len(x)} dimensions of {show(x)}",
+        )
+        return Cost(tuple(x[d] for d in self.dims))
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        return (strides[0], *(strides[d + 1] for d in self.dims))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        order = (0, *(d + 1 for d in self.dims))
+
+        class PermuteModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x.permute(order)
+
+        return PermuteModule()
+
+    def settings(self, axes: int = 2) -> str:
+        return "to " + ", ".join(str(int(d)) for d in self.dims)
+
+
+@op("reshape", kind="reshape")
+class Reshape(Op):
+    """The same elements in another shape; one size may be -1, which means what is left."""
+
+    shape: Any = shape_argument()
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example([2, 3, -1], x=(6, 5, 4)),
+        example([-1], x=(6, 5)),
+        example([4, 5], x=(20,)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        known = numel(tuple(n for n in self.shape if n != -1))
+        fits = numel(x) % known == 0 if -1 in self.shape else numel(x) == known
+        check(fits, f"{show(x)} has no shape {', '.join(str(int(n)) for n in self.shape)}")
+        left = numel(x) // known
+        return Cost(tuple(settle(left) if n == -1 else n for n in self.shape))
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        inner = viewed_strides(x, strides[1:], self.cost(x).output)
+        return None if inner is None else (strides[0], *inner)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        shape = self.cost(x).output
+
+        class ReshapeModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x.reshape(len(x), *shape)
+
+        return ReshapeModule()
+
+    def settings(self, axes: int = 2) -> str:
+        return "to " + ", ".join(str(int(n)) for n in self.shape)
+
+
+@op("channel_shuffle", kind="reshape")
+class ChannelShuffle(Op):
+    """Channels dealt out anew: one of each group in turn (Zhang et al. 2017, ShuffleNet)."""
+
+    groups: int = count()
+
+    examples: ClassVar[tuple[Example, ...]] = (example(3, x=(12, 5, 4)), example(2, x=(6, 5)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        spatial(x, "channel_shuffle")
+        check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
+        return Cost(x)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        groups = self.groups
+
+        class ChannelShuffleModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+        return ChannelShuffleModule()
 
 
 @op("pad", kind="reshape")

@@ -134,9 +134,7 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
         ) -> Any:
             read = tensors_of((args, kwargs or {}))
             # before the call: an operation in place changes what it reads
-            names = tuple(
-                dict.fromkeys(n for t in read for n in self.made_of.get(storage(t), ()))
-            )
+            names = tuple(dict.fromkeys(n for t in read for n in self.made_of.get(storage(t), ())))
             sources = NOBODY.union(*map(self.sources_of, read))
             uses = bool(names and sources)
             input_norm = _norm(t for t in read if self.sources_of(t)) if uses else 0.0
@@ -202,9 +200,7 @@ def _flat(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
 def _pair(left: Trace, right: Trace, marks: list[list[Any]]) -> list[int]:
     names: dict[Any, int] = {}  # one number per distinct description, shared by both graphs
     for mark in range(len(left.calls) + 1):
-        a, b = (
-            _colours(side, own, names) for side, own in zip((left, right), marks, strict=True)
-        )
+        a, b = (_colours(side, own, names) for side, own in zip((left, right), marks, strict=True))
         if Counter(a) != Counter(b):
             raise Unpaired(*_first_unlike(left, right))
         many = Counter(a)
@@ -258,7 +254,9 @@ def _first_unlike(left: Trace, right: Trace) -> tuple[Call | None, Call | None]:
     def name(*description: Any) -> int:
         return names.setdefault(description, len(names))
 
-    above = [_from_above(side, [name(c.shapes) for c in side.calls], name) for side in (left, right)]
+    above = [
+        _from_above(side, [name(c.shapes) for c in side.calls], name) for side in (left, right)
+    ]
 
     def first(own: int, other: int) -> Call | None:
         spare = Counter(above[other])

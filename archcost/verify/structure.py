@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from archcost.analysis.report import analyze
+from archcost.analysis.report import analyze, prefixes
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
@@ -20,20 +20,23 @@ REASON = "float32: largest difference over the largest value; sums may run in an
 def structure(subject: Subject) -> Iterator[Check]:
     """Compare the twin with the network, layer by layer in execution order.
 
-    Of each layer: the names and shapes of its parameters and buffers; that it runs once; that the
-    very tensors that the network says go in; the shape that comes out; and that its module gives
-    the values of the op. Then what is in the twin and not in the network, and the totals.
+    First what is in the twin and not in the network. Then of each layer: the names and shapes of
+    its parameters and buffers; that it runs once; that the very tensors that the network says go
+    in; the shape that comes out; and that its module gives the values of the op. Then the totals.
     """
     torch = import_torch()
     modules = dict(subject.twin.named_modules(remove_duplicate=False))
+    yield from _check_extras(subject, modules)
     with mode(subject.twin, training=False), torch.no_grad():
         flow = Flow(subject)
         for layer in subject.network:
             yield from _check_layer(subject, layer, modules.get(layer.path), flow)
-        yield from _check_extras(subject, modules)
         if flow.error is None:
             names = subject.network.outputs
             yield Check(GROUP, "outputs", "", names, flow.names(flow.results, names))
+    if subject.device == "meta":
+        reason = "the meta device computes no values"
+        yield Check(GROUP, "values", "", None, None, skipped=reason)
     yield from _check_totals(subject)
 
 
@@ -115,16 +118,13 @@ def _check_layer(subject: Subject, layer: Layer, module: Any, flow: Flow) -> Ite
     yield Check(GROUP, "inputs", path, layer.inputs, flow.names(flow.taken[path], layer.inputs))
     shape = Check(GROUP, "output shape", path, (subject.batch, *cost.output), calls[0])
     yield shape
-    if sound and shape.passed:
+    if sound and shape.passed and subject.device != "meta":
         yield _check_values(subject, layer, module)
 
 
 def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
     """Compare the module with one built anew from the op, with its weights, on random input."""
     torch = import_torch()
-    if subject.device == "meta":
-        reason = "values are compared, and the meta device computes none"
-        return Check(GROUP, "values", layer.path, None, None, skipped=reason)
     with torch.device("meta"):
         anew = layer.op.build(torch, *layer.shapes).eval()
     anew.load_state_dict(module.state_dict(), assign=True)
@@ -142,7 +142,7 @@ def _check_extras(subject: Subject, modules: Mapping[str, Any]) -> Iterator[Chec
     """Find modules that compute and are no layer of the network, nor a part of one."""
     paths = set(subject.network.by_path)
     for name, module in modules.items():
-        own = name in paths or any(name.startswith(f"{path}.") for path in paths)
+        own = any(prefix in paths for prefix in (*prefixes(name), name))
         if name and not own and not list(module.children()):
             yield Check(GROUP, "module", name, "none", type(module).__name__)
 

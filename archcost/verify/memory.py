@@ -1,0 +1,107 @@
+"""The memory check: what autograd keeps for backward, storage by storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from archcost.analysis.memory import DEVICES, saved_for_backward
+from archcost.network import NETWORK_INPUT, Network
+from archcost.torch_twin import import_torch
+from archcost.verify import Check, Subject, validator
+from archcost.verify.watch import (
+    Watch,
+    failed_run,
+    frozen,
+    mode,
+    random_input,
+    training_batch,
+)
+
+GROUP = "memory"
+
+
+@validator(GROUP)
+def memory(subject: Subject) -> Iterator[Check]:
+    """Compare the bytes saved for backward in training mode, by the layer that made them.
+
+    Of each layer: the bytes of its output, if any layer keeps it, and of the tensors of its own.
+    Each storage counts once; parameters and buffers do not count.
+    """
+    device = subject.device.partition(":")[0]
+    if device not in DEVICES:
+        reason = f"the {device} device keeps other tensors than a real one"
+        yield Check(GROUP, "saved bytes", "", None, None, skipped=reason)
+        return
+    network = subject.network
+    batch, note = training_batch(network, subject.batch)
+    expected = saved_for_backward(network, batch, "float32", device, subject.freeze)
+    with mode(subject.twin, training=True), frozen(subject.twin, subject.freeze):
+        kept = kept_storages(network, subject.twin, random_input(subject, batch))
+    if kept.error is not None:
+        yield failed_run(GROUP, kept.stopped_at, kept.error)
+        return
+    for owner in (NETWORK_INPUT, *network.by_path):
+        predicted = sorted(s.bytes for s in expected.storages if s.owner == owner)
+        measured = sorted(kept.sizes.get(owner, {}).values())
+        if predicted or measured:
+            yield Check(GROUP, "saved bytes", owner, sum(predicted), sum(measured), note=note)
+    sizes = [size for storages in kept.sizes.values() for size in storages.values()]
+    yield Check(GROUP, "saved storages", "", len(expected.storages), len(sizes), note=note)
+    yield Check(GROUP, "saved bytes", "", expected.total, sum(sizes), note=note)
+
+
+@dataclass
+class Kept:
+    """What autograd kept of a forward pass.
+
+    ``sizes`` are bytes by storage, by the path of the layer that made it; ``error`` is why the twin
+    did not run, and ``stopped_at`` the layer at which it stopped.
+    """
+
+    sizes: dict[str, dict[int, int]] = field(default_factory=dict)
+    error: Exception | None = None
+    stopped_at: str = ""
+
+
+def kept_storages(network: Network, twin: Any, x: Any) -> Kept:
+    """Run a twin forward on ``x`` and return the storages that autograd keeps.
+
+    A storage belongs to the layer whose output it holds, the first if there are several, else to
+    the layer in which it was saved. Works on real and on fake tensors.
+    """
+    torch = import_torch()
+    kept = Kept()
+    own = {_key(tensor) for tensor in (*twin.parameters(), *twin.buffers())}
+    owners = {_key(x): NETWORK_INPUT}
+    alive: list[Any] = []  # so that no address is used twice
+
+    def leave(path: str, output: Any) -> None:
+        alive.append(output)
+        owners.setdefault(_key(output), path)
+
+    saved: dict[int, tuple[str, int]] = {}
+
+    def keep(tensor: Any) -> Any:
+        if _key(tensor) not in own:
+            saved[_key(tensor)] = watch.running, tensor.untyped_storage().nbytes()
+            alive.append(tensor)
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks
+    with Watch(network, twin, leave=leave) as watch:
+        try:
+            with hooks(keep, lambda tensor: tensor):
+                result = twin(x)
+        except Exception as error:  # whatever a wrong twin may raise is the finding
+            return Kept(error=error, stopped_at=watch.running)
+    for key, (where, size) in saved.items():
+        kept.sizes.setdefault(owners.get(key, where), {})[key] = size
+    del result
+    return kept
+
+
+def _key(tensor: Any) -> int:
+    """Return what identifies a tensor's storage while it lives; fake tensors have no address."""
+    return int(tensor.untyped_storage()._cdata)
