@@ -72,13 +72,13 @@ def draw(rng: random.Random, counts: Counter[str] | None = None) -> dict[str, It
 def to_text(spec: Item, indent: str = "") -> str:
     """Return a spec as YAML."""
     if isinstance(spec, list):
-        return "".join(_entry(f"{indent}- ", item, indent + "    ") for item in spec)
+        return "".join(_entry(f"{indent}- ", item, indent + "  ") for item in spec)
     return "".join(_entry(f"{indent}{key}:", value, indent + "  ") for key, value in spec.items())
 
 
 def _entry(head: str, value: Item, indent: str) -> str:
     if isinstance(value, str):
-        return f"{head.rstrip()} {value}\n"
+        return f"{head.rstrip()} {repr(value) if value.startswith('{') else value}\n"
     if not value:
         return f"{head.rstrip()} {'[]' if isinstance(value, list) else '{}'}\n"
     if head.endswith(":"):
@@ -195,6 +195,7 @@ class Writer:
         self.values: dict[str, Any] = {}
         self.blocks: dict[str, Item] = {}
         self.calls: dict[str, Callable[[Place], str]] = {}
+        self.defined = 0
         self.document = self._read()
 
     def spec(self) -> dict[str, Item]:
@@ -441,7 +442,8 @@ class Writer:
 
     def _define(self, place: Place) -> None:
         """Define a block with parameters that its items use, and how to call it."""
-        name = f"block{len(self.blocks)}"
+        name = f"block{self.defined}"
+        self.defined += 1
         widths, kernel = self.rng.randint(1, 8), self.rng.randint(1, 3)
         act = self.rng.choice(("relu", "tanh", "sigmoid"))
         skips = bool(place.labels) and self.chance(0.3)
@@ -457,13 +459,7 @@ class Writer:
         other = "other, " if skips else ""
         head = f"{name}({other}out, size={kernel}, f={act})"
         self.blocks[head] = body
-        before = self.document
-        try:
-            self.document = self._read()
-        except ArchcostError:
-            del self.blocks[head]
-            self.document = before
-            raise
+        self.document = self._read()
 
         def call(there: Place) -> str:
             tensor = f"{self.rng.choice(sorted(there.labels) or ['current'])}, " if skips else ""

@@ -21,7 +21,14 @@ from archcost.shape import Shape, numel, show
 FROM_INPUT = -1
 """The source of the network's input, as if it came from a call."""
 
-NOBODY: frozenset[Any] = frozenset()
+NOBODY: frozenset[int] = frozenset()
+
+SHAPE_ONLY = frozenset(
+    f"{how}_{what}" if how == "new" else f"{what}_{how}"
+    for how in ("new", "like")
+    for what in ("empty", "zeros", "ones", "full", "rand", "randn")
+)
+"""Operations that take of a tensor its shape and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,8 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
         def __torch_dispatch__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            read = tensors_of((args, kwargs or {}))
+            values = function.overloadpacket.__name__ not in SHAPE_ONLY
+            read = tensors_of((args, kwargs or {})) if values else ()
             # before the call: an operation in place changes what it reads
             names = tuple(dict.fromkeys(n for t in read for n in self.made_of.get(storage(t), ())))
             sources = NOBODY.union(*map(self.sources_of, read))
