@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archcost.errors import LookupFailed
+from archcost.ops import Cost
+from archcost.shape import numel
 
 TERMS: Mapping[str, str] = {
     "mac": "multiply-accumulates of convolutions, linear layers and matrix products",
@@ -20,6 +22,8 @@ TERMS: Mapping[str, str] = {
     "repeated_token_mac": "MACs of a linear layer on all tokens but one",
     "repeated_token_bias": "bias additions of a linear layer on all tokens but one",
     "dot_products": "sums of products of convolutions and linear layers; n products, n − 1 sums",
+    "fused_mac": "the part of the MACs that attention does in one fused function",
+    "inner_mac": "the part of the MACs that attention does by matrix products of its own",
     "conv_1d_3d_mac": "the part of the MACs that ordinary 1-D and 3-D convolutions do",
     "sparse_mac": "the part of the MACs that convolutions with listed connections do",
     "sparse_bias_add": "the part of the bias additions that such convolutions do",
@@ -33,15 +37,28 @@ TERMS: Mapping[str, str] = {
     "batchnorm": "elements that a batch normalisation shifts and divides",
     "batchnorm_affine": "elements that a batch normalisation scales and shifts by parameters",
     "norm_param": "parameters of normalisations",
+    "layernorm": "elements of a layer normalisation",
+    "layernorm_first": "the part of these where the features are not the last dimension",
+    "groupnorm": "elements of a group normalisation",
+    "instancenorm": "elements of an instance normalisation",
     "lrn": "elements of a local response normalisation",
     "lrn_padded": "those elements with the zero channels that the window needs",
     "scale": "elements that a learnt factor per channel multiplies",
     "scale_bias": "elements to which a learnt addend per channel is added",
     "relu": "elements of a ReLU that is a module",
     "function_relu": "elements of a ReLU that is called as a function",
+    "relu6": "elements of a ReLU6",
+    "leaky_relu": "elements of a leaky ReLU",
+    "prelu": "elements of a PReLU",
+    "prelu_param": "slopes of a PReLU",
+    "silu": "elements of a SiLU",
+    "gelu": "elements of a GELU",
+    "hardswish": "elements of a hardswish",
+    "hardsigmoid": "elements of a hardsigmoid",
     "sigmoid": "elements of a sigmoid",
     "tanh": "elements of a hyperbolic tangent",
     "softmax": "elements of a softmax",
+    "function_softmax": "elements of a softmax that is called as a function",
     "softmax_rows": "sums of a softmax",
     "softmax_calls": "softmax layers",
     "dropout": "elements of a dropout",
@@ -57,6 +74,16 @@ TERMS: Mapping[str, str] = {
     "adaptive_avgpool_2d_in": "input elements of a 2-D adaptive or global average pooling, "
     "module or function",
     "function_pool_in": "input elements of any pooling that is called as a function",
+    "mean": "input elements of a mean over dimensions",
+    "roi_pool": "output elements of a pooling of regions",
+    "max_unpool": "output elements of an unpooling",
+    "interpolate_nearest": "output elements of a nearest-neighbour interpolation",
+    "interpolate_bilinear": "output elements of a bilinear interpolation",
+    "interpolate_bicubic": "output elements of a bicubic interpolation",
+    "interpolate_positions": "output positions of an interpolation",
+    "interpolate_sized_positions": "output positions of an interpolation to a given size",
+    "interpolate_scaled_in": "input elements of an interpolation by a given factor",
+    "interpolate_scaled_out": "output elements of an interpolation by a given factor",
     "add": "additions of tensors, element by element",
     "multiply": "products of tensors, element by element",
     "multiply_first": "elements of the first factor of such a product, before it is repeated",
@@ -112,6 +139,12 @@ class Activations:
     counts_input: bool
     source: str = ""
 
+    def count(self, kind: str, cost: Cost) -> int:
+        """Return the elements that count of a layer of that kind of op, for one sample."""
+        if kind not in self.kinds:
+            return 0
+        return numel(cost.output) + sum(map(numel, cost.products))
+
 
 def find_convention(name: str) -> Convention:
     """Return the counting convention ``name``, or raise LookupFailed with the nearest one."""
@@ -129,7 +162,11 @@ def find_activations(name: str) -> Activations:
 
 _MULTIPLY_ADDS = {"mac": 1}
 
-_FVCORE = {"mac": 1, "batchnorm": 1, "batchnorm_affine": 1, "adaptive_avgpool_2d_in": 1}
+_FVCORE = {
+    "mac": 1, "fused_mac": -1,
+    "batchnorm": 1, "batchnorm_affine": 1, "layernorm": 5, "groupnorm": 5, "instancenorm": 4,
+    "adaptive_avgpool_2d_in": 1, "interpolate_nearest": 1, "interpolate_bilinear": 4,
+}  # fmt: skip
 
 _ALL_BIASES = {"conv_bias_add": 1, "transpose_bias_add": 1, "linear_bias_add": 1}
 
@@ -139,17 +176,22 @@ _NO_SPARSE_BIAS = {"sparse_bias_add": -1}
 
 # a module that calls a patched function is counted by its hook and by the patch
 _PTFLOPS = {
-    "mac": 1, **_ALL_BIASES, **_NO_SPARSE, **_NO_SPARSE_BIAS,
+    "mac": 1, "fused_mac": -1, **_ALL_BIASES, **_NO_SPARSE, **_NO_SPARSE_BIAS,
     "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
-    "relu": 2, "function_relu": 1, "softmax": 1,
+    "layernorm": 1, "layernorm_first": -1, "groupnorm": 2, "instancenorm": 1,
+    "relu": 2, "function_relu": 1, "relu6": 1, "leaky_relu": 1, "prelu": 2, "silu": 1, "gelu": 2,
+    "softmax": 1, "function_softmax": 1,
+    "interpolate_nearest": 2, "interpolate_bilinear": 2, "interpolate_bicubic": 2,
     "maxpool_in": 2, "avgpool_in": 2, "adaptive_maxpool_in": 2, "adaptive_avgpool_in": 2,
     "function_pool_in": 1,
 }  # fmt: skip
 
-_CALFLOPS_MACS = {"mac": 1, "transpose_group_deficit": -1}
+_CALFLOPS_MACS = {"mac": 1, "fused_mac": -1, "transpose_group_deficit": -1}
 _ELEMENT_WISE = {
     "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
-    "relu": 1, "function_relu": 1, "softmax": 1,
+    "layernorm": 5, "groupnorm": 5, "instancenorm": 4,
+    "relu": 1, "function_relu": 1, "leaky_relu": 1, "prelu": 1, "silu": 1, "gelu": 1,
+    "softmax": 1, "function_softmax": 1, "interpolate_sized_positions": 1,
     "maxpool_in": 1, "avgpool_in": 1, "adaptive_maxpool_in": 1, "adaptive_avgpool_in": 1,
     "function_pool_in": 1,
 }  # fmt: skip
@@ -185,7 +227,8 @@ CONVENTIONS: Mapping[str, Convention] = {
             "profiler",
             "torch.profiler with_flops: 2-D conv and matmul, 2 per MAC; sums, products",
             {
-                "mac": 2, "conv_1d_3d_mac": -2, "transpose_mac": -2, "sparse_bias_add": 1,
+                "mac": 2, "fused_mac": -2,
+                "conv_1d_3d_mac": -2, "transpose_mac": -2, "sparse_bias_add": 1,
                 "add": 1, "multiply_first": 1, "lrn": 3, "scale": 1, "scale_bias": 1,
             },
             FLOP,
@@ -225,7 +268,8 @@ CONVENTIONS: Mapping[str, Convention] = {
             "torchinfo's total mult-adds: weights and biases times output positions",
             {
                 "mac": 1, "repeated_token_mac": -1, "repeated_token_bias": -1,
-                "transpose_excess": 1, **_ALL_BIASES, "norm_param": 1,
+                "fused_mac": -1, "inner_mac": -1,
+                "transpose_excess": 1, **_ALL_BIASES, "norm_param": 1, "prelu_param": 1,
             },
             MAC,
             "torchinfo 1.8.0",
@@ -236,8 +280,10 @@ CONVENTIONS: Mapping[str, Convention] = {
             "thop",
             "thop's profile: MACs, 4 per normalised element, average pooling, softmax",
             {
-                "mac": 1, "transpose_excess": 1, **_NO_SPARSE,
+                "mac": 1, "fused_mac": -1, "inner_mac": -1, "transpose_excess": 1, **_NO_SPARSE,
                 "batchnorm": 2, "batchnorm_affine": 2,
+                "layernorm": 4, "layernorm_first": -4, "instancenorm": 2, "prelu": 1,
+                "interpolate_nearest": 1, "interpolate_bilinear": 11, "interpolate_bicubic": 259,
                 "avgpool_out": 1, "adaptive_avgpool_in": 1, "adaptive_avgpool_out": 1,
                 "softmax": 3, "softmax_rows": -1,
             },
@@ -261,8 +307,11 @@ CONVENTIONS: Mapping[str, Convention] = {
             "ptflops up to 0.7: MACs, biases, and every element-wise module",
             {
                 "mac": 1, "transpose_excess": 1, **_ALL_BIASES, "repeated_token_bias": -1,
-                **_NO_SPARSE, **_NO_SPARSE_BIAS,
-                "batchnorm": 1, "batchnorm_affine": 1, "relu": 1,
+                "fused_mac": -1, "inner_mac": -1, **_NO_SPARSE, **_NO_SPARSE_BIAS,
+                "batchnorm": 1, "batchnorm_affine": 1,
+                "layernorm": 1, "layernorm_first": -1, "groupnorm": 2, "instancenorm": 1,
+                "relu": 1, "relu6": 1, "leaky_relu": 1, "prelu": 1, "gelu": 1,
+                "interpolate_nearest": 1, "interpolate_bilinear": 1, "interpolate_bicubic": 1,
                 "maxpool_in": 1, "avgpool_in": 1,
                 "adaptive_maxpool_in": 1, "adaptive_avgpool_in": 1,
             },
@@ -274,7 +323,7 @@ CONVENTIONS: Mapping[str, Convention] = {
         Convention(
             "ptflops_aten",
             "ptflops with backend 'aten': MACs and biases",
-            {"mac": 1, **_ALL_BIASES, **_NO_SPARSE_BIAS},
+            {"mac": 1, "fused_mac": -1, **_ALL_BIASES, **_NO_SPARSE_BIAS},
             MAC,
             "ptflops 0.7.5",
             "ptflops/aten_ops.py, ATEN_OPS_MAPPING",
@@ -282,7 +331,10 @@ CONVENTIONS: Mapping[str, Convention] = {
         Convention(
             "deepspeed",
             "DeepSpeed's flops profiler, FLOPs: 2 per MAC and every element-wise function",
-            {"mac": 2, "conv_bias_add": 1, "transpose_bias_add": 1, **_ELEMENT_WISE},
+            {
+                "mac": 2, "conv_bias_add": 1, "transpose_bias_add": 1, **_ELEMENT_WISE,
+                "interpolate_scaled_out": 1,
+            },
             FLOP,
             "deepspeed 0.19.8",
             _DEEPSPEED_SOURCE,
@@ -301,8 +353,9 @@ CONVENTIONS: Mapping[str, Convention] = {
             "calflops",
             "calflops, FLOPs: 2 per MAC and every element-wise function",
             {
-                "mac": 2, "transpose_group_deficit": -2,
+                "mac": 2, "fused_mac": -2, "transpose_group_deficit": -2,
                 "conv_bias_add": 1, "transpose_bias_shrunk": 1, **_ELEMENT_WISE,
+                "interpolate_scaled_in": 1,
             },
             FLOP,
             "calflops 0.3.2",
@@ -331,8 +384,10 @@ CONVENTIONS: Mapping[str, Convention] = {
             "torchstat_flops",
             "torchstat's Flops, which are MACs: with biases, ReLU, pooling, normalisation",
             {
-                "mac": 1, "conv_bias_add": 1, "transpose_mac": -1,
-                "batchnorm": 1, "batchnorm_affine": 1, "relu": 1, "maxpool_in": 1, "avgpool_in": 1,
+                "mac": 1, "fused_mac": -1, "inner_mac": -1, "conv_bias_add": 1, "transpose_mac": -1,
+                "batchnorm": 1, "batchnorm_affine": 1,
+                "relu": 1, "relu6": 1, "leaky_relu": 1, "prelu": 1, "interpolate_positions": 1,
+                "maxpool_in": 1, "avgpool_in": 1,
             },
             MAC,
             "torchstat 0.0.7",
@@ -343,8 +398,9 @@ CONVENTIONS: Mapping[str, Convention] = {
             "torchstat_madd",
             "torchstat's MAdd, which are FLOPs: products and sums apart",
             {
-                "mac": 2, "dot_products": -1, "conv_bias_add": 1, "transpose_bias_in": 1,
-                "batchnorm": 4, "relu": 1, "maxpool_window": 1, "maxpool_out": -1,
+                "mac": 2, "fused_mac": -2, "inner_mac": -2,
+                "dot_products": -1, "conv_bias_add": 1, "transpose_bias_in": 1,
+                "batchnorm": 4, "relu": 1, "relu6": 1, "maxpool_window": 1, "maxpool_out": -1,
                 "avgpool_window": 1, "softmax": 3, "softmax_calls": -1,
             },
             FLOP,
@@ -357,7 +413,7 @@ CONVENTIONS: Mapping[str, Convention] = {
 """Every counting convention by its name."""
 
 _PRODUCTS = frozenset({"conv", "linear", "matmul"})
-_NEW_TENSORS = _PRODUCTS | {"pool", "adaptive_pool", "norm", "merge"}
+_NEW_TENSORS = _PRODUCTS | {"attention", "pool", "adaptive_pool", "norm", "merge", "resample"}
 
 ACTIVATIONS: Mapping[str, Activations] = {
     activations.name: activations

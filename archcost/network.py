@@ -102,6 +102,11 @@ class Network:
             raise LookupFailed("layer", path, self.by_path)
         return self.by_path[path]
 
+    @cached_property
+    def last_readers(self) -> Mapping[str, str]:
+        """The last layer that reads each tensor; tensors that nobody reads are not in it."""
+        return MappingProxyType({name: layer.path for layer in self.layers for name in layer.inputs})
+
     @property
     def output(self) -> Shape:
         """Shape of the main output, without batch."""

@@ -32,6 +32,7 @@ Item = Any
 LARGEST_TENSOR, MOST_WEIGHTS = 2_000, 3_000
 TRIES = 12
 LIKELY = ("conv", "conv", "conv", "conv_transpose", "linear", "batchnorm", "relu", "maxpool")
+COLLAPSING = ("adaptive", "global", "flatten")
 NAMES = (
     "a", "b", "c", "d", "e", "f", "g", "h", "stem", "body", "left", "right", "skip", "pool", "gate",
     "conv1", "relu1", "1x1", "3x3", "x-y", "type", "half", "train", "forward", "weight", "plan",
@@ -190,7 +191,7 @@ class Writer:
 
     def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
         self.rng, self.counts = rng, counts
-        self.left = rng.randint(2, 12)
+        self.left = rng.randint(4, 16)
         self.header: dict[str, Item] = {}
         self.values: dict[str, Any] = {}
         self.blocks: dict[str, Item] = {}
@@ -589,7 +590,9 @@ class Writer:
     def call(self, place: Place, tries: int = TRIES) -> str | None:
         """Return a call of an op that archcost takes here."""
         for _ in range(tries):
-            name = self.rng.choice(LIKELY if self.chance(0.3) else sorted(OPS))
+            name = self.rng.choice(LIKELY if self.chance(0.35) else sorted(OPS))
+            if name.startswith(COLLAPSING) and self.chance(0.6):
+                continue  # a single position leaves little to draw
             text = self._draw_call(name, OPS[name], place)
             if self.ask(text, place) is not None:
                 return text

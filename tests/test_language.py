@@ -259,7 +259,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_the_flat_spec_loads_as_the_same_layers(tmp_path: Path) -> None:
     from archcost.spec.flat import flat_spec
 
-    for name in ("alexnet", "resnet50"):
+    for name in ("alexnet", "vgg19", "googlenet", "resnet50"):
         net = load(name)
         (tmp_path / "flat.yaml").write_text(flat_spec(net), encoding="utf-8")
         again = load(tmp_path / "flat.yaml")

@@ -140,7 +140,7 @@ def test_cuts() -> None:
         ("conv", (8, 3), {}, [(4,)], "conv needs channels and at least one spatial dimension"),
         ("conv", (8, 3), {"padding": 4, "padding_mode": "reflect"}, [(1, 4)], "reflect padding 4 does not fit the input 4"),
         ("maxpool", (3,), {"padding": 2}, [(1, 9)], "padding 2 is more than half of kernel_size 3"),
-        ("linear", (10,), {}, [(4, 5, 6)], "linear takes a vector or tokens, not 4x5x6; add flatten before it"),
+        ("linear", (10,), {}, [(4, 5, 6)], "linear takes a vector or tokens, not 4x5x6; add flatten before it, or dim=-1 if its channels are last"),
         ("add", (), {}, [(4, 5), (4, 6)], "add needs equal shapes; got 4x5, 4x6"),
         ("concat", (), {}, [(4, 5), (4, 6)], "concat along dim 0 needs equal sizes elsewhere; got 4x5, 4x6"),
         ("multiply", (), {}, [(4, 5), (3, 5)], "multiply cannot repeat 4x5 to 3x5"),

@@ -22,16 +22,21 @@ from archcost.analysis.report import Report, analyze
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, find_convention
 from archcost.errors import ArchcostError
 from archcost.network import NETWORK_INPUT, Network
-from archcost.published import Claim, Published
+from archcost.published import (
+    AMBIGUOUS,
+    EXACT,
+    NOT_COMPUTED,
+    ROUNDS,
+    VERDICTS,
+    WRONG,
+    Claim,
+    Published,
+)
 from archcost.shape import Shape, numel
 from archcost.spec.catalog import catalog, expand, find_model
 from archcost.spec.document import Document
 from archcost.table import Column, Table
 from archcost.units import Figure
-
-EXACT, ROUNDS, AMBIGUOUS, WRONG, NOT_COMPUTED = VERDICTS = (
-    "exact", "rounds to", "ambiguous", "wrong", "not computed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Finding:
         name: the model, its layer, or the claim's id.
         quantity: what is printed, e.g. ``params``.
         printed: the figure as printed.
-        verdict: one of :data:`VERDICTS`.
+        verdict: one of :data:`archcost.published.VERDICTS`.
         source: who prints it, and where.
         computed: the computed figure, or one for each reading; empty if it cannot be computed.
         slips: mistakes that were checked.
@@ -77,23 +82,17 @@ class Finding:
 
     @property
     def figure(self) -> str:
-        """The computed figure, or all readings, as text."""
-        parts = [
-            f"{text}: {show_value(value, self.printed)}"
-            if text
-            else show_value(value, self.printed)
-            for text, value in self.computed
-        ]
-        return "; ".join(parts)
+        """The computed figure, or those of all readings, as text."""
+        shown = dict.fromkeys(show_value(value, self.printed) for _, value in self.computed)
+        return " or ".join(shown)
 
     @property
     def note(self) -> str:
-        """Why the figure is what it is, as text."""
-        parts = [
-            f"{slip.text}: {show_value(slip.value, self.printed)}"
-            + ("" if slip.explains else ", which is not the printed figure")
-            for slip in self.slips
-        ]
+        """What the readings are, which slips give the figure, and why, as text."""
+        given = [(text, value, "") for text, value in self.computed if text]
+        for slip in self.slips:
+            given.append((slip.text, slip.value, "" if slip.explains else ", not as printed"))
+        parts = [f"{text}: {show_value(value, self.printed)}{end}" for text, value, end in given]
         return "; ".join([*parts, *([self.why] if self.why else [])])
 
     def record(self) -> dict[str, Any]:
@@ -349,7 +348,6 @@ def audit_claim(bench: Bench, claim: LectureClaim) -> Iterator[Finding]:
     """Yield what is found of a claim, for each lecture that makes it."""
     outcomes = {text: bench.outcome(claim, node) for text, node in claim.readings.items()}
     values = [outcome.value for outcome in outcomes.values()]
-    fails = [written(outcome.fails) for outcome in outcomes.values() if outcome.fails]
     try:
         verdict = judge_readings(claim.printed, values)
         slips = []
@@ -359,9 +357,10 @@ def audit_claim(bench: Bench, claim: LectureClaim) -> Iterator[Finding]:
             slips.append(Slip(text, value, explains=given != WRONG))
     except ArchcostError as error:
         raise bench.claims.source.error(claim.node, f"{claim.id}: {error}") from None
-    why = claim.why or (f"not for {fails[0]}" if fails else "")
-    if len(values) == 1:
-        why = why or _cut(verdict)
+    why = claim.why
+    if len(values) == 1 and not why:
+        fails = next(iter(outcomes.values())).fails
+        why = f"not for {written(fails)}" if fails else _cut(verdict)
     for place in claim.places:
         yield Finding(
             name=f"{place.lecture}-{claim.id}",
@@ -409,18 +408,15 @@ class Audit:
     def table(self, verdicts: Sequence[str] = ()) -> Table:
         """Return the findings as a table; the summary counts all of them."""
         columns = (
-            Column("name", "of"), Column("quantity", "quantity"),
+            Column("name", "of"), Column("quantity", "quantity", minor=True),
             Column("printed", "printed", True), Column("verdict", "verdict"),
-            Column("computed", "computed"), Column("convention", "counted as"),
-            Column("source", "source"), Column("why", "why"),
+            Column("computed", "computed", True), Column("convention", "counted as", minor=True),
+            Column("source", "source", minor=True), Column("why", "why"),
         )  # fmt: skip
         rows = tuple(
-            (
-                f.name, f.quantity, f.printed, f.verdict,
-                f.figure, f.convention, f.source, f.note,
-            )
+            (f.name, f.quantity, f.printed, f.verdict, f.figure, f.convention, f.source, f.note)
             for f in self.only(verdicts)
-        )  # fmt: skip
+        )
         return Table(columns, rows, notes=(self.summary,))
 
     def to_dict(self, verdicts: Sequence[str] = ()) -> dict[str, Any]:

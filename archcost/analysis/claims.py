@@ -272,7 +272,10 @@ class ClaimEvaluator(Evaluator):
             case ast.Constant(value=str(text)) if "{" in text:
                 return re.sub(r"\{([^{}]*)\}", lambda m: str(self(parse(m[1]), depth)), text)
             case ast.BinOp(left=left, op=ast.Div(), right=right):
-                return exact(Fraction(self(left, depth)) / Fraction(self(right, depth)))
+                divisor = Fraction(self(right, depth))
+                if not divisor:
+                    raise ExpressionError("division by zero", node.col_offset)
+                return exact(Fraction(self(left, depth)) / divisor)
             case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords) if keywords:
                 if name in self.functions:
                     raise ExpressionError(f"{name} takes no named arguments", node.col_offset)

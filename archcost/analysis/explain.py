@@ -9,6 +9,7 @@ from typing import Any
 from archcost.analysis.report import Report, Row, prefixes
 from archcost.errors import LookupFailed
 from archcost.ops import Op
+from archcost.ops.base import EVERYWHERE
 from archcost.shape import Shape, numel, show
 from archcost.table import Cell, Column, Table
 from archcost.trace import Traced, derivation
@@ -98,7 +99,7 @@ def _receptive_fact(report: Report, path: str) -> tuple[str, str]:
     value = str(fields[path])
     before = fields.get(layer.inputs[0])
     windows = layer.op.window(*layer.shapes)
-    if not windows or not value:
+    if not windows or windows == EVERYWHERE or not value:
         return value or "none", ""
     size = before.size if before else (1,) * len(fields[path].size)
     jump = before.jump if before else (1,) * len(fields[path].size)

@@ -80,16 +80,15 @@ def saved_for_backward(
     Raises:
         ArchcostError: an unknown device, dtype or pattern.
     """
-    if device not in DEVICES:
-        raise ArchcostError(f"saved bytes are known on cpu and cuda; got {device!r}")
+    check_device(device)
     itemsize = dtype_bytes(dtype)
-    places = _places(network, batch)
+    places = tensor_places(network, batch)
     known = gradients(network, freeze)
     sizes: dict[tuple[str, str], int] = {}
     savers: dict[tuple[str, str], list[str]] = {}
     for layer in network:
-        for saved in _kept(layer, known, device):
-            place, copied = _source(saved, layer, places, batch)
+        for saved in kept_rules(layer, known, device):
+            place, copied = place_of(saved, layer, places, batch)
             if place is not None and not copied:
                 key, elements, width = (place.owner, OUTPUT), place.elements, itemsize
             else:
@@ -106,8 +105,14 @@ def saved_for_backward(
     return SavedForBackward(network, batch, dtype, device, tuple(storages))
 
 
+def check_device(device: str) -> None:
+    """Refuse a device whose rules are not known."""
+    if device not in DEVICES:
+        raise ArchcostError(f"memory is known on cpu and cuda; got {device!r}")
+
+
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a tensor lies: the storage's owner and elements, and the tensor's own strides."""
 
     owner: str
@@ -115,7 +120,8 @@ class _Place:
     strides: Strides
 
 
-def _places(network: Network, batch: int) -> dict[str, _Place]:
+def tensor_places(network: Network, batch: int) -> dict[str, Place]:
+    """Return where the network's input and the output of every layer lie."""
     places = {NETWORK_INPUT: _new_place(NETWORK_INPUT, network.input, batch)}
     for layer in network:
         source = places[layer.inputs[0]]
@@ -123,19 +129,19 @@ def _places(network: Network, batch: int) -> dict[str, _Place]:
         if strides is None:
             places[layer.path] = _new_place(layer.path, layer.cost.output, batch)
         else:
-            places[layer.path] = _Place(source.owner, source.elements, strides)
+            places[layer.path] = Place(source.owner, source.elements, strides)
     return places
 
 
-def _new_place(owner: str, shape: Shape, batch: int) -> _Place:
+def _new_place(owner: str, shape: Shape, batch: int) -> Place:
     elements = numel(shape)
     strides = [elements]
     for size in shape:
         strides.append(strides[-1] // size)
-    return _Place(owner, elements * batch, tuple(strides))
+    return Place(owner, elements * batch, tuple(strides))
 
 
-def _kept(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
+def kept_rules(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
     """Yield the rules of a layer that hold on the device, for the gradients that are needed."""
     if not known.tensors[layer.path]:
         return
@@ -149,9 +155,9 @@ def _kept(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
         yield saved
 
 
-def _source(
-    saved: Saved, layer: Layer, places: Mapping[str, _Place], batch: int
-) -> tuple[_Place | None, bool]:
+def place_of(
+    saved: Saved, layer: Layer, places: Mapping[str, Place], batch: int
+) -> tuple[Place | None, bool]:
     """Return where the saved tensor lies, None for a new one, and whether it is copied first."""
     if saved.what == OUTPUT:
         return places[layer.path], False

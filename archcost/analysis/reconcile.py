@@ -32,7 +32,7 @@ def total_work(network: Network) -> Mapping[str, int]:
 
 def count_activations(network: Network, activations: Activations) -> int:
     """Return the elements of the outputs that count as activations, for one sample."""
-    outputs = (numel(layer.cost.output) for layer in network if layer.op.kind in activations.kinds)
+    outputs = (activations.count(layer.op.kind, layer.cost) for layer in network)
     return sum(outputs, numel(network.input) if activations.counts_input else 0)
 
 

@@ -383,7 +383,7 @@ def analyze(
         cost = layer.cost
         params = sum(map(numel, cost.params.values()))
         macs = cost.work.get("mac", 0) * batch
-        elements = numel(cost.output) * batch if layer.op.kind in counted.kinds else 0
+        elements = counted.count(layer.op.kind, cost) * batch
         rows.append(
             Row(
                 layer,

@@ -6,8 +6,7 @@ import click
 
 from archcost.cli.options import model_argument, output_options, show
 from archcost.errors import ArchcostError
-
-VERDICTS = ("exact", "rounds to", "ambiguous", "wrong", "not computed")
+from archcost.published import VERDICTS
 
 
 @click.command("audit")
@@ -37,15 +36,10 @@ def command(
 
     if not (models or everything or lectures):
         raise ArchcostError("name at least one model, or use --all or --lectures")
-    audit = Audit(
-        tuple(
-            [
-                *audit_models(models),
-                *(audit_catalog() if everything else ()),
-                *(audit_lectures() if lectures else ()),
-            ]
-        )
-    )
+    findings = audit_models(models)
+    findings += audit_catalog() if everything else []
+    findings += audit_lectures() if lectures else []
+    audit = Audit(tuple(findings))
     show(audit.table(verdicts), format, output, audit.to_dict(verdicts))
     if audit.unexplained:
         ctx.exit(1)

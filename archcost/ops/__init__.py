@@ -1,8 +1,18 @@
 """The operators, a file per family; importing this package fills ``OPS``."""
 
-from archcost.ops import activation, conv, linear, merge, norm, pool, reshape
+from archcost.ops import (
+    activation,
+    attention,
+    conv,
+    linear,
+    merge,
+    norm,
+    pool,
+    resample,
+    reshape,
+)
 from archcost.ops.base import INPUT, OPS, OUTPUT, Cost, Example, Op, Saved, find_op
 
 __all__ = ["INPUT", "OPS", "OUTPUT", "Cost", "Example", "Op", "Saved", "find_op"]
 
-_FAMILIES = (activation, conv, linear, merge, norm, pool, reshape)
+_FAMILIES = (activation, attention, conv, linear, merge, norm, pool, resample, reshape)

@@ -109,7 +109,9 @@ def flag(default: bool) -> Any:
 def number(default: Any = dataclasses.MISSING, low: float = 0.0, high: float = 1.0) -> Any:
     """A real number from ``low`` to ``high``."""
 
-    def read(name: str, value: Any) -> float:
+    def read(name: str, value: Any) -> Any:
+        if value is None and default is None:
+            return None
         ok = isinstance(value, (int, float)) and not isinstance(value, bool)
         check(
             ok and low <= value <= high,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from archcost.errors import LookupFailed, OpError, did_you_mean
 from archcost.ops.arguments import show_argument
+from archcost.ops.steps import Step
 from archcost.shape import Shape
 
 INPUT, OUTPUT = "input", "output"
@@ -40,6 +41,8 @@ class Saved:
         rows: the input is read as a matrix of rows, which is a copy where no view of it can be.
         gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
             input; None for any.
+        training: a tensor of its own that is made in training mode only; others are made, and
+            dropped at once, in evaluation too.
     """
 
     what: str
@@ -51,6 +54,7 @@ class Saved:
     index: int = 0
     rows: bool = False
     gradient: str | int | None = None
+    training: bool = False
 
 
 PARAMS = "params"
@@ -101,14 +105,16 @@ class Op:
     Class attributes:
         name: how specs call it.
         kind: ``conv linear matmul attention pool adaptive_pool norm activation dropout merge
-            reshape``; activation conventions are sets of kinds.
+            reshape resample``; activation conventions are sets of kinds.
         inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
+        integer_buffers: names of the buffers that are int64 whatever the dtype.
         examples: arguments and input shapes from which generic tests are driven.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str]
     inputs: tuple[str, ...] = ("x",)
+    integer_buffers: ClassVar[tuple[str, ...]] = ()
     examples: ClassVar[tuple[Example, ...]]
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
@@ -134,6 +140,18 @@ class Op:
         keeps all of the storage that it lies in.
         """
         return None
+
+    def passes_through(self, training: bool, x: Shape, *others: Shape) -> bool:
+        """Whether the output is the very tensor that comes in, and no operation runs."""
+        return False
+
+    def steps(self, x: Shape, *others: Shape) -> tuple[Step, ...]:
+        """Return the operations inside the layer that allocate memory, in execution order.
+
+        Raises:
+            OpError: they are not known, and so no peak of a network with this layer.
+        """
+        return (Step(),)
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""

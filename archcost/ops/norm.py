@@ -1,13 +1,33 @@
-"""Normalisation: batch and local response normalisation, and a learnt scale per channel."""
+"""Normalisation, over batch, channels, groups or neighbours, and a learnt scale per channel."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
-from archcost.ops.arguments import check, count, flag, number
-from archcost.ops.base import INPUT, PARAMS, SAVES_INPUT, Cost, Example, Op, Saved, example, op
-from archcost.shape import Shape, numel, show
+from archcost.ops.arguments import (
+    check,
+    count,
+    features_axis,
+    features_of,
+    flag,
+    number,
+    show_argument,
+)
+from archcost.ops.base import (
+    EVERYWHERE,
+    INPUT,
+    PARAMS,
+    SAVES_INPUT,
+    Cost,
+    Example,
+    Op,
+    Saved,
+    Windows,
+    example,
+    op,
+)
+from archcost.shape import Shape, numel, show, spatial
 
 STATISTIC_BYTES = 4  # CUDA keeps batch statistics in float32, also for half precision
 
@@ -49,6 +69,147 @@ class BatchNorm(Op):
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         module = getattr(torch.nn, f"BatchNorm{max(len(x) - 1, 1)}d")
         return module(x[0], eps=self.eps, momentum=self.momentum, affine=self.affine)
+
+
+@op("layernorm", kind="norm")
+class LayerNorm(Op):
+    """Normalisation over the features of each position, with scale and shift (Ba et al. 2016).
+
+    The features of a vector or of tokens are their last dimension; a map takes ``dim=0`` for its
+    channels first, ``dim=-1`` for its channels last.
+    """
+
+    dim: Any = features_axis()
+    eps: float = number(1e-5)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(8,)),
+        example(eps=1e-6, x=(5, 8)),
+        example(dim=-1, x=(4, 5, 6)),
+        example(dim=0, eps=1e-6, x=(6, 5, 4)),
+        example(dim=0, x=(6, 5)),
+    )
+
+    def features(self, x: Shape) -> int:
+        """Return the dimension that is normalised."""
+        advice = "dim=0 if its channels are first, dim=-1 if they are last"
+        return features_of(self.dim, x, "layernorm", advice)
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        where = self.features(x)
+        last = where == len(x) - 1
+        features = (x[where],)
+        positions = x[:where] + x[where + 1 :]
+        work = {"layernorm": numel(x), "norm_param": 2 * x[where]}
+        if not last:
+            work["layernorm_first"] = numel(x)
+        statistics = tuple(
+            Saved(what, positions, at_least=STATISTIC_BYTES) for what in ("mean", "rstd")
+        )
+        params = {"weight": features, "bias": features}
+        return Cost(x, params, work, (*SAVES_INPUT, *statistics))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        where = self.features(x)
+        if where == len(x) - 1:
+            return torch.nn.LayerNorm(x[where], eps=self.eps)
+
+        class LayerNormFirst(torch.nn.LayerNorm):  # type: ignore[misc, name-defined]
+            def forward(self, x: Any) -> Any:
+                return super().forward(x.movedim(where + 1, -1)).movedim(-1, where + 1)
+
+        return LayerNormFirst(x[where], eps=self.eps)
+
+    def settings(self, axes: int = 2) -> str:
+        return "" if self.dim is None else f"dim {show_argument(self.dim)}"
+
+
+@op("groupnorm", kind="norm")
+class GroupNorm(Op):
+    """Normalisation over groups of channels, with scale and shift (Wu & He 2018)."""
+
+    groups: int = count()
+    eps: float = number(1e-5)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(2, x=(6, 5, 4)), example(3, x=(6, 5)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
+        channels = (x[0],)
+        work = {"groupnorm": numel(x), "norm_param": 2 * x[0]}
+        saved = (*SAVES_INPUT, Saved("mean", (self.groups,)), Saved("rstd", (self.groups,)))
+        return Cost(x, {"weight": channels, "bias": channels}, work, saved)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.GroupNorm(self.groups, x[0], eps=self.eps)
+
+    def settings(self, axes: int = 2) -> str:
+        return f"{self.groups} groups"
+
+
+@op("instancenorm", kind="norm")
+class InstanceNorm(Op):
+    """Normalisation of each channel of each sample, without parameters (Ulyanov et al. 2016)."""
+
+    eps: float = number(1e-5)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(x=(6, 5)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        size = spatial(x, "instancenorm")
+        check(numel(size) > 1, f"instancenorm needs more than one value per channel, not {show(x)}")
+        statistics = (Saved("mean", (x[0],)), Saved("rstd", (x[0],)))
+        return Cost(x, {}, {"instancenorm": numel(x)}, (*SAVES_INPUT, *statistics))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return getattr(torch.nn, f"InstanceNorm{len(x) - 1}d")(x[0], eps=self.eps)
+
+
+@op("grn", kind="norm")
+class GRN(Op):
+    """Global response normalisation of a map with its channels last (Woo et al. 2023).
+
+    x + bias + weight·x·n, where n is the norm of a channel's map over the mean norm of all.
+    """
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(5, 4, 6)),)
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(len(x) == 3, f"grn takes height x width x channels, not {show(x)}")
+        channels = (x[-1],)
+        work = {
+            "multiply": numel(x),
+            "multiply_first": numel(x),
+            "add": numel(x) + 1,  # and eps, once
+            "norm_param": 2 * x[-1],
+        }
+        saved = (
+            *SAVES_INPUT,
+            Saved("response", x),
+            Saved("norm", channels),
+            Saved("relative norm", channels),
+            Saved("mean norm", (1,)),
+        )
+        return Cost(x, {"weight": channels, "bias": channels}, work, saved)
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return EVERYWHERE
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        channels = x[-1]
+
+        class GRNModule(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.zeros(channels))
+                self.bias = torch.nn.Parameter(torch.zeros(channels))
+
+            def forward(self, x: Any) -> Any:
+                norm = x.norm(p=2, dim=(1, 2), keepdim=True)
+                relative = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
+                return x + torch.addcmul(self.bias, self.weight, x * relative)
+
+        return GRNModule()
 
 
 @op("lrn", kind="norm")

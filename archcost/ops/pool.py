@@ -6,10 +6,20 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
-from archcost.ops.arguments import count, flag, show_argument, sizes
-from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.arguments import axes, axis_of, check, count, flag, show_argument, sizes
+from archcost.ops.base import (
+    EVERYWHERE,
+    SAVES_INPUT,
+    Cost,
+    Example,
+    Op,
+    Saved,
+    Windows,
+    example,
+    op,
+)
 from archcost.ops.conv import window_settings
-from archcost.shape import Shape, numel, per_axis, spatial, window_count
+from archcost.shape import Shape, numel, per_axis, show, spatial, window_count
 
 INDEX_BYTES = 8  # PyTorch keeps the places of the maxima as int64
 
@@ -270,3 +280,80 @@ class GlobalMaxPool(AdaptiveMaxPool):
 
     def settings(self, axes: int = 2) -> str:
         return ""
+
+
+@op("mean", kind="adaptive_pool")
+class Mean(Op):
+    """Mean over some dimensions (0 = channels), which are dropped or kept as size 1."""
+
+    dims: Any = axes()
+    keepdim: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example([1, 2], x=(6, 5, 4)),
+        example([1, 2], keepdim=True, x=(6, 5, 4)),
+        example([0], x=(7, 8)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        reduced = {axis_of(d, x, "mean") for d in self.dims}
+        kept = [
+            1 if i in reduced else n for i, n in enumerate(x) if self.keepdim or i not in reduced
+        ]
+        check(len(kept) > 0, f"mean over all dimensions of {show(x)} leaves nothing")
+        return Cost(tuple(kept), work={"mean": numel(x)})
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return EVERYWHERE
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        dims, keepdim = [d + 1 for d in self.dims], self.keepdim
+
+        class MeanModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x.mean(dims, keepdim=keepdim)
+
+        return MeanModule()
+
+    def settings(self, axes: int = 2) -> str:
+        return "over " + ", ".join(str(int(d)) for d in self.dims)
+
+
+@op("roi_pool", kind="adaptive_pool")
+class RoIPool(Op):
+    """Maximum of each part of ``regions`` regions of a map (Girshick 2015, Fast R-CNN).
+
+    Each region is pooled to ``output_size``, and the regions are what comes first afterwards:
+    ``regions x C x H x W``. Where they lie costs nothing; in the twin each is the whole map.
+    """
+
+    regions: int = count()
+    output_size: Any = sizes(7)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(5, 3, x=(4, 9, 7)),
+        example(2, (2, 3), x=(4, 6, 6)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(len(x) == 3, f"roi_pool takes channels x height x width, not {show(x)}")
+        out = (self.regions, *adaptive_shape("roi_pool", x, self.output_size))
+        return Cost(
+            out, {}, {"roi_pool": numel(out)}, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES))
+        )
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return EVERYWHERE
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        regions, size = self.regions, per_axis("output_size", self.output_size, 2)
+
+        class RoIPoolModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                pool = torch.ops.aten.adaptive_max_pool2d
+                return torch.stack([pool(x, size)[0] for _ in range(regions)], 1)
+
+        return RoIPoolModule()
+
+    def settings(self, axes: int = 2) -> str:
+        return f"{self.regions} regions to {show_argument(self.output_size)}"

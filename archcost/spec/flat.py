@@ -6,7 +6,9 @@ import json
 import re
 
 from archcost.network import NETWORK_INPUT, Network
+from archcost.ops import OPS
 from archcost.shape import show
+from archcost.spec.document import RESERVED
 
 
 def flat_spec(network: Network) -> str:
@@ -30,7 +32,7 @@ def flat_spec(network: Network) -> str:
 
 def _labels(paths: list[str]) -> dict[str, str]:
     labels = {NETWORK_INPUT: NETWORK_INPUT}
-    used = {NETWORK_INPUT}
+    used = {NETWORK_INPUT, *RESERVED, *OPS}  # the sixth relu must not be called relu6
     for path in paths:
         base = re.sub(r"\W", "_", path)
         base = f"layer_{base}" if base[0].isdigit() else base

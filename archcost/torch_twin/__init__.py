@@ -71,7 +71,6 @@ def _place(torch: Any, root: Any, path: str, module: Any) -> None:
 
 def _plan(network: Network) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Return for each layer its path, its inputs, and the tensors that nobody reads later."""
-    last = {name: layer.path for layer in network for name in layer.inputs}
     return [
         (
             layer.path,
@@ -79,7 +78,7 @@ def _plan(network: Network) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]
             tuple(
                 name
                 for name in dict.fromkeys(layer.inputs)
-                if last[name] == layer.path and name not in network.outputs
+                if network.last_readers[name] == layer.path and name not in network.outputs
             ),
         )
         for layer in network

@@ -43,10 +43,10 @@ def memory(subject: Subject) -> Iterator[Check]:
         yield failed_run(GROUP, kept.stopped_at, kept.error)
         return
     for owner in (NETWORK_INPUT, *network.by_path):
-        predicted = sorted(s.bytes for s in expected.storages if s.owner == owner)
-        measured = sorted(kept.sizes.get(owner, {}).values())
+        predicted = expected.by_owner.get(owner, 0)
+        measured = sum(kept.sizes.get(owner, {}).values())
         if predicted or measured:
-            yield Check(GROUP, "saved bytes", owner, sum(predicted), sum(measured), note=note)
+            yield Check(GROUP, "saved bytes", owner, predicted, measured, note=note)
     sizes = [size for storages in kept.sizes.values() for size in storages.values()]
     yield Check(GROUP, "saved storages", "", len(expected.storages), len(sizes), note=note)
     yield Check(GROUP, "saved bytes", "", expected.total, sum(sizes), note=note)

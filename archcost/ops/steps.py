@@ -1,0 +1,68 @@
+"""The operations that PyTorch runs inside a layer, as far as memory goes.
+
+Most layers are one operation: it reads the layer's inputs, makes the output, keeps what the cost
+says, and its backward makes one new gradient per input and parameter. Layers made of several, or
+whose gradients behave otherwise, say so with the steps below; ``archcost.analysis.peaks`` runs
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from archcost.shape import Shape
+
+NEW = "new"
+"""Backward makes a new tensor for each gradient."""
+SHARED = "shared"
+"""The inputs' gradients are the output's own, or views of all of it; parameters get new ones."""
+SLICED = "sliced"
+"""The inputs' gradients are slices of the output's."""
+PRODUCT = "product"
+"""Each gradient is made in the output's size and, where a factor is smaller, then summed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation inside a layer.
+
+    Attributes:
+        makes: name of the tensor that it makes, ``"output"`` for the layer's.
+        shape: shape of that tensor without batch, None for that of the layer's output.
+        reads: what it reads: the layer's inputs by index, tensors of earlier steps by name; None
+            for all inputs.
+        params: the parameters that it reads; None for all of the layer's.
+        keeps: what it keeps for backward, of the layer's ``Cost.saved``: inputs by index, other
+            tensors by name; None for all.
+        gradient: where the gradients of its inputs lie: NEW, SHARED, SLICED or PRODUCT.
+        scratch: elements per sample that backward needs beside its results.
+        held: earlier tensors that a local variable keeps alive until this step is done.
+        view: the tensor is a view of the first that it reads, and takes no memory.
+    """
+
+    makes: str = "output"
+    shape: Shape | None = None
+    reads: tuple[int | str, ...] | None = None
+    params: tuple[str, ...] | None = None
+    keeps: tuple[int | str, ...] | None = None
+    gradient: str = NEW
+    scratch: int = 0
+    held: tuple[str, ...] = ()
+    view: bool = False
+
+
+def step(
+    makes: str,
+    shape: Shape,
+    reads: Sequence[int | str],
+    *,
+    params: tuple[str, ...] = (),
+    keeps: tuple[int | str, ...] = (),
+    gradient: str = NEW,
+    scratch: int = 0,
+    held: tuple[str, ...] = (),
+    view: bool = False,
+) -> Step:
+    """Return one of several steps of a layer: it reads and keeps only what is named."""
+    return Step(makes, shape, tuple(reads), params, keeps, gradient, scratch, held, view)

@@ -1,0 +1,151 @@
+"""The training check: FLOPs of a forward and a backward pass, as PyTorch dispatches them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+from archcost.analysis.training import training_step
+from archcost.torch_twin import import_torch
+from archcost.verify import Check, Subject, validator
+from archcost.verify.watch import (
+    Watch,
+    failed_run,
+    frozen,
+    mode,
+    random_input,
+    training_batch,
+)
+
+GROUP = "training"
+
+
+@validator(GROUP)
+def training(subject: Subject) -> Iterator[Check]:
+    """Compare the FLOPs of each layer, forward and backward, with the operations dispatched.
+
+    Convolutions and matrix products count, 2 per multiply-accumulate, from the shapes that reach
+    them; of a convolution's backward only the gradients that its output mask asks for.
+    """
+    batch, note = training_batch(subject.network, subject.batch)
+    expected = training_step(subject.network, batch, subject.freeze)
+    with mode(subject.twin, training=True), frozen(subject.twin, subject.freeze):
+        step = DispatchedStep(subject, random_input(subject, batch))
+    if step.error is not None:
+        yield failed_run(GROUP, step.stopped_at, step.error)
+        return
+    for layer in expected.layers:
+        path = layer.layer.path
+        for name, predicted, measured in (
+            ("forward FLOPs", layer.forward, step.forward[path]),
+            ("backward FLOPs", layer.backward, step.backward[path]),
+        ):
+            if predicted or measured:
+                yield Check(GROUP, name, path, predicted, measured, note=note)
+    yield Check(GROUP, "forward FLOPs", "", expected.forward, step.forward.total(), note=note)
+    backward = step.backward.total()
+    peer = step.flop_counter_mode - step.forward.total()
+    if peer != backward:
+        more = f"FlopCounterMode counts {peer:,}: its weight gradient ignores groups"
+        note = "; ".join(filter(None, (note, more)))
+    yield Check(GROUP, "backward FLOPs", "", expected.backward, backward, note=note)
+
+
+class DispatchedStep:
+    """The FLOPs of the operations that one training step dispatches, by layer.
+
+    ``flop_counter_mode`` is what PyTorch's own counter says of the same step. An error of the twin
+    is kept in ``error``, with the layer at which it ``stopped_at``.
+    """
+
+    def __init__(self, subject: Subject, x: Any) -> None:
+        torch = import_torch()
+        from torch.utils.flop_counter import FlopCounterMode
+
+        self.forward: Counter[str] = Counter()
+        self.backward: Counter[str] = Counter()
+        self.error: Exception | None = None
+        self._counts, self._layer = self.forward, ""
+        self._nodes: dict[Any, str] = {}
+        peer = FlopCounterMode(display=False)
+        watch = Watch(subject.network, subject.twin, self._enter, self._leave)
+        with watch:
+            try:
+                with peer, _dispatch_mode(torch, self._count):
+                    results = subject.twin(x)
+                    results = results if isinstance(results, tuple) else (results,)
+                    loss = sum(result.sum() for result in results)
+                    self._counts = self.backward
+                    if loss.requires_grad:
+                        parameters = [p for p in subject.twin.parameters() if p.requires_grad]
+                        torch.autograd.grad(loss, parameters, allow_unused=True)
+            except Exception as error:  # whatever a wrong twin may raise is the finding
+                self.error = error
+        self.stopped_at = watch.running
+        self.flop_counter_mode = int(peer.get_total_flops())
+
+    def _enter(self, path: str, _: tuple[Any, ...]) -> None:
+        self._layer = path
+
+    def _leave(self, path: str, output: Any) -> None:
+        # the node that made the output runs first of the layer's in the backward pass; a layer
+        # that passes its input on has no node of its own
+        node = output.grad_fn
+        if node is not None and node not in self._nodes:
+            self._nodes[node] = path
+            node.register_prehook(lambda _: setattr(self, "_layer", path))
+
+    def _count(self, operation: Any, arguments: tuple[Any, ...], result: Any) -> None:
+        rule = _RULES.get(str(operation.overloadpacket).removeprefix("aten."))
+        if rule is not None:
+            self._counts[self._layer] += rule(arguments, result)
+
+
+def _dispatch_mode(torch: Any, count: Callable[[Any, tuple[Any, ...], Any], None]) -> Any:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Dispatched(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(
+            self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = operation(*args, **(kwargs or {}))
+            count(operation, args, result)
+            return result
+
+    return Dispatched()
+
+
+def _convolution_flops(weight: Any, x: Any, y: Any, transposed: bool) -> int:
+    """Return 2 per product: each position of ``y``, or of ``x`` if transposed, sees all weights.
+
+    A weight holds only the channels of its own group, so groups need no further care.
+    """
+    positions = prod((x if transposed else y).shape[2:])
+    return 2 * x.shape[0] * positions * prod(weight.shape)
+
+
+def _convolution(arguments: tuple[Any, ...], result: Any) -> int:
+    x, weight, transposed = arguments[0], arguments[1], arguments[6]
+    return _convolution_flops(weight, x, result, transposed)
+
+
+def _convolution_backward(arguments: tuple[Any, ...], _: Any) -> int:
+    gradient, x, weight, transposed, mask = (*arguments[:3], arguments[7], arguments[10])
+    return _convolution_flops(weight, x, gradient, transposed) * (mask[0] + mask[1])
+
+
+def _product(left: Any, right: Any) -> int:
+    """Return 2 per product of ``(..., n, k)`` and ``(..., k, m)``."""
+    return 2 * prod(left.shape) * right.shape[-1]
+
+
+_RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
+    "convolution": _convolution,
+    "convolution_backward": _convolution_backward,
+    "mm": lambda arguments, _: _product(arguments[0], arguments[1]),
+    "bmm": lambda arguments, _: _product(arguments[0], arguments[1]),
+    "addmm": lambda arguments, _: _product(arguments[1], arguments[2]),
+    "baddbmm": lambda arguments, _: _product(arguments[1], arguments[2]),
+}

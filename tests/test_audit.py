@@ -1,0 +1,654 @@
+"""The audit: verdicts on what lectures and papers print, and the language of claims."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from archcost.analysis.audit import (
+    Audit,
+    Finding,
+    Slip,
+    audit_lectures,
+    audit_models,
+    judge,
+    judge_readings,
+    show_value,
+)
+from archcost.analysis.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
+from archcost.analysis.measures import MEASURES, Measures, chain, cut, rounded
+from archcost.errors import ArchcostError, SpecError
+from archcost.published import VERDICTS
+from archcost.spec.expression import ExpressionError, parse
+from archcost.spec.source import Source
+from archcost.units import Figure
+
+FOLDER = Path(__file__).parent
+LECTURES = {finding.name: finding for finding in audit_lectures()}
+RECORDED = {
+    row["id"]: row
+    for row in csv.DictReader(
+        (FOLDER / "recorded" / "lecture_verdicts.csv").read_text("utf-8").splitlines()
+    )
+}
+"""Verdict and true figure of every claim, worked out by hand and with other tools."""
+
+# DenseNet-264 is a name: its blocks of 6, 12, 64 and 48 layers of two convolutions each, three
+# transitions, the stem and the classifier are 2·130 + 3 + 1 + 1 = 265 layers. The depths 121, 161,
+# 169 and 201 are right (2·58 + 5, 2·78 + 5, 2·82 + 5, 2·98 + 5).
+NAMED_264 = ("000-dense50", "001-dense50")
+
+# The record has the evidence where the claim is a statement.
+EVIDENCE = {
+    "002-alex-trend": "[channels(alexnet, CONV1), channels(alexnet, CONV2), "
+    "channels(alexnet, CONV3), channels(alexnet, CONV4), channels(alexnet, CONV5)]",
+    "003-rn-100": "[weight_layers(resnet101), weight_layers(resnet152)]",
+}
+
+
+def evaluate(text: str, **case: object) -> object:
+    return ClaimEvaluator(Measures(), case)(parse(text))
+
+
+def claims(text: str, nets: str = "") -> list[Finding]:
+    body = f"nets:\n{nets}" if nets else ""
+    return audit_lectures(read_claims(Source("c.yaml", f"{body}claims:\n  topic:\n{text}")))
+
+
+# The lectures.
+
+
+def test_every_verdict_is_the_recorded_one() -> None:
+    computed = {name: finding.verdict for name, finding in LECTURES.items()}
+    assert computed == {name: row["verdict"] for name, row in RECORDED.items()}
+
+
+def test_no_claim_is_left_out() -> None:
+    assert len(LECTURES) == sum(len(claim.places) for claim in lecture_claims().claims) == 503
+    assert Counter(finding.quantity for finding in LECTURES.values()) == {
+        "output_shape": 192, "params": 110, "weight_layers": 69, "activations": 54, "ratio": 35,
+        "macs": 30, "receptive_field": 8, "activation_bytes": 3, "flops": 2,
+    }  # fmt: skip
+    assert Counter(finding.verdict for finding in LECTURES.values()) == {
+        "exact": 371, "rounds to": 69, "ambiguous": 29, "wrong": 34,
+    }  # fmt: skip
+
+
+def agrees(recorded: str, value: object) -> bool:
+    """Whether a value is the recorded number, to its digits, or the recorded shape or list."""
+    if isinstance(value, list):
+        return judge(recorded.replace(" ", "x"), value) == "exact"
+    assert isinstance(value, (int, Fraction))
+    return judge(recorded, value) in ("exact", "rounds to")
+
+
+@pytest.mark.parametrize("name", [name for name, row in RECORDED.items() if row["computed"]])
+def test_the_computed_figure_is_the_recorded_one(name: str) -> None:
+    recorded = RECORDED[name]["computed"]
+    values = [value for _, value in LECTURES[name].computed]
+    if name in EVIDENCE:
+        values = [evaluate(EVIDENCE[name])]  # type: ignore[list-item]
+    if name in NAMED_264:
+        assert recorded.endswith(" 264")
+        recorded = recorded.removesuffix("264") + "265"
+    assert any(agrees(recorded, value) for value in values)
+
+
+def test_what_is_not_recorded_is_a_statement_or_has_readings() -> None:
+    for name, row in RECORDED.items():
+        values = [value for _, value in LECTURES[name].computed]
+        assert row["computed"] or len(values) > 1 or isinstance(values[0], bool), name
+
+
+def test_wrong_claims_are_explained_and_their_slips_give_what_is_printed() -> None:
+    for finding in LECTURES.values():
+        assert finding.explained, finding.name
+        assert all(slip.explains for slip in finding.slips), finding.name
+        assert not finding.slips or finding.verdict == "wrong", finding.name
+
+
+def test_358_million_is_the_3x3_row_counted_twice() -> None:
+    found = LECTURES["001-inc-358M"]
+    assert found.computed == (("", 271_351_808),)
+    # 28·28·(64 + 128 + 64 + 64)·256 + 28·28·192·9·64·2 + 28·28·96·25·64
+    assert found.slips == (Slip("the 3x3 row counted twice", 358_055_936, True),)
+    assert found.note == "the 3x3 row counted twice: 358,055,936"
+
+
+def test_sixty_million_has_two_readings() -> None:
+    found = LECTURES["003-alex-60M"]
+    assert found.computed == (("two towers", 60_965_224), ("one tower", 62_378_344))
+    assert found.figure == "60,965,224 or 62,378,344"
+    assert found.source == "lecture 003:76"
+
+
+def test_the_file_says_nothing_of_verdicts() -> None:
+    text = lecture_claims().source.text
+    assert not any(f"{verdict}:" in text or f": {verdict}" in text for verdict in VERDICTS)
+
+
+# Verdicts.
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "verdict"),
+    [
+        ("62,378,344", 62_378_344, "exact"),
+        ("62.4M", 62_378_344, "rounds to"),
+        ("62.3M", 62_378_344, "ambiguous"),  # cut
+        ("62.2M", 62_378_344, "wrong"),
+        ("62.5M", 62_378_344, "wrong"),
+        ("60K", 61_706, "rounds to"),  # one digit
+        ("60,000", 61_706, "wrong"),  # five digits
+        ("~60,000", 61_706, "rounds to"),
+        ("150K", 150_528, "rounds to"),
+        ("25K", 25_500, "rounds to"),  # half: rounds to either
+        ("96MB", 96_000_000, "exact"),
+        ("58.1MiB", 60_950_432, "rounds to"),  # 58.127 · 2^20
+        ("58.2MiB", 60_950_432, "wrong"),
+        ("1/4", Fraction(1, 4), "exact"),
+        ("0.3", Fraction(1, 4), "rounds to"),
+        ("1/4", Fraction(26, 100), "wrong"),
+        ("28x28x64", 50_176, "exact"),
+        ("28x28x64", 50_177, "wrong"),
+        ("55x55x96", [55, 55, 96], "exact"),
+        ("55x55x95", [55, 55, 96], "wrong"),
+        ("1x1x4096", [4096], "exact"),
+        ("2x1x4096", [4096], "wrong"),
+        ("4096", [4096], "exact"),
+        ("16, 19", [16, 19], "exact"),
+        ("55->27", [55, 27], "exact"),
+        ("50", [121, 169], "wrong"),
+        ("any text", True, "exact"),
+        ("any text", False, "wrong"),
+    ],
+)
+def test_judge(printed: str, value: object, verdict: str) -> None:
+    assert judge(printed, value) == verdict  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "reason"),
+    [
+        ("7x7 stride 2", [111, 111], "'7x7 stride 2' is not a shape or a list of whole numbers"),
+        ("many", 7, "a number is written as 61100840, 61.1M or 4.12G; got 'many'"),
+    ],
+)
+def test_judge_refuses_what_it_cannot_read(printed: str, value: object, reason: str) -> None:
+    with pytest.raises(ArchcostError) as error:
+        judge(printed, value)  # type: ignore[arg-type]
+    assert str(error.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("printed", "values", "verdict"),
+    [
+        ("60M", [60_965_224, 62_378_344], "ambiguous"),  # 61M or 62M
+        ("138M", [138_357_544, 138_344_128], "rounds to"),  # 138M both
+        ("138M", [139_357_544, 139_344_128], "wrong"),  # 139M both
+        ("some text", [111, 110], "ambiguous"),
+        ("all", [True, False], "ambiguous"),
+        ("all", [True, True], "exact"),
+        ("13x13", [[13, 13], [9, 9]], "ambiguous"),
+        ("1/2", [Fraction(1, 2), Fraction(1, 2)], "exact"),
+    ],
+)
+def test_judge_readings(printed: str, values: list[object], verdict: str) -> None:
+    assert judge_readings(printed, values) == verdict  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "step", "place"),
+    [
+        ("150K", 150_000, 10_000, 1_000),
+        ("~1000", 1_000, 1_000, 1),
+        ("1000", 1_000, 1, 1),
+        ("150.0K", 150_000, 100, 100),
+        ("96 MB", 96_000_000, 10**6, 10**6),
+        ("1.5GiB", 3 * 2**29, Fraction(2**30, 10), Fraction(2**30, 10)),
+        ("1.1B", 1_100_000_000, 10**8, 10**8),
+    ],
+)
+def test_figures_know_their_last_digit(text: str, value: int, step: int, place: int) -> None:
+    figure = Figure.parse(text)
+    assert (figure.value, figure.step, figure.place) == (value, step, place)
+
+
+@pytest.mark.parametrize(
+    ("value", "printed", "text"),
+    [
+        (15_237_608, "24M", "15,237,608"),
+        (Fraction(62_378_344, 6_998_552), "12", "8.913"),
+        ([55, 55, 96], "54x54x96", "55x55x96"),
+        ([16, 19], "16, 20", "16, 19"),
+        ([55, 27], "56->27", "55->27"),
+        (True, "x", "true"),
+    ],
+)
+def test_values_are_shown_as_they_are_printed(value: object, printed: str, text: str) -> None:
+    assert show_value(value, printed) == text  # type: ignore[arg-type]
+
+
+# The language.
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("params('3x32x32 | conv(10, 5, padding=2)')", 760),  # (5·5·3 + 1)·10
+        ("weights('3x32x32 | conv(10, 5, padding=2) | batchnorm')", 750),
+        ("macs('3x32x32 | conv(10, 5, padding=2)')", 768_000),  # 750·32·32
+        ("activations('3x32x32 | conv(10, 5, padding=2) | relu')", 13_312),  # (3 + 10)·32·32
+        ("activations('3x32x32 | conv(10, 5, padding=2)', 'conv*')", 10_240),
+        ("activation_bytes('3x32x32 | conv(10, 5, padding=2)')", 53_248),
+        ("gradients('3x4x4 | relu')", 48),
+        ("params(alexnet, FC8, input)", 4_097_000),  # 4096·1000 + 1000
+        ("params(alexnet, 'FC*') + params(alexnet, 'CONV*') == params(alexnet)", True),
+        ("count(googlenet, conv)", 57),  # 3 + 9·6
+        ("weight_layers(googlenet, inception3a)", 2),
+        ("weight_layers(googlenet(aux=True), aux2)", 3),
+        ("weight_layers(resnet50(depths=[3, 4, 23, 3]))", 101),
+        ("output(alexnet, CONV1)", [55, 55, 96]),
+        ("output(alexnet)", [1000]),
+        ("output(resnet18, layer2)", [28, 28, 128]),
+        ("output(vgg16(input='3x448x448'), POOL5)", [14, 14, 512]),
+        ("reads(alexnet, FC6)", [9216]),
+        ("size(vgg16, input)", [224, 224]),
+        ("side('1x10 | conv(1, 3)')", 8),
+        ("channels(inception_naive)", 672),
+        ("values(alexnet, FC6)", 4096),
+        ("shrinks(vgg16, 'CONV3-128')", 1),
+        ("shrinks('1x9x9 | maxpool(2)', maxpool1)", Fraction(9, 4)),
+        ("filter('8x9x9 | conv(16, 3)', conv1)", [3, 3, 8, 16]),
+        ("filter('8x9x9 | conv(8, 3, groups=8)', conv1)", [3, 3, 8]),
+        ("filter('1x9x9 | conv(1, 3)', conv1)", [3, 3, 1, 1]),
+        ("filter(alexnet, FC8)", [4096, 1000]),
+        ("weight_shape(alexnet_torchvision, CONV1)", [64, 3, 11, 11]),
+        ("kernel(alexnet, POOL1)", 3),
+        ("stride(alexnet, POOL1)", 2),
+        ("receptive_field(alexnet, POOL1)", 19),  # 11 + 2·4
+        ("refused('3x5x5 | conv(6, 3, groups=2)')", True),
+        ("refused('3x5x5 | conv(6, 3, groups=3)')", False),
+        ("rounded(60965224, 1)", 60_000_000),
+        ("rounded(138357544, 3)", 138_000_000),
+        ("cut(5973552, 1)", 5_000_000),
+        ("cut(27 / 1000, 1)", Fraction(2, 100)),
+        ("1 / 3 + 1 / 6", Fraction(1, 2)),
+        ("4 / 2", 2),
+        ("side('1x{N}x{N} | conv(1, {N // 2})')", 5),  # 8 - 4 + 1
+    ],
+)
+def test_expressions(text: str, value: object) -> None:
+    made = evaluate(text, N=8)
+    assert made == value
+    assert type(made) is type(value)
+
+
+def test_every_measure_is_documented_and_used() -> None:
+    text = lecture_claims().source.text
+    for name in MEASURES:
+        assert getattr(Measures, name).__doc__
+        assert f"{name}(" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1.5 * 2", "figures are exact: write 6 / 5, not 1.2"),
+        ("params(a=2)", "params takes no named arguments"),
+        ("parms(alexnet)", "no function 'parms' here; did you mean 'params'?"),
+        ("params(alexnt)", "unknown model 'alexnt'; did you mean 'alexnet'?"),
+        ("params(7)", "not a model: 7"),
+        ("params(alexnet, CONV7)", "unknown layer of alexnet 'CONV7'; did you mean 'CONV5'?"),
+        ("count(alexnet, convv)", "unknown op 'convv'; did you mean 'conv'?"),
+        ("side('1x4x5 | relu')", "the output has no single size: [4, 5]"),
+        ("kernel('1x9x9 | conv(1, (1, 3))', conv1)", "conv1 has no square window"),
+        ("receptive_field('1x9x9 | conv(1, (1, 3))')", "conv1 has no single receptive field"),
+        ("1 / 0", "division by zero"),
+        (
+            "params(resnet50(depth=3))",
+            "unknown knob of resnet 'depth'; did you mean 'depths'?",
+        ),
+        (
+            "params('3x5x5 | conv(6, 7)')",
+            "3x5x5 | conv(6, 7): conv1: conv on 3x5x5: "
+            "kernel_size 7 does not fit the padded input 5",
+        ),
+    ],
+)
+def test_expressions_are_refused_with_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(ArchcostError) as error:
+        evaluate(text)
+    assert str(error.value) == reason
+
+
+def test_refused_passes_on_other_mistakes() -> None:
+    with pytest.raises(ArchcostError, match="unknown model"):
+        evaluate("refused(alexnt)")
+
+
+def test_a_network_is_built_once() -> None:
+    measures = Measures()
+    first = measures.report("3x8x8 | conv(4, 3)")
+    assert measures.report("3x8x8 | conv(4, 3)") is first
+    assert measures.report("3x8x8 | conv(5, 3)") is not first
+
+
+def test_a_chain_is_an_ordinary_network() -> None:
+    network = chain("3x32x32 | conv(8, 3) * 2 | relu | flatten | linear(10) if in_channels > 1")
+    assert [layer.path for layer in network] == ["conv1", "conv2", "relu1", "flatten1", "linear1"]
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "up", "down"),
+    [(62_378_344, 3, 62_400_000, 62_300_000), (999, 1, 1000, 900), (25, 1, 30, 20), (7, 2, 7, 7)],
+)
+def test_significant_digits(number: int, digits: int, up: int, down: int) -> None:
+    assert rounded(number, digits) == up
+    assert cut(number, digits) == down
+
+
+# Claims files.
+
+
+def test_a_claim_holds_in_all_cases_or_says_in_which_it_does_not() -> None:
+    [right, wrong] = claims(
+        "    - {id: a, at: 1:2, output_shape: N-2, for: {N: 'range(3, 9)'},"
+        " is: \"side('1x{N}x{N} | conv(1, 3)') == N - 2\"}\n"
+        "    - {id: b, at: 1:2, output_shape: N-2, for: {N: 'range(3, 9)', P: '[0, 1]'},"
+        " is: \"side('1x{N}x{N} | conv(1, 3, padding={P})') == N - 2\"}\n"
+    )
+    assert right.verdict == "exact"
+    assert (wrong.verdict, wrong.why) == ("wrong", "not for N=3, P=1")
+
+
+def test_a_slip_that_does_not_give_the_figure_explains_nothing() -> None:
+    [found] = claims("    - {id: a, at: 1:2, params: 70M, is: params(alexnet), slips: {x: 3}}\n")
+    assert (found.verdict, found.explained) == ("wrong", False)
+    assert found.note == "x: 3, not as printed"
+
+
+def test_a_claim_in_several_lectures_is_found_in_each() -> None:
+    found = claims(
+        "    - {id: a, at: 001:4 9; 002:7, weight_layers: 8, is: weight_layers(alexnet)}"
+    )
+    assert [(f.name, f.source) for f in found] == [
+        ("001-a", "lecture 001:4 (+1)"), ("002-a", "lecture 002:7"),
+    ]  # fmt: skip
+
+
+def test_nets_are_specs_chains_or_other_names() -> None:
+    nets = (
+        "  one:\n    input: 3x8x8\n    knobs: {width: 4}\n    layers:\n      - conv(width, 3)\n"
+        "  two: 3x8x8 | conv(4, 3)\n  three: alexnet\n"
+    )
+    [found] = claims(
+        "    - {id: a, at: 1:2, params: same,"
+        " is: params(one) == params(two) and params(one(width=5)) == 140"
+        " and params(three) == params(alexnet)}\n",
+        nets,
+    )
+    assert found.verdict == "exact"
+
+
+CLAIM = "claims:\n  t:\n    - "
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("claims:\n  t: 3", "2:6: t must be a list of claims"),
+        ("claim: {}", "1:1: unknown key 'claim'; did you mean 'claims'?"),
+        ("nets: {}", "1:1: the file has no claims"),
+        (CLAIM + "7", "3:7: a claim must be a mapping"),
+        (
+            CLAIM + "{id: a, at: 1:2, parms: 3, is: 3}",
+            "unknown key 'parms'; did you mean 'params'?",
+        ),
+        (CLAIM + "{at: 1:2, params: 3, is: 3}", "3:7: the claim has no id"),
+        (CLAIM + "{id: a, params: 3, is: 3}", "3:7: the claim has no at"),
+        (CLAIM + "{id: a, at: 1:2, is: 3}", "receptive_field, weight_layers, ratio; got none"),
+        (CLAIM + "{id: a, at: 1:2, macs: 1, params: 3, is: 3}", "got params and macs"),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3}",
+            "a claim has either `is`, or `readings` where its meaning is open",
+        ),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, readings: {x: 1}}",
+            "3:45: readings must have at least 2 entries",
+        ),
+        (
+            CLAIM + "{id: a, at: L2, params: 3, is: 3}",
+            "3:19: places are written as `000:452 491; 001:342`; got 'L2'",
+        ),
+        (CLAIM + "{id: a, at: 1:2, params: [3], is: 3}", "params must be a single value"),
+        (CLAIM + "{id: a, at: 1:2, params: 3, is: 3 +}", "3:39: not an expression: '3 +'"),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, is: 3}\n    - {id: a, at: 1:7, params: 3, is: 3}",
+            "4:7: two claims are '1-a'; the first in line 3",
+        ),
+        (CLAIM + "{id: a, at: 1:2, params: 3, is: x}", "3:39: a: no figure: 'x'"),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, is: params(lenet55)}",
+            "3:39: a: unknown model 'lenet55'; did you mean 'lenet5'?",
+        ),
+        (
+            CLAIM + '{id: a, at: 1:2, params: 3, is: "2 + parms(lenet5)"}',
+            "3:44: a: no function 'parms' here; did you mean 'params'?",
+        ),
+        (CLAIM + "{id: a, at: 1:2, params: lots, is: 3}", "3:7: a: a number is written as"),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, for: {N: 3}, is: N}",
+            "3:44: a: N must run through a list",
+        ),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, for: {N: '[3, 4]'}, is: N}",
+            "a: 3 for N=3, but 4 for N=4",
+        ),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, for: {N: '[3]'}, when: N > 3, is: N}",
+            "a: no case meets the condition",
+        ),
+        (
+            CLAIM + "{id: a, at: 1:2, params: 3, for: {N: range(100), M: range(100)}, is: 3}",
+            "3:7: a: more than 5,000 cases",
+        ),
+        ("nets: {a b: alexnet}\nclaims: {}", "1:8: 'a b' cannot name a network here"),
+        ("nets: {params: alexnet}\nclaims: {}", "1:8: 'params' cannot name a network here"),
+        ("nets:\n  a: {input: 3x8x8}\nclaims: {}", "2:6: the spec has no layers"),
+    ],
+)
+def test_broken_claims_files_are_refused_at_their_place(text: str, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        audit_lectures(read_claims(Source("c.yaml", text)))
+    assert message in str(error.value)
+    assert str(error.value).startswith("c.yaml:")
+    assert "\n" not in str(error.value)
+
+
+def test_a_claim_is_computed_only_when_it_is_asked_for() -> None:
+    made = read_claims(Source("c.yaml", CLAIM + "{id: a, at: 1:2, params: 3, is: params(nothing)}"))
+    with pytest.raises(SpecError, match="unknown model 'nothing'"):
+        Bench(made).outcome(made.claims[0], made.claims[0].readings[""])
+
+
+def test_floats_are_refused_where_they_stand() -> None:
+    with pytest.raises(ExpressionError) as error:
+        evaluate("2 + 1.5")
+    assert error.value.offset == 4
+
+
+# Published figures.
+
+SPEC = """name: small
+input: 3x8x8
+layers:
+  - conv(4, 3)
+  - flatten
+  - linear(10)
+published:
+"""  # conv 4·(27 + 1) = 112, linear 144·10 + 10 = 1,450; MACs 108·36 + 1,440 = 5,328
+
+
+def published(tmp_path: Path, rows: str) -> list[Finding]:
+    file = tmp_path / "small.yaml"
+    file.write_text(SPEC + rows, "utf-8")
+    return audit_models([str(file)])
+
+
+def test_published_figures_of_every_kind(tmp_path: Path) -> None:
+    found = published(
+        tmp_path,
+        "  - {source: s, params: 1562, macs: 5.3K, flops: 10.6K, size: 6.2KB, weight_layers: 3,"
+        " activations: 346, top1: 70.1, top5_error: 9.9}\n",
+    )
+    judged = {finding.quantity: (finding.verdict, finding.figure) for finding in found}
+    assert judged == {
+        "params": ("exact", "1,562"),
+        "macs": ("rounds to", "5,328"),
+        "flops": ("ambiguous", "10,656"),  # 10.7K
+        "size": ("rounds to", "6,248"),
+        "weight_layers": ("wrong", "2"),
+        "activations": ("exact", "346"),  # 192 + 144 + 10
+        "top1": ("not computed", ""),
+        "top5_error": ("not computed", ""),
+    }
+    assert {finding.why for finding in found if finding.verdict == "ambiguous"} == {
+        "cut instead of rounded"
+    }
+
+
+def test_a_row_is_counted_at_its_input_and_by_its_convention(tmp_path: Path) -> None:
+    found = published(
+        tmp_path,
+        "  - {source: s, input: 3x9x9, params: 2.1K, macs: 7252}\n"  # linear 196·10 + 10
+        "  - {source: t, convention: torchinfo, macs: 5.48K}\n"  # biases: 4·36 + 10
+        "  - {source: u, convention: timm, activations: 154, why: not needed}\n"
+        "  - {source: v, params: 3K, why: twice the figure}\n",
+    )
+    assert [(f.verdict, f.figure, f.convention, f.why) for f in found] == [
+        ("rounds to", "2,082", "", ""),
+        ("exact", "7,252", "", ""),  # 108·49 + 1,960
+        ("rounds to", "5,482", "torchinfo", ""),
+        ("exact", "154", "timm", ""),
+        ("wrong", "1,562", "", "twice the figure"),
+    ]
+
+
+def test_an_unknown_convention_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchcostError, match="unknown convention 'tim'; did you mean 'timm'"):
+        published(tmp_path, "  - {source: s, convention: tim, macs: 3K}\n")
+
+
+def test_a_family_is_audited_variant_by_variant() -> None:
+    names = {finding.name for finding in audit_models(["alexnet"])}
+    assert names == {"alexnet"}  # the variant of that name
+    assert len({finding.name for finding in audit_models(["resnet"])}) > 5
+
+
+# The text of a lecture.
+
+
+def test_the_listing_of_vgg_counts_no_biases() -> None:
+    audit = Audit(tuple(audit_models(["lectures/vgg16"])))
+    assert audit.counts == {"exact": 47, "rounds to": 20, "wrong": 2}
+    params = [f for f in audit.findings if f.quantity == "params"]
+    assert {finding.convention for finding in params} == {"without biases"}
+    wrong = {f.quantity: f.figure for f in audit.findings if f.verdict == "wrong"}
+    assert wrong == {"activations": "15,237,608", "activation_bytes": "60,950,432"}
+
+
+def test_what_the_table_of_mobilenet_gets_wrong() -> None:
+    found = [f for f in audit_models(["lectures/mobilenet"]) if f.verdict != "exact"]
+    assert [(f.name, f.quantity, f.printed, f.verdict, f.figure) for f in found] == [
+        ("mobilenet Conv-dw7", "repeat", "5×", "ambiguous", ""),
+        ("mobilenet Conv-dw13", "stride", "s2", "wrong", "1"),
+    ]
+    assert all(finding.why for finding in found)
+
+
+def test_a_short_list_leaves_things_open() -> None:
+    found = audit_models([str(FOLDER / "lectures" / "alexnet_short.txt")])
+    judged = [(f.quantity, f.verdict, f.figure) for f in found]
+    assert judged == [
+        ("kernel_size", "wrong", "11"),
+        *[("padding", "ambiguous", "")] * 4,
+        ("params", "ambiguous", "62,378,344"),  # cut to 62.3M
+    ]
+
+
+def test_a_table_with_columns_is_audited_column_by_column() -> None:
+    audit = Audit(tuple(audit_models([str(FOLDER / "lectures" / "vgg_columns.txt")])))
+    assert audit.counts == {"exact": 6, "rounds to": 6}  # weight layers, millions of parameters
+
+
+# The command.
+
+
+def run(*arguments: str, code: int = 0, stdin: str | None = None) -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "archcost", "audit", *arguments],
+        input=stdin, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_the_command_ends_with_counts_per_verdict() -> None:
+    out, _ = run("--lectures")
+    summary = "503 figures: 371 exact, 69 rounds to, 29 ambiguous, 34 wrong"
+    assert out.splitlines()[-1] == summary
+    assert len(out.splitlines()) == 2 + 503 + 2
+    out, _ = run("--lectures", "--verdict", "wrong", "--verdict", "ambiguous", "--format", "csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert Counter(row["verdict"] for row in rows) == {"wrong": 34, "ambiguous": 29}
+
+
+def test_json_follows_its_schema() -> None:
+    data = json.loads(run("--lectures", "alexnet", "--format", "json")[0])
+    contract = json.loads((files("archcost") / "schema" / "audit.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(contract)
+    jsonschema.validate(data, contract)
+    first = next(row for row in data["findings"] if row["name"] == "000-gn-12x")
+    assert first["computed"] == [{"reading": "", "value": 62_378_344 / 6_998_552}]
+    assert first["slips"] == [{"text": "60M / 5M", "value": 12, "explains": True}]
+
+
+def test_a_wrong_figure_without_explanation_is_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(SPEC + "  - {source: s, params: 3K}\n", "utf-8")
+    out, _ = run(str(file), code=1)
+    assert out.splitlines()[-1] == "1 figures: 1 wrong; 1 wrong without explanation"
+    file.write_text(SPEC + "  - {source: s, params: 3K, why: doubled}\n", "utf-8")
+    out, _ = run(str(file))
+    assert out.splitlines()[-1] == "1 figures: 1 wrong"
+
+
+def test_standard_input_is_read_once() -> None:
+    spec = SPEC + "  - {source: s, input: 3x9x9, params: 2082}\n"
+    out, _ = run("-", stdin=spec)
+    assert out.splitlines()[-1] == "1 figures: 1 exact"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "name at least one model, or use --all or --lectures"),
+        (("vgg17",), "unknown model 'vgg17'; did you mean 'vgg19'?"),
+        (("--lectures", "--verdict", "rong"), "Invalid value for '--verdict': 'rong' is not one"),
+    ],
+)
+def test_bad_input_exits_with_2(arguments: tuple[str, ...], reason: str) -> None:
+    out, err = run(*arguments, code=2)
+    assert out == ""
+    assert err.startswith(f"archcost: {reason}")
+    assert err.count("\n") == 1
