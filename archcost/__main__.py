@@ -2,4 +2,5 @@
 
 from archcost.cli import main
 
-main()
+if __name__ == "__main__":  # a process of `verify --jobs` imports this file
+    main()

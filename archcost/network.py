@@ -105,7 +105,9 @@ class Network:
     @cached_property
     def last_readers(self) -> Mapping[str, str]:
         """The last layer that reads each tensor; tensors that nobody reads are not in it."""
-        return MappingProxyType({name: layer.path for layer in self.layers for name in layer.inputs})
+        return MappingProxyType(
+            {name: layer.path for layer in self.layers for name in layer.inputs}
+        )
 
     @property
     def output(self) -> Shape:

@@ -24,6 +24,7 @@ from archcost.spec import source as yaml
 from archcost.spec.catalog import expand
 from archcost.spec.document import Document, read_document
 from archcost.spec.expand import MERGES, Expander, Group, Scope, Tensor
+from archcost.spec.expression import make_divisible
 from archcost.spec.source import Source
 
 Item = Any
@@ -79,7 +80,8 @@ def to_text(spec: Item, indent: str = "") -> str:
 
 def _entry(head: str, value: Item, indent: str) -> str:
     if isinstance(value, str):
-        return f"{head.rstrip()} {repr(value) if value.startswith('{') else value}\n"
+        flow = value.startswith("{") or (value.startswith("[") and "][" in value)
+        return f"{head.rstrip()} {repr(value) if flow else value}\n"
     if not value:
         return f"{head.rstrip()} {'[]' if isinstance(value, list) else '{}'}\n"
     if head.endswith(":"):
@@ -134,6 +136,10 @@ class Argument:
         yield [[rng.randint(0, 2), rng.randint(0, 2)] for _ in range(axes)]
         channels = range(shape[0])
         yield [rng.sample(channels, rng.randint(1, min(3, shape[0]))) for _ in range(3)]
+        yield [-1]
+        yield rng.sample(shape, len(shape))
+        yield rng.sample(range(len(shape)), len(shape))
+        yield rng.sample(range(len(shape)), rng.randint(1, len(shape)))
         yield rng.choice((0.0, 0.1, 0.25, 0.5, 1.0))
         yield rng.choice(WORDS)
 
@@ -553,7 +559,7 @@ class Writer:
         names = [*sorted(place.labels), "current"]
         calls = []
         for _ in range(TRIES):
-            one, two = self.rng.choice(names), self.rng.choice(names)
+            one, two, k = self.rng.choice(names), self.rng.choice(names), self.rng.randint(1, 3)
             call = self.rng.choice(
                 (
                     f"add({one}, {two})",
@@ -565,6 +571,8 @@ class Writer:
                     f"multiply({one}, sigmoid({two}))",
                     f"concat(take({one}), relu({two}))",
                     f"crop({one})",
+                    f"max_unpool(maxpool({one}, {k}), {one}, {k})",
+                    f"max_unpool(maxpool({one}, {k}, padding=1), {one}, {k}, padding=1)",
                     f"concat(conv({one}, in_channels, 1), current)",
                     f"add(conv({one}, channels(current), 3, padding=1), current)",
                 )
@@ -593,9 +601,10 @@ class Writer:
             name = self.rng.choice(LIKELY if self.chance(0.35) else sorted(OPS))
             if name.startswith(COLLAPSING) and self.chance(0.6):
                 continue  # a single position leaves little to draw
-            text = self._draw_call(name, OPS[name], place)
-            if self.ask(text, place) is not None:
-                return text
+            for _ in range(4):
+                text = self._draw_call(name, OPS[name], place)
+                if self.ask(text, place) is not None:
+                    return text
         return None
 
     def _draw_call(self, name: str, op: type[Op], place: Place) -> str:
@@ -670,7 +679,7 @@ class Writer:
         named = [name for name, v in place.values.items() if type(v) is int and v == value]
         if named and self.chance(0.6):
             return self.rng.choice(named)
-        if self.chance(0.8):
+        if self.chance(0.7):
             return str(value)
         channels = place.shape[0]
         forms = [(f"{value} * 1", value), (f"min({value}, {value + 2})", value)]
@@ -679,7 +688,7 @@ class Writer:
             ("in_channels * 2", channels * 2),
             ("in_channels // 2", channels // 2),
             ("max(1, in_channels - 1)", max(1, channels - 1)),
-            ("make_divisible(in_channels, 4)", -1),
+            ("make_divisible(in_channels, 4)", make_divisible(channels, 4)),
             ("[1, 2, 3][1]", 2),
             ("len([1, 2, 3])", 3),
         ]

@@ -194,6 +194,7 @@ def test_judge_refuses_what_it_cannot_read(printed: str, value: object, reason: 
     [
         ("60M", [60_965_224, 62_378_344], "ambiguous"),  # 61M or 62M
         ("138M", [138_357_544, 138_344_128], "rounds to"),  # 138M both
+        ("138M", [137_999_999, 138_000_001], "rounds to"),
         ("138M", [139_357_544, 139_344_128], "wrong"),  # 139M both
         ("some text", [111, 110], "ambiguous"),
         ("all", [True, False], "ambiguous"),
@@ -254,6 +255,8 @@ def test_values_are_shown_as_they_are_printed(value: object, printed: str, text:
         ("params(alexnet, FC8, input)", 4_097_000),  # 4096·1000 + 1000
         ("params(alexnet, 'FC*') + params(alexnet, 'CONV*') == params(alexnet)", True),
         ("count(googlenet, conv)", 57),  # 3 + 9·6
+        ("depthwise('8x9x9 | conv(8, 3, groups=8) | conv(8, 3, groups=4)')", 1),
+        ("depthwise('1x9x9 | conv(1, 3)')", 0),
         ("weight_layers(googlenet, inception3a)", 2),
         ("weight_layers(googlenet(aux=True), aux2)", 3),
         ("weight_layers(resnet50(depths=[3, 4, 23, 3]))", 101),
@@ -314,6 +317,7 @@ def test_every_measure_is_documented_and_used() -> None:
         ("kernel('1x9x9 | conv(1, (1, 3))', conv1)", "conv1 has no square window"),
         ("receptive_field('1x9x9 | conv(1, (1, 3))')", "conv1 has no single receptive field"),
         ("1 / 0", "division by zero"),
+        ("cut(0, 2)", "only positive numbers have significant digits; got 0"),
         (
             "params(resnet50(depth=3))",
             "unknown knob of resnet 'depth'; did you mean 'depths'?",
@@ -586,6 +590,12 @@ def test_a_short_list_leaves_things_open() -> None:
     ]
 
 
+def test_a_size_without_channels_is_compared_without_them() -> None:
+    found = audit_models([str(FOLDER / "lectures" / "googlenet_stem.txt")])
+    sizes = [(f.printed, f.verdict, f.figure) for f in found if f.quantity == "output"]
+    assert sizes == [("28x28", "exact", "28x28")]
+
+
 def test_a_table_with_columns_is_audited_column_by_column() -> None:
     audit = Audit(tuple(audit_models([str(FOLDER / "lectures" / "vgg_columns.txt")])))
     assert audit.counts == {"exact": 6, "rounds to": 6}  # weight layers, millions of parameters
@@ -627,16 +637,16 @@ def test_a_wrong_figure_without_explanation_is_a_failure(tmp_path: Path) -> None
     file = tmp_path / "small.yaml"
     file.write_text(SPEC + "  - {source: s, params: 3K}\n", "utf-8")
     out, _ = run(str(file), code=1)
-    assert out.splitlines()[-1] == "1 figures: 1 wrong; 1 wrong without explanation"
+    assert out.splitlines()[-1] == "1 figure: 1 wrong; 1 wrong without explanation"
     file.write_text(SPEC + "  - {source: s, params: 3K, why: doubled}\n", "utf-8")
     out, _ = run(str(file))
-    assert out.splitlines()[-1] == "1 figures: 1 wrong"
+    assert out.splitlines()[-1] == "1 figure: 1 wrong"
 
 
 def test_standard_input_is_read_once() -> None:
     spec = SPEC + "  - {source: s, input: 3x9x9, params: 2082}\n"
     out, _ = run("-", stdin=spec)
-    assert out.splitlines()[-1] == "1 figures: 1 exact"
+    assert out.splitlines()[-1] == "1 figure: 1 exact"
 
 
 @pytest.mark.parametrize(

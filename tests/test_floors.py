@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "archcost"
 FLOORS = {
     "errors": 0, "shape": 0, "trace": 0, "units": 0, "table": 0,
     "ops": 1, "network": 1, "published": 1,
-    "spec": 2, "conventions": 2,
+    "spec": 2, "conventions": 2, "hardware": 2,
     "analysis": 3,
     "torch_twin": 4,
     "verify": 5,

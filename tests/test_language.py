@@ -60,6 +60,21 @@ def test_conditions() -> None:
     ]
 
 
+def test_items_on_one_line_follow_one_another() -> None:
+    net = network(
+        "- stem: conv(4, 3) >> relu * 2 >> conv_bn(6)\n"
+        "- concat:\n    a: conv(5, 1) >> relu\n    b: identity\n"
+        "- tanh >> sigmoid if in_channels > 99\n- tanh >> softmax",
+        HEAD + BLOCKS,
+    )
+    names = ["conv1", "relu1", "relu2", "conv2", "batchnorm1"]
+    assert paths(net)[:5] == [f"stem.{name}" for name in names]
+    assert paths(net)[5:] == ["a.conv1", "a.relu1", "concat1", "tanh1", "softmax1"]
+    assert net["softmax1"].inputs == ("tanh1",)
+    with_blocks = network("- unit >> unit", f"{HEAD}blocks:\n  unit:\n    - relu >> tanh\n")
+    assert paths(with_blocks) == ["relu1", "tanh1", "relu2", "tanh2"]  # a chain is spliced in
+
+
 def test_branches_merge_and_start_from_the_current_tensor() -> None:
     net = network(
         "- add:\n    body:\n      - conv(3, 3, padding=1)\n      - relu\n    shortcut: identity"
@@ -115,6 +130,19 @@ def test_blocks_take_tensors_and_blocks() -> None:
     net = network("- a: relu\n- b: twice(tanh, a)", head)
     assert paths(net) == ["a", "b.tanh1", "b.add1"]
     assert net["b.add1"].inputs == ("a", "b.tanh1")
+
+
+def test_a_branch_may_be_left_out() -> None:
+    def layers(stride: int) -> list[str]:
+        net = network(
+            f"- let: {{stride: {stride}}}\n"
+            "- add:\n    body: conv(3, 1, stride)\n"
+            "    shortcut: identity if stride == 1 else none\n- relu"
+        )
+        return [layer.op.name for layer in net]
+
+    assert layers(1) == ["conv", "add", "relu"]
+    assert layers(2) == ["conv", "relu"]  # one branch is left, and nothing to add
 
 
 def test_loops_and_let() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from archcost.errors import OpError
@@ -129,6 +131,54 @@ def test_cuts() -> None:
     assert cost("pad", channels=(8, 8), x=(16, 4, 4)).output == (32, 4, 4)
 
 
+def test_attention_by_hand() -> None:
+    """197 tokens, 12 heads of 64: scores 197*197*64 per head, and as much again for the values."""
+    made = cost("attention", 12, x=(197, 2304))
+    assert made.output == (197, 768)
+    assert made.work["mac"] == 2 * 12 * 197 * 197 * 64 == 59_610_624
+    assert made.products == ()  # one function; scores never become a tensor
+
+
+def test_window_attention_by_hand() -> None:
+    """Swin-T's first block: 8*8 windows of 49 pixels, 3 heads of 32 channels."""
+    made = cost("window_attention", 3, 7, shift=3, x=(56, 56, 288))
+    assert made.output == (56, 56, 96)
+    assert made.params == {"relative_position_table": (169, 3)}  # 13*13 relative positions
+    assert made.products == ((3, 3136, 49),)
+    assert made.work["mac"] == 64 * 3 * 49 * 49 * 32 * 2 == 29_503_488
+    assert made.work["add"] == 2 * 3 * 3136 * 49  # the bias, and the mask of shifted windows
+    one = cost("window_attention", 24, 7, shift=3, x=(7, 7, 2304))
+    assert one.work["add"] == 24 * 49 * 49  # one window covers the map and does not shift
+
+
+def test_normalisations_by_hand() -> None:
+    assert cost("layernorm", x=(197, 768)).params == {"weight": (768,), "bias": (768,)}
+    assert cost("layernorm", dim=0, x=(96, 56, 56)).params["weight"] == (96,)
+    statistics = [s.shape for s in cost("layernorm", dim=0, x=(96, 56, 56)).saved[1:]]
+    assert statistics == [(56, 56), (56, 56)]
+    assert [s.shape for s in cost("groupnorm", 4, x=(8, 5, 5)).saved[1:]] == [(4,), (4,)]
+
+
+def test_regions_come_first() -> None:
+    made = cost("roi_pool", 128, 7, x=(512, 14, 14))
+    assert made.output == (128, 512, 7, 7)
+    assert cost("flatten", 1, x=made.output).output == (128, 25_088)
+
+
+def test_resampling() -> None:
+    assert cost("interpolate", scale_factor=2, x=(6, 5, 4)).output == (6, 10, 8)
+    assert cost("interpolate", 7, mode="bilinear", x=(6, 5, 4)).output == (6, 7, 7)
+    assert cost("max_unpool", 2, x=[(4, 9, 7), (4, 4, 3)]).output == (4, 9, 7)
+
+
+def test_rearrangements() -> None:
+    assert cost("permute", [1, 2, 0], x=(96, 56, 28)).output == (56, 28, 96)
+    assert cost("reshape", [3, -1], x=(6, 5, 4)).output == (3, 40)
+    assert cost("flatten", 1, x=(768, 14, 14)).output == (768, 196)
+    assert cost("mean", [1, 2], keepdim=True, x=(6, 5, 4)).output == (6, 1, 1)
+    assert cost("class_token", x=(196, 768)).output == (197, 768)
+
+
 @pytest.mark.parametrize(
     ("name", "args", "kwargs", "shapes", "reason"),
     [
@@ -148,6 +198,16 @@ def test_cuts() -> None:
         ("slice", (0, 3, 2), {}, [(4, 5)], "slice 3:2 of 4 elements"),
         ("chunk", (2, 2), {}, [(4, 5)], "chunk 2 of 2 does not exist; the first is 0"),
         ("softmax", (2,), {}, [(4, 5)], "softmax has no dim 2 on 4x5; 0 is the channels, the batch is not counted"),
+        ("layernorm", (), {}, [(4, 5, 6)], "layernorm takes a vector or tokens, not 4x5x6; dim=0 if its channels are first, dim=-1 if they are last"),
+        ("linear", (8,), {"dim": 0}, [(4, 5, 6)], "linear works on the last dimension of 4x5x6; permute it"),
+        ("permute", ([1, 1, 0],), {}, [(4, 5, 6)], "dims 1x1x0 is no order of the 3 dimensions of 4x5x6"),
+        ("reshape", ([7, -1],), {}, [(4, 5, 6)], "4x5x6 has no shape 7, -1"),
+        ("channel_shuffle", (3,), {}, [(4, 5, 6)], "4 channels make no 3 groups"),
+        ("interpolate", (4,), {"scale_factor": 2}, [(4, 5, 6)], "interpolate takes either size or scale_factor"),
+        ("max_unpool", (2,), {}, [(4, 8, 8), (4, 4, 5)], "max pooling of 4x8x8 gives 4x4x4, and 4x4x5 is to be unpooled"),
+        ("attention", (5,), {}, [(7, 24)], "8 features are not divisible by heads 5"),
+        ("attention", (2,), {}, [(7, 25)], "attention takes queries, keys and values side by side, not 7x25"),
+        ("window_attention", (2, 7), {}, [(50, 50, 96)], "windows of 7x7 do not cover the map 50x50"),
         ("conv_transpose", (4, 3), {"output_padding": 2, "stride": 2}, [(4, 5)], "output_padding 2 must be less than stride 2 or dilation 1"),
         ("sparse_conv", ([[0, 4]],), {}, [(4, 9, 9)], "connections name channel 4; the input has 4, from 0"),
     ],
@@ -209,6 +269,63 @@ def test_twin_has_the_shapes_and_parameters(op: type[Op], example: Example) -> N
     assert tuple(out.shape) == (2, *expected.output)
     assert {n: tuple(p.shape) for n, p in twin.named_parameters()} == dict(expected.params)
     assert {n: tuple(b.shape) for n, b in twin.named_buffers()} == dict(expected.buffers)
+
+
+def twin_of(torch: Any, name: str, *args: Any, x: list[Shape], **kwargs: Any) -> tuple[Any, Any]:
+    """A twin in evaluation mode with random weights, and inputs for it."""
+    torch.manual_seed(0)
+    twin = make(name, *args, **kwargs).build(torch, *x).double().eval()
+    for parameter in twin.parameters():
+        torch.nn.init.normal_(parameter)
+    return twin, [torch.randn(2, *shape, dtype=torch.float64) for shape in x]
+
+
+@pytest.mark.torch
+def test_twins_compute_what_pytorch_computes() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    F = torch.nn.functional
+    twin, [x] = twin_of(torch, "channel_shuffle", 3, x=[(12, 5, 4)])
+    assert twin(x).equal(torch.nn.ChannelShuffle(3)(x))
+    twin, [x] = twin_of(torch, "layernorm", dim=0, x=[(6, 5, 4)])
+    last = F.layer_norm(x.permute(0, 2, 3, 1), (6,), twin.weight, twin.bias)
+    assert twin(x).equal(last.permute(0, 3, 1, 2))
+    twin, [before, x] = twin_of(torch, "max_unpool", 2, x=[(4, 9, 7), (4, 4, 3)])
+    places = F.max_pool2d(before, 2, return_indices=True)[1]
+    assert twin(before, x).equal(F.max_unpool2d(x, places, 2, output_size=(9, 7)))
+    twin, [x] = twin_of(torch, "roi_pool", 3, 2, x=[(4, 9, 7)])
+    assert all(twin(x)[:, i].equal(F.adaptive_max_pool2d(x, 2)) for i in range(3))
+
+
+@pytest.mark.torch
+def test_attention_is_that_of_pytorch() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    twin, [x] = twin_of(torch, "attention", 2, x=[(5, 24)])
+    q, k, v = x.chunk(3, -1)
+    identity = torch.eye(8, dtype=torch.float64)
+    expected, _ = torch.nn.functional.multi_head_attention_forward(
+        q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), 8, 2,
+        torch.eye(8, dtype=torch.float64).repeat(3, 1), None, None, None, False, 0.0, identity, None,
+    )  # fmt: skip
+    torch.testing.assert_close(twin(x), expected.transpose(0, 1))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("size", [(6, 9), (3, 6), (3, 3)])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_window_attention_is_that_of_torchvision(
+    size: tuple[int, int], shift: int, torchvision: Any
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    twin, _ = twin_of(torch, "window_attention", 2, 3, shift=shift, x=[(*size, 24)])
+    swin = torchvision.models.swin_transformer
+    bias = swin._get_relative_position_bias(
+        twin.relative_position_table, twin.relative_position_index, [3, 3]
+    )
+    x, weight = torch.randn(2, *size, 8).double(), torch.randn(24, 8).double()
+    expected = swin.shifted_window_attention(
+        x, weight, torch.eye(8).double(), bias, [3, 3], 2, [shift, shift]
+    )
+    torch.testing.assert_close(twin(x @ weight.T), expected)
 
 
 @pytest.mark.torch

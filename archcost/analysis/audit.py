@@ -399,7 +399,8 @@ class Audit:
         """One line with the counts per verdict."""
         counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items())
         without = f"; {len(self.unexplained)} wrong without explanation" if self.unexplained else ""
-        return f"{len(self.findings):,} figures: {counts or 'none'}{without}"
+        number = len(self.findings)
+        return f"{number:,} figure{'s' * (number != 1)}: {counts or 'none'}{without}"
 
     def only(self, verdicts: Sequence[str]) -> tuple[Finding, ...]:
         """Return the findings with one of the verdicts; all if none is given."""

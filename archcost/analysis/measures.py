@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from archcost.analysis.report import WEIGHT_KINDS, Report, Row, analyze, select_layers
-from archcost.errors import ArchcostError, LookupFailed, SpecError, did_you_mean, shorten
+from archcost.errors import ArchcostError, LookupFailed, SpecError, shorten
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops import OPS
 from archcost.shape import Shape, numel
@@ -65,13 +65,7 @@ class Measures:
         net = self.nets.get(name, name)
         if isinstance(net, Document):
             return expand(net, input=shape, knobs=knobs, aux=aux)
-        if "|" in net:
-            return chain(net)
-        try:
-            return load(net, input=shape, knobs=knobs, aux=aux)
-        except LookupFailed as error:
-            hint = did_you_mean(name, self.nets) if self.nets and "knob" not in str(error) else ""
-            raise ArchcostError(f"{error}{hint}") from None
+        return chain(net) if "|" in net else load(net, input=shape, knobs=knobs, aux=aux)
 
     # Sums.
 
@@ -81,7 +75,7 @@ class Measures:
 
     def weights(self, model: Model, *where: str) -> int:
         """Weights of convolutions and linear layers, without biases."""
-        return sum(numel(self._weight(row.layer)) for row in self._rows(model, where))
+        return sum(numel(_weight(row.layer)) for row in self._rows(model, where))
 
     def macs(self, model: Model, *where: str) -> int:
         """Multiply-accumulates, without biases."""
@@ -106,6 +100,10 @@ class Measures:
         if op not in OPS:
             raise LookupFailed("op", op, OPS)
         return sum(row.layer.op.name == op for row in self._rows(model, where))
+
+    def depthwise(self, model: Model, *where: str) -> int:
+        """How many convolutions have one filter for each channel."""
+        return sum(_is_depthwise(row.layer) for row in self._rows(model, where))
 
     def weight_layers(self, model: Model, *where: str) -> int:
         """Convolutions and linear layers along the longest path through the chosen layers."""
@@ -158,14 +156,12 @@ class Measures:
     def filter(self, model: Model, layer: str) -> list[int]:
         """Weights as K x K x in x out, K x K x channels if depthwise, or in x out."""
         chosen = self._inside(model, layer)[-1]
-        out, per_group, *kernel = self._weight(chosen)
-        if kernel and per_group == 1 and chosen.shapes[0][0] == out > 1:
-            return [*kernel, out]
-        return [*kernel, per_group, out]
+        out, channels, *kernel = _weight(chosen)
+        return [*kernel, out] if _is_depthwise(chosen) else [*kernel, channels, out]
 
     def weight_shape(self, model: Model, layer: str) -> list[int]:
         """Weights as they are stored: out x in x K x K."""
-        return list(self._weight(self._inside(model, layer)[-1]))
+        return list(_weight(self._inside(model, layer)[-1]))
 
     def kernel(self, model: Model, layer: str) -> int:
         """The side of a layer's square window."""
@@ -215,9 +211,6 @@ class Measures:
             return network.input
         return self._inside(model, layer)[-1].cost.output if layer else network.output
 
-    def _weight(self, layer: Layer) -> Shape:
-        return layer.cost.params.get("weight", (0,)) if layer.op.kind in WEIGHT_KINDS else (0,)
-
     def _window(self, model: Model, layer: str) -> tuple[int, int]:
         chosen = self._inside(model, layer)[-1]
         windows = set(chosen.op.window(*chosen.shapes))
@@ -225,6 +218,15 @@ class Measures:
             raise ArchcostError(f"{chosen.path} has no square window")
         ((kernel, stride),) = windows
         return int(kernel), int(stride)
+
+
+def _weight(layer: Layer) -> Shape:
+    return layer.cost.params.get("weight", (0,)) if layer.op.kind in WEIGHT_KINDS else (0,)
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    out, *inner = _weight(layer)
+    return len(inner) > 1 and inner[0] == 1 and layer.shapes[0][0] == out > 1
 
 
 MEASURES = tuple(name for name in vars(Measures) if name[0] != "_" and name not in (
@@ -264,6 +266,8 @@ def cut(number: int | Fraction, digits: int) -> Fraction | int:
 
 def _unit(number: int | Fraction, digits: int) -> Fraction:
     """Return the unit of the last of a number's significant digits."""
+    if number <= 0:
+        raise ArchcostError(f"only positive numbers have significant digits; got {number}")
     power = 0
     while Fraction(10) ** power > number:
         power -= 1

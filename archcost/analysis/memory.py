@@ -92,7 +92,7 @@ def saved_for_backward(
             if place is not None and not copied:
                 key, elements, width = (place.owner, OUTPUT), place.elements, itemsize
             else:
-                key = (layer.path, "rows" if copied else saved.what)
+                key = (layer.path, "copied input" if copied else saved.what)
                 shape = layer.shapes[saved.index] if copied else saved.shape
                 elements = numel(shape) * (batch if saved.per_batch else 1)
                 width = max(saved.itemsize or itemsize, saved.at_least)
@@ -165,4 +165,5 @@ def place_of(
         return None, False
     place, shape = places[layer.inputs[saved.index]], layer.shapes[saved.index]
     rows = (batch, *shape[:-1]), place.strides[:-1]
-    return place, saved.rows and merged_stride(*rows) is None
+    copied = saved.rows and merged_stride(*rows) is None
+    return place, copied or (saved.dense and merged_stride((batch, *shape), place.strides) != 1)

@@ -19,12 +19,12 @@ that the optimizer's state exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archcost.analysis.memory import check_device, kept_rules, place_of, tensor_places
 from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.training import Gradients, gradients
+from archcost.analysis.training import Gradients, flows_to, gradients
 from archcost.errors import ArchcostError, OpError
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, OUTPUT, Saved
@@ -149,11 +149,15 @@ def training_peak(
     """Return the memory of a training step after the first.
 
     Args:
-        network, batch, dtype, device, block: as for :func:`inference_peak`.
+        network: from :func:`archcost.load`.
+        batch: samples per pass.
+        dtype: data type of parameters and activations.
+        device: ``"cpu"`` or ``"cuda"``.
         optimizer: name in :data:`archcost.analysis.optimizers.OPTIMIZERS`.
         kernel: ``"foreach"``, ``"fused"`` or ``"for-loop"``; None for PyTorch's choice.
         weight_decay: whether the optimizer decays the weights.
         freeze: shell patterns of layers that are not trained.
+        block: as for :func:`inference_peak`.
         in_place: gradients are added in place where PyTorch can; observers such as MemTracker,
             which dispatch every operation, see them added out of place.
 
@@ -176,10 +180,11 @@ def training_peak(
 class _Storage:
     """Memory of one tensor or several views: how many hold it, and how many keep it."""
 
-    __slots__ = ("holders", "keepers", "kind", "size")
+    __slots__ = ("holders", "keepers", "kind", "rounding", "size")
 
-    def __init__(self, size: int, kind: str) -> None:
-        self.size, self.kind, self.holders, self.keepers = size, kind, 1, 0
+    def __init__(self, size: int, kind: str, rounding: int) -> None:
+        self.size, self.kind, self.rounding = size, kind, rounding
+        self.holders, self.keepers = 1, 0
 
 
 class _Ledger:
@@ -217,13 +222,14 @@ class _Ledger:
             self.highest = total
             self.peaks[self.phase] = Peak(self.phase, self.layer, dict(self.kinds), self.rounding)
 
-    def new(self, size: int, kind: str = TRANSIENT) -> _Storage:
-        """Allocate."""
+    def new(self, size: int, kind: str = TRANSIENT, pieces: int = 1) -> _Storage:
+        """Allocate a tensor, or several of equal size that live and die together."""
+        rounding = pieces * (-(size // pieces) % self.block)
         self.kinds[kind] += size
         self.live += size
-        self.rounding += -size % self.block
+        self.rounding += rounding
         self._look()
-        return _Storage(size, kind)
+        return _Storage(size, kind, rounding)
 
     def drop(self, storage: _Storage) -> None:
         """Let go of a storage; the last holder frees it."""
@@ -231,7 +237,7 @@ class _Ledger:
         if not storage.holders:
             self.kinds[storage.kind] -= storage.size
             self.live -= storage.size
-            self.rounding -= -storage.size % self.block
+            self.rounding -= storage.rounding
 
     def keep(self, storage: _Storage) -> _Storage:
         """Hold a storage for backward."""
@@ -258,19 +264,30 @@ class _Tensor:
     storage: _Storage
     bytes: int
     node: int | None
+    pieces: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What gets a gradient: an input, by the operation that made it, or a parameter (None)."""
+
+    node: int | None
+    bytes: int
+    pieces: int = 1
+
+    @property
+    def kind(self) -> str:
+        return GRADIENTS if self.node is None else TRANSIENT
 
 
 @dataclass(slots=True)
 class _Node:
-    """An operation that backward visits: whose gradients it makes, and what it kept for that.
-
-    ``targets`` are (the node that made an input, or None for a parameter; its bytes).
-    """
+    """An operation that backward visits: whose gradients it makes, and what it kept for that."""
 
     layer: str
-    targets: list[tuple[int | None, int]]
+    targets: list[_Target]
     gradient: str
-    scratch: int
+    scratch: list[int]
     kept: list[_Storage] = field(default_factory=list)
 
 
@@ -300,6 +317,7 @@ class _Simulation:
         self.device, self.training, self.reading = device, training, reading
         self.known: Gradients | None = gradients(network, freeze) if training else None
         self.places = tensor_places(network, batch)
+        self.steps = {layer.path: _steps(layer, training) for layer in network}
         self.nodes: list[_Node] = []
         self.ledger = _Ledger(block)
         self.trained: list[int] = []
@@ -307,6 +325,7 @@ class _Simulation:
 
     def _fill(self) -> None:
         """Allocate what is there before the pass: parameters, buffers and the input."""
+        updated = self._updated()
         for layer in self.network:
             sizes = [numel(shape) * self.itemsize for shape in layer.cost.params.values()]
             for size in sizes:
@@ -314,13 +333,21 @@ class _Simulation:
             for name, shape in layer.cost.buffers.items():
                 width = BUFFER_BYTES if name in layer.op.integer_buffers else self.itemsize
                 self.ledger.new(numel(shape) * width, BUFFERS)
-            if self.known and layer.path in self.known.trained:
+            if layer.path in updated:
                 self.trained += sizes
         size = self._bytes(self.network.input)
         self.tensors = {NETWORK_INPUT: _Tensor(self.ledger.new(size, INPUTS), size, None)}
         if self.reading == EAGER:
             self.tensors[NETWORK_INPUT].storage.holders += 1  # the caller's
         self.static = dict(self.ledger.kinds)
+
+    def _updated(self) -> set[str]:
+        """Return the trained layers whose parameters get a gradient from the main output."""
+        reached = {self.network.outputs[0]}
+        for layer in reversed(self.network.layers if self.known else ()):
+            if layer.path in reached:
+                reached.update(flows_to(layer))
+        return reached & self.known.trained if self.known else set()
 
     def _bytes(self, shape: Shape) -> int:
         return numel(shape) * self.batch * self.itemsize
@@ -337,6 +364,7 @@ class _Simulation:
 
     def forward(self) -> None:
         readers = self.network.last_readers
+        self.ledger.most = 0  # the timeline begins with the first layer
         for layer in self.network:
             self.ledger.enter(FORWARD, layer.path)
             finished = [
@@ -344,7 +372,7 @@ class _Simulation:
                 for name in dict.fromkeys(layer.inputs)
                 if readers[name] == layer.path and name not in self.network.outputs
             ]
-            if layer.op.passes_through(self.training, *layer.shapes):
+            if not self.steps[layer.path]:
                 self.tensors[layer.path] = self.tensors[layer.inputs[0]]
                 self.tensors[layer.path].storage.holders += 1
             else:
@@ -361,7 +389,7 @@ class _Simulation:
 
     def _layer(self, layer: Layer, finished: Sequence[str]) -> None:
         """Run the steps of a layer; its own tensors are dropped after their last use."""
-        steps = _steps(layer)
+        steps = self.steps[layer.path]
         names: dict[int | str, _Tensor] = {
             i: self.tensors[name] for i, name in enumerate(layer.inputs)
         }
@@ -395,17 +423,18 @@ class _Simulation:
             storage = reads[0].storage
             storage.holders += 1
         else:
-            storage = self.ledger.new(size)
+            storage = self.ledger.new(size, pieces=step.pieces)
         params = self._params(layer, step)
         records = bool(params) or any(tensor.node is not None for tensor in reads)
-        made = _Tensor(storage, size, len(self.nodes) if records and self.known else None)
+        number = len(self.nodes) if records and self.known else None
+        made = _Tensor(storage, size, number, step.pieces)
         kept, dropped = self._kept(layer, step, {**names, step.makes: made}, rules, made.node)
         for own in dropped:
             self.ledger.drop(own)
         if made.node is not None:
-            targets = [(t.node, t.bytes) for t in reads if t.node is not None]
-            targets += [(None, size) for size in params]
-            scratch = step.scratch * self.batch * self.itemsize
+            targets = [_Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
+            targets += [_Target(None, size) for size in params]
+            scratch = [n * self.batch * self.itemsize for n in step.scratch]
             self.nodes.append(_Node(layer.path, targets, step.gradient, scratch, kept))
         return made
 
@@ -441,9 +470,7 @@ class _Simulation:
                 continue
             shape = layer.shapes[saved.index] if copied else saved.shape
             width = max(saved.itemsize or self.itemsize, saved.at_least)
-            storage = self.ledger.new(
-                numel(shape) * (self.batch if saved.per_batch else 1) * width
-            )
+            storage = self.ledger.new(numel(shape) * (self.batch if saved.per_batch else 1) * width)
             if keeps:
                 self.ledger.keep(storage)
                 self.ledger.drop(storage)
@@ -472,13 +499,13 @@ class _Simulation:
                 continue
             node, gradient = self.nodes[index], arrived.pop(index)
             ledger.enter(BACKWARD, node.layer)
-            results = list(self._gradients(node, gradient))
+            results = self._gradients(node, gradient)
             ledger.drop(gradient.storage)
             for storage in node.kept:
                 ledger.unkeep(storage)
-            for target, result in results:
-                if target is not None:
-                    self._accumulate(arrived, target, result, in_place)
+            for target, result in zip(node.targets, results, strict=True):
+                if target.node is not None:
+                    self._accumulate(arrived, target.node, result, in_place)
         ledger.enter(BACKWARD)
         ledger.drop(root)
         ledger.drop(loss)
@@ -491,39 +518,39 @@ class _Simulation:
         for index in reversed(range(len(self.nodes))):
             node = self.nodes[index]
             if index in reached:
-                reached.update(target for target, _ in node.targets if target is not None)
+                reached.update(t.node for t in node.targets if t.node is not None)
             else:
                 for storage in node.kept:
                     self.ledger.unkeep(storage)
 
-    def _gradients(
-        self, node: _Node, gradient: _Gradient
-    ) -> Iterator[tuple[int | None, _Gradient]]:
-        """Run a node: yield each target with its gradient, which is held once for it."""
-        new = self.ledger.new
-        made: list[_Gradient] = []
+    def _gradients(self, node: _Node, gradient: _Gradient) -> list[_Gradient]:
+        """Run a node; return the gradients of its targets, each held once."""
+        made = [self._gradient(node.gradient, target, gradient) for target in node.targets]
+        self._use(node.scratch)
         if node.gradient == PRODUCT:
-            for target, size in node.targets:
-                whole = target is None and size == gradient.bytes
-                made.append(_Gradient(new(gradient.bytes, GRADIENTS if whole else TRANSIENT),
-                                      gradient.bytes))
-        for target, size in [] if made else node.targets:
-            if target is not None and node.gradient in (SHARED, SLICED):
-                gradient.storage.holders += 1
-                # a slice of the channels of one sample has no gaps
-                dense = gradient.dense and (node.gradient == SHARED or self.batch == 1)
-                made.append(_Gradient(gradient.storage, size, dense))
-            else:
-                made.append(_Gradient(new(size, TRANSIENT if target is not None else GRADIENTS), size))
-        if node.scratch:
-            self.ledger.drop(new(node.scratch))
-        for (target, size), result in zip(node.targets, made, strict=True):
-            if node.gradient == PRODUCT and size < result.bytes:
-                kind = TRANSIENT if target is not None else GRADIENTS
-                summed = _Gradient(new(size, kind), size)
-                self.ledger.drop(result.storage)
-                result = summed
-            yield target, result
+            pairs = zip(node.targets, made, strict=True)
+            return [self._summed(target, product) for target, product in pairs]
+        return made
+
+    def _gradient(self, how: str, target: _Target, gradient: _Gradient) -> _Gradient:
+        alone = self.batch == 1
+        if how in (SHARED, SLICED) and (target.node is not None or (how == SLICED and alone)):
+            gradient.storage.holders += 1
+            # a slice of the channels of one sample has no gaps
+            dense = gradient.dense and (how == SHARED or alone)
+            return _Gradient(gradient.storage, target.bytes, dense)
+        if how == PRODUCT:
+            return _Gradient(self.ledger.new(gradient.bytes), gradient.bytes)
+        storage = self.ledger.new(target.bytes, target.kind, target.pieces)
+        return _Gradient(storage, target.bytes)
+
+    def _summed(self, target: _Target, product: _Gradient) -> _Gradient:
+        """Sum a product over what a smaller factor was repeated for, and a parameter over all."""
+        if target.node is not None and target.bytes == product.bytes:
+            return product
+        summed = _Gradient(self.ledger.new(target.bytes, target.kind), target.bytes)
+        self.ledger.drop(product.storage)
+        return summed
 
     def _accumulate(
         self, arrived: dict[int, _Gradient], target: int, result: _Gradient, in_place: bool
@@ -543,11 +570,18 @@ class _Simulation:
         """Run the optimizer, whose own tensors are alive together moment by moment."""
         self.ledger.enter(UPDATE)
         for sizes in moments:
-            for storage in [self.ledger.new(size) for size in sizes if size]:
-                self.ledger.drop(storage)
+            self._use(sizes)
+
+    def _use(self, sizes: Sequence[int]) -> None:
+        """Allocate tensors, all together, and drop them."""
+        for storage in [self.ledger.new(size) for size in sizes if size]:
+            self.ledger.drop(storage)
 
 
-def _steps(layer: Layer) -> tuple[Step, ...]:
+def _steps(layer: Layer, training: bool) -> tuple[Step, ...]:
+    """Return the operations inside a layer, none if the output is the very tensor that comes in."""
+    if layer.op.passes_through(training, *layer.shapes):
+        return ()
     try:
         return layer.op.steps(*layer.shapes)
     except OpError as error:

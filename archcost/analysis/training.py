@@ -35,12 +35,17 @@ def gradients(network: Network, freeze: Sequence[str] = ()) -> Gradients:
     trained = {layer.path for layer in network if layer.cost.params and layer.path not in frozen}
     tensors = {NETWORK_INPUT: False}
     for layer in network:
-        tensors[layer.path] = layer.path in trained or any(tensors[name] for name in layer.inputs)
+        tensors[layer.path] = layer.path in trained or any(tensors[n] for n in flows_to(layer))
     reached = set(network.outputs)
     for layer in reversed(network.layers):
         if layer.path in reached:
-            reached.update(layer.inputs)
+            reached.update(flows_to(layer))
     return Gradients(frozenset(trained), tensors, frozenset(reached))
+
+
+def flows_to(layer: Layer) -> list[str]:
+    """Return the inputs of a layer to which a gradient may flow."""
+    return [name for i, name in enumerate(layer.inputs) if i not in layer.op.no_gradient]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,9 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
     """Return the FLOPs of a training step: convolutions and matrix products, 2 per MAC.
 
     A product of two factors takes as many multiply-accumulates for the gradient of each factor as
-    it took forward; also for grouped and transposed convolutions. No gradient is computed for the
-    network's input, for frozen weights, nor before the first layer that is trained.
+    it took forward; also for grouped and transposed convolutions. Fused attention takes half a
+    pass more, because it computes its scores again. No gradient is computed for the network's
+    input, for frozen weights, nor before the first layer that is trained.
 
     Args:
         network: from :func:`archcost.load`.
@@ -92,8 +98,17 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
     known = gradients(network, freeze)
     steps = []
     for layer in network:
-        flops = 2 * layer.cost.work.get("mac", 0) * batch
-        back = flops if layer.path in known.reached else 0
-        factors = sum(known.tensors[name] for name in layer.inputs)
-        steps.append(LayerStep(layer, flops, back * factors, back * (layer.path in known.trained)))
+        work = layer.cost.work
+        flops, fused, inner = (
+            2 * work.get(term, 0) * batch for term in ("mac", "fused_mac", "inner_mac")
+        )
+        weighted = flops - fused - inner  # the rest is attention, which multiplies activations
+        trained, wanted = layer.path in known.trained, any(known.tensors[n] for n in layer.inputs)
+        inputs = weights = 0
+        if layer.path in known.reached:
+            inputs = (weighted + 2 * inner + 5 * fused // 2) * wanted
+            weights = weighted * trained
+            if trained and not wanted:  # a learnt bias of the scores needs the scores' gradient
+                weights += inner // 2
+        steps.append(LayerStep(layer, flops, inputs, weights))
     return TrainingStep(network, batch, tuple(steps))

@@ -12,9 +12,10 @@ from archcost.errors import ArchcostError, did_you_mean
 
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
-    "What there is": ("list", "show", "ops"),
+    "What fits": ("memory", "fit"),
+    "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
-    "How archcost knows": ("profile",),
+    "How archcost knows": ("verify", "profile"),
 }
 COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 EXAMPLE = "archcost table vgg16"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -70,6 +69,24 @@ counting_options = _stack(
     ),
 )
 
+training_options = _stack(
+    click.option("--dtype", default="float32", show_default=True, help="Data type of the tensors."),
+    click.option("--device", default="cuda", show_default=True, help="cuda or cpu."),
+    click.option(
+        "--optimizer", default="sgd-momentum", show_default=True,
+        help="sgd, sgd-momentum, adam or adamw.",
+    ),
+    click.option("--foreach", "kernel", flag_value="foreach", help="Update lists at a time."),
+    click.option("--fused", "kernel", flag_value="fused", help="Update in one kernel."),
+    click.option(
+        "--for-loop", "kernel", flag_value="for-loop", help="Update a parameter at a time."
+    ),
+    click.option("--weight-decay", is_flag=True, help="The optimizer decays the weights."),
+    click.option(
+        "--freeze", multiple=True, metavar="PATTERN", help="Layers not trained, e.g. 'stem*'."
+    ),
+)  # fmt: skip
+
 output_options = _stack(
     click.option(
         "--format", "format", type=click.Choice(sorted(FORMATS)), default=None,
@@ -122,22 +139,28 @@ def write(text: str, output: str | None) -> None:
     """Write text to standard output, or to a file: whole or not at all."""
     if output is None:
         click.echo(text)
-        return
+    else:
+        write_file(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def write_file(output: str, save: Callable[[Path], object]) -> None:
+    """Have ``save`` write a file under another name, and give it its own when it is whole."""
     target = Path(output)
     scratch = None
     try:
         with tempfile.NamedTemporaryFile(
-            "w", dir=target.parent, prefix=f".{target.name}.", delete=False, encoding="utf-8"
+            dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:
-            scratch = file.name
-            file.write(text + "\n")
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, target)
+            scratch = Path(file.name)
+        save(scratch)
+        scratch.chmod(0o644)
+        scratch.replace(target)
     except OSError as error:
+        raise ArchcostError(f"cannot write {output}: {error.strerror}") from None
+    finally:
         if scratch:
             with suppress(OSError):
-                os.unlink(scratch)
-        raise ArchcostError(f"cannot write {output}: {error.strerror}") from None
+                scratch.unlink()
 
 
 def print_rich(table: Table) -> None:
@@ -155,7 +178,8 @@ def print_rich(table: Table) -> None:
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in fitted.columns:
         side: Any = "right" if column.numeric else "left"
-        made.add_column(column.heading, justify=side, no_wrap=True)
+        last = column is fitted.columns[-1]
+        made.add_column(column.heading, justify=side, no_wrap=column.numeric or not last)
     for row in fitted.rows:
         made.add_row(*(Text(show_cell(cell)) for cell in row))
     if fitted.footer:
@@ -173,19 +197,24 @@ def print_rich(table: Table) -> None:
 
 
 GAP = 3  # between rich's columns
+LEGIBLE = 24  # characters below which folded words are no help
 
 
 def fit(table: Table, width: int) -> tuple[Table, list[str]]:
     """Return the table with as many columns as fit, and the headings of the others.
 
-    Columns without any content go first, then the minor ones, then the last ones.
+    Columns without any content go first, then the minor ones, then the last ones. A last column of
+    words may stay too wide, to be folded.
     """
     shown = list(zip(*table.shown(), strict=True)) or [()] * len(table.columns)
     keep = [i for i, cells in enumerate(shown) if any(cells) or not table.rows]
     needed = {i: max([len(table.columns[i].heading), *map(len, shown[i])]) + GAP for i in keep}
     left_out: list[int] = []
-    while len(keep) > 1 and sum(needed[i] for i in keep) - GAP > width:
+    while len(keep) > 1 and (over := sum(needed[i] for i in keep) - GAP - width) > 0:
         least = max(keep[1:], key=lambda i: (table.columns[i].minor, i))
+        words = not table.columns[least].numeric and needed[least] > LEGIBLE
+        if words and least == keep[-1] and needed[least] - over >= LEGIBLE:
+            break  # the last column is words, which may run over several lines
         keep.remove(least)
         left_out.append(least)
 

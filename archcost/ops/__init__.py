@@ -2,6 +2,7 @@
 
 from archcost.ops import (
     activation,
+    affine,
     attention,
     conv,
     linear,
@@ -15,4 +16,4 @@ from archcost.ops.base import INPUT, OPS, OUTPUT, Cost, Example, Op, Saved, find
 
 __all__ = ["INPUT", "OPS", "OUTPUT", "Cost", "Example", "Op", "Saved", "find_op"]
 
-_FAMILIES = (activation, attention, conv, linear, merge, norm, pool, resample, reshape)
+_FAMILIES = (activation, affine, attention, conv, linear, merge, norm, pool, resample, reshape)

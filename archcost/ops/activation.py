@@ -17,6 +17,7 @@ from archcost.ops.base import (
     op,
 )
 from archcost.ops.pool import module_or_function
+from archcost.ops.steps import PRODUCT, Step
 from archcost.shape import Shape, numel
 
 BOOL_BYTES = 1
@@ -114,6 +115,9 @@ class PReLU(Op):
         work = {"prelu": numel(x), "prelu_param": self.slopes(x)}
         return Cost(x, {"weight": (self.slopes(x),)}, work, SAVES_INPUT)
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=PRODUCT),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.PReLU(self.slopes(x))
 
@@ -181,12 +185,17 @@ class Dropout(Op):
     examples: ClassVar[tuple[Example, ...]] = (example(x=(16,)), example(0.0, x=(4, 3, 2)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        # the mask is in the network's dtype on a CPU, boolean on CUDA; p 0 and 1 need none
-        masks = (Saved("mask", x, device="cpu"), Saved("mask", x, BOOL_BYTES, device="cuda"))
-        return Cost(x, {}, {"dropout": numel(x)}, masks if 0 < self.p < 1 else ())
+        # the mask is in the network's dtype on a CPU, boolean on CUDA
+        saved = (Saved("mask", x, device="cpu"), Saved("mask", x, BOOL_BYTES, device="cuda"))
+        if self.p in (0, 1):  # nothing is done, or all is multiplied by one zero
+            saved = (Saved("zero", per_batch=False),) if self.p else ()
+        return Cost(x, {}, {"dropout": numel(x)}, saved)
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides if self.p == 0 else None
+
+    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
+        return self.p == 0 or not training
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Dropout(self.p)
@@ -208,6 +217,9 @@ class StochasticDepth(Op):
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides if self.p == 0 else None
+
+    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
+        return self.p == 0 or not training
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         p = self.p

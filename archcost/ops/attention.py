@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from archcost.errors import OpError
 from archcost.ops.arguments import check, count
 from archcost.ops.base import EVERYWHERE, OUTPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, show
 from archcost.trace import settle
 
@@ -43,6 +45,14 @@ class Attention(Op):
             Saved("logsumexp", (self.heads, tokens), FLOAT_BYTES),
         )
         return Cost((tokens, settle(self.heads * width)), {}, {"mac": mac, "fused_mac": mac}, saved)
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        parts = "queries, keys and values"  # three gradients, which are then put side by side
+        keeps = (0, OUTPUT, "logsumexp")
+        return (
+            step(parts, x, (0,), view=True, pieces=3),
+            step(OUTPUT, (x[0], x[-1] // 3), (parts,), keeps=keeps),
+        )
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return EVERYWHERE
@@ -118,6 +128,9 @@ class WindowAttention(Op):
         buffers = {"relative_position_index": (area * area,)}
         return Cost(out, params, work, saved, buffers, products=(scores,))
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        raise OpError("the peak of window_attention is not known")
+
     def window(self, x: Shape, *_: Shape) -> Windows:
         return ((self.window_size, 1), (self.window_size, 1))
 
@@ -188,6 +201,9 @@ class ClassToken(Op):
         check(len(x) == 2, f"class_token takes tokens x features, not {show(x)}")
         return Cost((settle(x[0] + 1), x[1]), {"token": (1, 1, x[1])})
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=SLICED),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         class ClassTokenModule(torch.nn.Module):  # type: ignore[misc]
             def __init__(self) -> None:
@@ -208,6 +224,9 @@ class PositionEmbedding(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         return Cost(x, {"position": (1, *x)}, {"add": numel(x)})
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=SHARED),)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         class PositionEmbeddingModule(torch.nn.Module):  # type: ignore[misc]

@@ -39,6 +39,7 @@ class Saved:
         device: the rule holds only on ``"cpu"`` or ``"cuda"``.
         index: which input.
         rows: the input is read as a matrix of rows, which is a copy where no view of it can be.
+        dense: the input is read in one piece, which is a copy where it lies in parts.
         gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
             input; None for any.
         training: a tensor of its own that is made in training mode only; others are made, and
@@ -53,6 +54,7 @@ class Saved:
     device: str | None = None
     index: int = 0
     rows: bool = False
+    dense: bool = False
     gradient: str | int | None = None
     training: bool = False
 
@@ -107,6 +109,7 @@ class Op:
         kind: ``conv linear matmul attention pool adaptive_pool norm activation dropout merge
             reshape resample``; activation conventions are sets of kinds.
         inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
+        no_gradient: which inputs get none, because only their shape or their order counts.
         integer_buffers: names of the buffers that are int64 whatever the dtype.
         examples: arguments and input shapes from which generic tests are driven.
     """
@@ -114,6 +117,7 @@ class Op:
     name: ClassVar[str]
     kind: ClassVar[str]
     inputs: tuple[str, ...] = ("x",)
+    no_gradient: ClassVar[tuple[int, ...]] = ()
     integer_buffers: ClassVar[tuple[str, ...]] = ()
     examples: ClassVar[tuple[Example, ...]]
 
@@ -156,6 +160,14 @@ class Op:
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""
         raise NotImplementedError
+
+    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
+        """Return PyTorch source that applies the op to variables of these names.
+
+        ``module`` is the expression for the twin's module. An op that reads better without it, as
+        a sum does, leaves it out.
+        """
+        return f"{module}({', '.join(tensors)})"
 
     def settings(self, axes: int = 2) -> str:
         """Return the arguments that matter to a reader, as one table cell.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -17,7 +18,19 @@ from archcost.ops.arguments import (
     sizes,
     whole,
 )
-from archcost.ops.base import INPUT, SAVES_INPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.base import (
+    INPUT,
+    OUTPUT,
+    SAVES_INPUT,
+    Cost,
+    Example,
+    Op,
+    Saved,
+    Windows,
+    example,
+    op,
+)
+from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
 from archcost.trace import ceil_div, settle
 
@@ -118,6 +131,31 @@ class Conv(Op):
         own = Saved(INPUT, gradient=0)
         return (copy, own) if self.padding_mode in ("reflect", "replicate") else (copy,)
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        sides = self.geometry(x)[3]
+        if not self._pads_first(sides):
+            return (Step(),)
+        check(self.padding_mode != "circular", "the peak of circular padding is not known")
+        cost, padded = self.cost(x), "padded input"
+        shape = next(saved.shape for saved in cost.saved if saved.what == padded)
+        return (
+            step(padded, shape, (0,), keeps=(0,)),
+            step(OUTPUT, cost.output, (padded,), params=tuple(cost.params), keeps=(padded,)),
+        )
+
+    def _pad_arguments(self, sides: Any) -> tuple[list[int], str]:
+        """Return what ``nn.functional.pad`` takes: sides from the last axis on, and the mode."""
+        flat = [int(side) for pair in reversed(sides) for side in pair]
+        return flat, "constant" if self.padding_mode == "zeros" else self.padding_mode
+
+    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
+        sides = self.geometry(x)[3]
+        if not self._pads_first(sides):
+            return super().source(module, tensors, x)
+        flat, mode = self._pad_arguments(sides)
+        how = "" if mode == "constant" else f', mode="{mode}"'
+        return f"{module}(nn.functional.pad({tensors[0]}, {flat}{how}))"
+
     def _pads_first(self, sides: Any) -> bool:
         pads = any(before or after for before, after in sides)
         uneven = any(before != after for before, after in sides)
@@ -136,8 +174,7 @@ class Conv(Op):
         if not self._pads_first(sides):
             pad = tuple(before for before, _ in sides)
             return base(x[0], self.out_channels, kernel, padding=pad, **common)
-        flat = [side for pair in reversed(sides) for side in pair]
-        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        flat, mode = self._pad_arguments(sides)
 
         def pad_first(module: Any, args: tuple[Any, ...]) -> Any:
             return torch.nn.functional.pad(args[0], flat, mode=mode)
@@ -302,46 +339,78 @@ def _read_connections(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
 class SparseConv(Op):
     """Convolution in which each output channel reads only the input channels listed for it.
 
-    LeNet-5's C3 (LeCun et al. 1998, table I): one kernel per connection and one bias per output
-    channel; macs = output positions · connections · kernel area.
+    LeNet-5's C3 (LeCun et al. 1998, table I): one kernel per connection and, unless ``bias`` is
+    false, one bias per output channel; macs = output positions · connections · kernel area.
     """
 
     connections: Any = argument(_read_connections)
     kernel_size: Any = sizes(5)
+    stride: Any = sizes(1)
+    padding: Any = sizes(0, minimum=0)
+    bias: bool = flag(True)
 
     examples: ClassVar[tuple[Example, ...]] = (
         example([[0, 1, 2], [1, 2, 3], [0, 3], [0, 1, 2, 3]], 3, x=(4, 7, 8)),
         example([[0], [1]], (1, 2), x=(2, 4, 4)),
+        example([[0, 2], [1, 2, 0]], 3, stride=2, padding=1, bias=False, x=(3, 7, 8)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         size = spatial(x, "sparse_conv")
-        kernel = per_axis("kernel_size", self.kernel_size, len(size))
+        kernel, stride, pads = self.geometry(x)
         highest = max(max(row) for row in self.connections)
         check(highest < x[0], f"connections name channel {highest}; the input has {x[0]}, from 0")
-        positions = tuple(window_count(n, k, 1, 0, 0) for n, k in zip(size, kernel, strict=True))
+        positions = tuple(
+            window_count(n, k, s, p, p)
+            for n, k, s, p in zip(size, kernel, stride, pads, strict=True)
+        )
         output = (len(self.connections), *positions)
         links = sum(len(row) for row in self.connections)
-        params = {"weight": (links, *kernel), "bias": (len(self.connections),)}
-        work = {
-            "mac": numel(positions) * numel(params["weight"]),
-            "dot_products": numel(output),
-            "conv_bias_add": numel(output),
-            "conv_bias_param": len(self.connections),
-            "sparse_bias_add": numel(output),
-        }
-        work["sparse_mac"] = work["mac"]
+        params = {"weight": (links, *kernel)}
+        mac = numel(positions) * numel(params["weight"])
+        work = {"mac": mac, "sparse_mac": mac, "dot_products": numel(output)}
+        if self.bias:
+            params["bias"] = (len(self.connections),)
+            work["conv_bias_add"] = work["sparse_bias_add"] = numel(output)
+            work["conv_bias_param"] = len(self.connections)
         if len(positions) != 2:
             work["conv_1d_3d_mac"] = work["mac"]
         # the gathered input channels are a copy that the grouped convolution saves
         return Cost(output, params, work, (Saved("gathered input", (links, *size)),))
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        out, gathered = self.cost(x).output, "gathered input"
+        links = sum(len(row) for row in self.connections)
+        channels, held = [f"channel {i}" for i in range(links)], (gathered, "maps")
+        return (
+            *(step(channel, (1, *x[1:]), (0,), view=True) for channel in channels),
+            step(gathered, (links, *x[1:]), channels, gradient=SLICED),
+            step("maps", (links, *out[1:]), (gathered,), params=("weight",), keeps=(gathered,)),
+            step("sums", out, ("maps",), pieces=out[0]),
+            step("joined" if self.bias else OUTPUT, out, ("sums",), gradient=SHARED, held=held),
+            *(
+                [step(OUTPUT, out, ("joined",), params=("bias",), gradient=SHARED, held=held)]
+                if self.bias
+                else []
+            ),
+        )
+
+    def geometry(self, x: Shape) -> tuple[Shape, Shape, Shape]:
+        """Return kernel, stride and padding per axis."""
+        axes = len(x) - 1
+        return (
+            per_axis("kernel_size", self.kernel_size, axes),
+            per_axis("stride", self.stride, axes),
+            per_axis("padding", self.padding, axes),
+        )
+
     def window(self, x: Shape, *_: Shape) -> Windows:
-        return tuple((k, 1) for k in per_axis("kernel_size", self.kernel_size, len(x) - 1))
+        kernel, stride, _pads = self.geometry(x)
+        return tuple(zip(kernel, stride, strict=True))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        connections, axes = self.connections, len(x) - 1
-        kernel = per_axis("kernel_size", self.kernel_size, axes)
+        connections, axes, bias = self.connections, len(x) - 1, self.bias
+        kernel, stride, pads = self.geometry(x)
         convolve = getattr(torch.nn.functional, f"conv{axes}d")
 
         links = [channel for row in connections for channel in row]
@@ -351,16 +420,20 @@ class SparseConv(Op):
             def __init__(self) -> None:
                 super().__init__()
                 self.weight = torch.nn.Parameter(torch.randn(len(links), *kernel) * 0.1)
-                self.bias = torch.nn.Parameter(torch.zeros(len(lengths)))
+                if bias:
+                    self.bias = torch.nn.Parameter(torch.zeros(len(lengths)))
 
             def forward(self, x: Any) -> Any:
                 gathered = torch.cat([x[:, i : i + 1] for i in links], 1)
-                maps = convolve(gathered, self.weight.unsqueeze(1), groups=len(links))
-                sums = [part.sum(1, keepdim=True) for part in maps.split(lengths, 1)]
-                return torch.cat(sums, 1) + self.bias.view(-1, *[1] * axes)
+                weight = self.weight.unsqueeze(1)
+                maps = convolve(gathered, weight, None, stride, pads, groups=len(links))
+                sums = torch.cat([part.sum(1, keepdim=True) for part in maps.split(lengths, 1)], 1)
+                return sums + self.bias.view(-1, *[1] * axes) if bias else sums
 
         return SparseConvModule()
 
     def settings(self, axes: int = 2) -> str:
         links = sum(len(row) for row in self.connections)
-        return ", ".join([*window_settings(axes, self.kernel_size), f"{links} connections"])
+        cells = window_settings(axes, self.kernel_size, self.stride, self.padding)
+        cells.append(f"{links} connections")
+        return ", ".join(cells if self.bias else [*cells, "no bias"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, count, features_axis, features_of, flag
-from archcost.ops.base import INPUT, PARAMS, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, OUTPUT, PARAMS, Cost, Example, Op, Saved, example, op
+from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import Shape, numel, show
 
 
@@ -72,6 +73,20 @@ class RBF(Op):
         work = {"rbf": numel(centres)}
         return Cost(
             (self.out_features,), {}, work, (Saved("differences", centres),), {"centres": centres}
+        )
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        centres = (self.out_features, x[0])
+        return (
+            step("differences", centres, (0,)),
+            step(
+                "squares",
+                centres,
+                ("differences",),
+                keeps=("differences",),
+                scratch=(numel(centres),) * 2,
+            ),
+            step(OUTPUT, (self.out_features,), ("squares",), gradient=SHARED),
         )
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import axis, axis_of, check
-from archcost.ops.base import INPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, OUTPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, show
 from archcost.trace import settle
 
@@ -27,6 +29,17 @@ class Add(Op):
         if any(other != x for other in others):
             raise OpError(f"add needs equal shapes; got {', '.join(map(show, (x, *others)))}")
         return Cost(x, work={"add": len(others) * numel(x)})
+
+    def steps(self, x: Shape, *others: Shape) -> tuple[Step, ...]:
+        made = [*(f"sum {i}" for i in range(1, len(others))), OUTPUT]
+        reads: tuple[int | str, ...] = (0, *made)
+        return tuple(
+            step(name, x, (read, i), gradient=SHARED)
+            for i, (read, name) in enumerate(zip(reads, made, strict=False), 1)
+        )
+
+    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
+        return " + ".join(tensors)
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         class AddModule(torch.nn.Module):  # type: ignore[misc]
@@ -63,6 +76,12 @@ class Concat(Op):
             total = total + other[where]
         return Cost((*x[:where], settle(total), *x[where + 1 :]))
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=SLICED),)
+
+    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
+        return f"torch.cat([{', '.join(tensors)}], {axis_of(self.dim, x, 'concat') + 1})"
+
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         where = axis_of(self.dim, x, "concat") + 1
 
@@ -95,6 +114,12 @@ class Multiply(Op):
         # each factor is kept for the gradient of the other
         saved = (Saved(INPUT, index=0, gradient=1), Saved(INPUT, index=1, gradient=0))
         return Cost(out, work={"multiply": numel(out), "multiply_first": numel(x)}, saved=saved)
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=PRODUCT),)
+
+    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
+        return " * ".join(tensors)
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         class MultiplyModule(torch.nn.Module):  # type: ignore[misc]

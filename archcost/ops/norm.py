@@ -17,6 +17,7 @@ from archcost.ops.arguments import (
 from archcost.ops.base import (
     EVERYWHERE,
     INPUT,
+    OUTPUT,
     PARAMS,
     SAVES_INPUT,
     Cost,
@@ -27,6 +28,7 @@ from archcost.ops.base import (
     example,
     op,
 )
+from archcost.ops.steps import PRODUCT, SHARED, Step, step
 from archcost.shape import Shape, numel, show, spatial
 
 STATISTIC_BYTES = 4  # CUDA keeps batch statistics in float32, also for half precision
@@ -40,6 +42,7 @@ class BatchNorm(Op):
     momentum: float = number(0.1)
     affine: bool = flag(True)
 
+    integer_buffers: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(eps=1e-3, momentum=0.01, affine=False, x=(6, 4, 4)),
@@ -51,6 +54,7 @@ class BatchNorm(Op):
     def cost(self, x: Shape, *_: Shape) -> Cost:
         if len(x) > 4:
             raise OpError(f"batchnorm takes up to 3 spatial dimensions, not {show(x)}")
+        check(self.eps > 0, "eps must be more than 0")  # PyTorch refuses 0 in training
         channels = (x[0],)
         work = {"batchnorm": numel(x)}
         params = {}
@@ -60,7 +64,7 @@ class BatchNorm(Op):
             params = {"weight": channels, "bias": channels}
         buffers = {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
         statistics = tuple(
-            Saved(what, channels, per_batch=False, device=device, at_least=least)
+            Saved(what, channels, per_batch=False, device=device, at_least=least, training=True)
             for what in ("mean", "invstd")
             for device, least in (("cpu", 1), ("cuda", STATISTIC_BYTES))
         )
@@ -114,7 +118,7 @@ class LayerNorm(Op):
         if where == len(x) - 1:
             return torch.nn.LayerNorm(x[where], eps=self.eps)
 
-        class LayerNormFirst(torch.nn.LayerNorm):  # type: ignore[misc, name-defined]
+        class LayerNormFirst(torch.nn.LayerNorm):  # type: ignore[misc]
             def forward(self, x: Any) -> Any:
                 return super().forward(x.movedim(where + 1, -1)).movedim(-1, where + 1)
 
@@ -137,7 +141,8 @@ class GroupNorm(Op):
         check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
         channels = (x[0],)
         work = {"groupnorm": numel(x), "norm_param": 2 * x[0]}
-        saved = (*SAVES_INPUT, Saved("mean", (self.groups,)), Saved("rstd", (self.groups,)))
+        statistics = (Saved("mean", (self.groups,)), Saved("rstd", (self.groups,)))
+        saved = (Saved(INPUT, dense=True), *statistics)
         return Cost(x, {"weight": channels, "bias": channels}, work, saved)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
@@ -159,7 +164,7 @@ class InstanceNorm(Op):
         size = spatial(x, "instancenorm")
         check(numel(size) > 1, f"instancenorm needs more than one value per channel, not {show(x)}")
         statistics = (Saved("mean", (x[0],)), Saved("rstd", (x[0],)))
-        return Cost(x, {}, {"instancenorm": numel(x)}, (*SAVES_INPUT, *statistics))
+        return Cost(x, {}, {"instancenorm": numel(x)}, (Saved(INPUT, dense=True), *statistics))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return getattr(torch.nn, f"InstanceNorm{len(x) - 1}d")(x[0], eps=self.eps)
@@ -184,13 +189,30 @@ class GRN(Op):
             "norm_param": 2 * x[-1],
         }
         saved = (
-            *SAVES_INPUT,
-            Saved("response", x),
-            Saved("norm", channels),
-            Saved("relative norm", channels),
-            Saved("mean norm", (1,)),
+            Saved(INPUT, gradient=0),
+            Saved("response", x, gradient=PARAMS),
+            Saved("norm", channels, gradient=0),
+            Saved("relative norm", channels, gradient=0),
+            Saved("mean norm", (1,), gradient=0),
         )
         return Cost(x, {"weight": channels, "bias": channels}, work, saved)
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        channels, norm, relative, mean = (x[-1],), "norm", "relative norm", "mean norm"
+        held = (norm, relative)
+        return (
+            step(norm, channels, (0,), keeps=(0, norm), scratch=channels),
+            step("mean", (1,), (norm,)),
+            step(mean, (1,), ("mean",), gradient=SHARED),
+            step(relative, channels, (norm, mean), keeps=(norm, mean), gradient=PRODUCT,
+                 scratch=channels * 2),
+            step("response", x, (0, relative), keeps=(0, relative), gradient=PRODUCT),
+            # one operation, whose addend costs nothing but its gradient
+            step("scaled", x, ("response",), params=("weight",), keeps=("response",),
+                 gradient=PRODUCT),
+            step("shifted", x, ("scaled",), params=("bias",), gradient=SHARED, view=True),
+            step(OUTPUT, x, (0, "shifted"), gradient=SHARED, held=held),
+        )  # fmt: skip
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return EVERYWHERE
@@ -236,6 +258,19 @@ class LRN(Op):
         saved = (*SAVES_INPUT, Saved("padded square", padded), Saved("base", x), Saved("power", x))
         return Cost(x, {}, work, saved)
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        padded, most = (x[0] + self.size - 1, *x[1:]), (numel(x),) * 2
+        held = ("mean",)  # torch.nn.functional names the mean until the power replaces it
+        return (
+            step("square", x, (0, 0), keeps=(0,)),
+            step("padded square", padded, ("square",)),
+            step("mean", x, ("padded square",), keeps=("padded square",)),
+            step("scaled", x, ("mean",)),
+            step("base", x, ("scaled",), gradient=SHARED, held=held),
+            step("power", x, ("base",), keeps=("base",), scratch=most, held=held),
+            step(OUTPUT, x, (0, "power"), keeps=(0, "power"), scratch=most),
+        )
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.LocalResponseNorm(self.size, self.alpha, self.beta, self.k)
 
@@ -265,6 +300,14 @@ class Scale(Op):
         if self.bias:
             work["scale_bias"] = numel(x)
         return Cost(x, params, work, (Saved(INPUT, gradient=PARAMS),))
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        if not self.bias:
+            return (Step(gradient=PRODUCT),)
+        return (
+            step("scaled", x, (0,), params=("weight",), keeps=(0,), gradient=PRODUCT),
+            step(OUTPUT, x, ("scaled",), params=("bias",), gradient=SHARED),
+        )
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         bias, shape = self.bias, (x[0], *[1] * (len(x) - 1))

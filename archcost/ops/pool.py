@@ -6,7 +6,16 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
-from archcost.ops.arguments import axes, axis_of, check, count, flag, show_argument, sizes
+from archcost.ops.arguments import (
+    axes,
+    axis_of,
+    check,
+    count,
+    flag,
+    padding,
+    show_argument,
+    sizes,
+)
 from archcost.ops.base import (
     EVERYWHERE,
     SAVES_INPUT,
@@ -19,19 +28,56 @@ from archcost.ops.base import (
     op,
 )
 from archcost.ops.conv import window_settings
-from archcost.shape import Shape, numel, per_axis, show, spatial, window_count
+from archcost.ops.steps import Step
+from archcost.shape import (
+    Shape,
+    numel,
+    padding_sides,
+    per_axis,
+    show,
+    spatial,
+    window_count,
+)
 
 INDEX_BYTES = 8  # PyTorch keeps the places of the maxima as int64
 
 
+def pool_padding() -> Any:
+    """A whole number, one per axis, or 'same'; PyTorch pads before and after alike."""
+    return padding(0, words=("same",))
+
+
+def padded(
+    x: Shape, kernel: Any, stride: Any, pad: Any, ceil_mode: bool, dilation: Any = 1
+) -> tuple[Any, bool]:
+    """Return padding and ceil_mode, worked out for 'same': ceil(size/stride) outputs.
+
+    An odd element goes after the input, as in TensorFlow. PyTorch has no such padding, but its
+    ``ceil_mode`` lets the last window reach past the end, which gives the same values.
+    """
+    if pad != "same":
+        alike = isinstance(pad, int) or all(isinstance(side, int) for side in pad)
+        check(alike, "padding of a pool is the same before and after")
+        return pad, ceil_mode
+    axes = len(x) - 1
+    kernels = per_axis("kernel_size", kernel, axes)
+    strides = per_axis("stride", kernel if stride is None else stride, axes)
+    sides = padding_sides(pad, x[1:], kernels, strides, per_axis("dilation", dilation, axes))
+    uneven = [after > before for before, after in sides]
+    for step, odd in zip(strides, uneven, strict=True):
+        check(step > 1 or not odd, "padding 'same' at stride 1 needs a kernel_size that is odd")
+    return tuple(before for before, _ in sides), any(uneven)
+
+
 def pooled(
-    op: str, x: Shape, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+    op: str, x: Shape, kernel: Any, stride: Any, pad: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Shape, Shape]:
     """Return the output shape and the kernel per axis of a window pooling."""
     size = spatial(x, op)
     kernels = per_axis("kernel_size", kernel, len(size))
     strides = per_axis("stride", kernel if stride is None else stride, len(size))
-    pads = per_axis("padding", padding, len(size))
+    pad, ceil_mode = padded(x, kernel, stride, pad, ceil_mode, dilation)
+    pads = per_axis("padding", pad, len(size))
     dilations = per_axis("dilation", dilation, len(size))
     for k, p in zip(kernels, pads, strict=True):
         if 2 * p > k:
@@ -78,6 +124,8 @@ def module_or_function(torch: Any, name: str, functional: bool, *args: Any, **kw
         return module
 
     class Function(torch.nn.Module):  # type: ignore[misc]
+        written_as = module  # exported source has no hooks to hide from
+
         def forward(self, x: Any) -> Any:
             return type(module).forward(module, x)
 
@@ -95,7 +143,7 @@ class MaxPool(Op):
 
     kernel_size: Any = sizes()
     stride: Any = sizes(None)
-    padding: Any = sizes(0, minimum=0)
+    padding: Any = pool_padding()
     dilation: Any = sizes(1)
     ceil_mode: bool = flag(False)
     functional: bool = flag(False)
@@ -108,6 +156,7 @@ class MaxPool(Op):
         example((2, 3), stride=(1, 2), dilation=(2, 1), x=(4, 9, 9)),
         example(2, x=(4, 9)),
         example(2, ceil_mode=True, x=(2, 5, 4, 3)),
+        example(3, stride=2, padding="same", x=(4, 8, 7)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -121,15 +170,18 @@ class MaxPool(Op):
         return pool_window(x, self.kernel_size, self.stride, self.dilation)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        pad, ceil_mode = padded(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.dilation
+        )
         return module_or_function(
             torch,
             f"MaxPool{len(x) - 1}d",
             self.functional,
             self.kernel_size,
             self.stride,
-            self.padding,
+            pad,
             self.dilation,
-            ceil_mode=self.ceil_mode,
+            ceil_mode=ceil_mode,
         )
 
     def settings(self, axes: int = 2) -> str:
@@ -144,7 +196,7 @@ class AvgPool(Op):
 
     kernel_size: Any = sizes()
     stride: Any = sizes(None)
-    padding: Any = sizes(0, minimum=0)
+    padding: Any = pool_padding()
     ceil_mode: bool = flag(False)
     count_include_pad: bool = flag(True)
     functional: bool = flag(False)
@@ -155,26 +207,30 @@ class AvgPool(Op):
         example((2, 3), stride=1, functional=True, x=(4, 9, 9)),
         example(2, x=(4, 9)),
         example(2, x=(2, 5, 4, 3)),
+        example(3, stride=2, padding="same", count_include_pad=False, x=(4, 8, 7)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         out, kernel = pooled(
             "avgpool", x, self.kernel_size, self.stride, self.padding, 1, self.ceil_mode
         )
+        for n, k in zip(x[1:], kernel, strict=True):  # so PyTorch, where it has three dimensions
+            check(len(kernel) < 3 or k <= n, f"3-D kernel_size {k} is more than the input {n}")
         return Cost(out, {}, pool_work("avgpool", x, out, kernel, self.functional), SAVES_INPUT)
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        pad, ceil_mode = padded(x, self.kernel_size, self.stride, self.padding, self.ceil_mode)
         return module_or_function(
             torch,
             f"AvgPool{len(x) - 1}d",
             self.functional,
             self.kernel_size,
             self.stride,
-            self.padding,
-            ceil_mode=self.ceil_mode,
+            pad,
+            ceil_mode=ceil_mode,
             count_include_pad=self.count_include_pad,
         )
 
@@ -297,6 +353,7 @@ class Mean(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         reduced = {axis_of(d, x, "mean") for d in self.dims}
+        check(len(reduced) == len(self.dims), f"mean names a dimension twice: {list(self.dims)}")
         kept = [
             1 if i in reduced else n for i, n in enumerate(x) if self.keepdim or i not in reduced
         ]
@@ -341,6 +398,9 @@ class RoIPool(Op):
         return Cost(
             out, {}, {"roi_pool": numel(out)}, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES))
         )
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        raise OpError("the peak of roi_pool is not known")
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return EVERYWHERE

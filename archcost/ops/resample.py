@@ -6,8 +6,9 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, choice, count, flag, show_argument, sizes
-from archcost.ops.base import Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.base import OUTPUT, Cost, Example, Op, Saved, Windows, example, op
 from archcost.ops.pool import INDEX_BYTES, pooled
+from archcost.ops.steps import Step, step
 from archcost.shape import Shape, numel, per_axis, show
 from archcost.trace import settle
 
@@ -78,6 +79,7 @@ class MaxUnpool(Op):
     padding: Any = sizes(0, minimum=0)
 
     inputs: ClassVar[tuple[str, ...]] = ("pooled", "x")  # type: ignore[misc]
+    no_gradient: ClassVar[tuple[int, ...]] = (0,)
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, x=[(4, 8, 6), (4, 4, 3)]),
         example(2, x=[(4, 9, 7), (4, 4, 3)]),
@@ -93,6 +95,10 @@ class MaxUnpool(Op):
         )
         # the twin's own indices; its output is written at those places
         return Cost(x, {}, {"max_unpool": numel(x)}, (Saved("indices", out, INDEX_BYTES),))
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        # of the map, only the places of its maxima are read, and they pass no gradient
+        return (step(OUTPUT, x, (1,), keeps=("indices",)),)
 
     def window(self, x: Shape, *others: Shape) -> Windows:
         return tuple((1, Fraction(o, n)) for n, o in zip(x[1:], others[0][1:], strict=True))

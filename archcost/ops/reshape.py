@@ -16,7 +16,18 @@ from archcost.ops.arguments import (
     show_argument,
     sizes,
 )
-from archcost.ops.base import SAVES_INPUT, Cost, Example, Op, Strides, Windows, example, op
+from archcost.ops.base import (
+    OUTPUT,
+    SAVES_INPUT,
+    Cost,
+    Example,
+    Op,
+    Strides,
+    Windows,
+    example,
+    op,
+)
+from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import (
     Shape,
     merged_stride,
@@ -41,6 +52,9 @@ class Identity(Op):
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides
+
+    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
+        return True
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Identity()
@@ -71,6 +85,12 @@ class Flatten(Op):
         last = merged_stride(x[start:], strides[start + 1 :])
         return None if last is None else (*strides[: start + 1], last)
 
+    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
+        return axis_of(self.start_dim, x, "flatten") == len(x) - 1
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=SHARED),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Flatten(axis_of(self.start_dim, x, "flatten") + 1)
 
@@ -95,6 +115,9 @@ class Permute(Op):
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return (strides[0], *(strides[d + 1] for d in self.dims))
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=SHARED),)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         order = (0, *(d + 1 for d in self.dims))
@@ -132,6 +155,9 @@ class Reshape(Op):
         inner = viewed_strides(x, strides[1:], self.cost(x).output)
         return None if inner is None else (strides[0], *inner)
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(gradient=SHARED),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         shape = self.cost(x).output
 
@@ -157,6 +183,13 @@ class ChannelShuffle(Op):
         spatial(x, "channel_shuffle")
         check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
         return Cost(x)
+
+    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
+        # one group, or one channel in each: nothing moves, and PyTorch copies nothing
+        batch, channel, *rest = strides
+        each = x[0] // self.groups
+        merged = merged_stride((each, self.groups), (channel, each * channel))
+        return None if merged is None else (batch, merged, *rest)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         groups = self.groups
@@ -208,6 +241,10 @@ class Pad(Op):
         out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
         return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        check(self.mode != "circular", "the peak of circular padding is not known")
+        return (Step(),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         sides = self.sides(x) if self.mode == "zeros" else self.sides(x)[1:]
         flat = [side for pair in reversed(sides) for side in pair]
@@ -229,6 +266,7 @@ class Crop(Op):
 
     size: Any = sizes(None)
 
+    no_gradient: ClassVar[tuple[int, ...]] = (1,)
     examples: ClassVar[tuple[Example, ...]] = (
         example(4, x=(3, 9, 8)),
         example((3, 5), x=(3, 9, 8)),
@@ -253,6 +291,15 @@ class Crop(Op):
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides
+
+    def steps(self, x: Shape, *others: Shape) -> tuple[Step, ...]:
+        target = self.target(x, *others)
+        made = [*(f"cut {d}" for d in range(1, len(target))), OUTPUT]
+        reads: tuple[int | str, ...] = (0, *made)
+        return tuple(
+            step(name, (x[0], *target[:d], *x[d + 1 :]), (read,), view=True)
+            for d, (read, name) in enumerate(zip(reads, made, strict=False), 1)
+        )
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         target = self.target(x, *others)
@@ -334,6 +381,15 @@ class Chunk(Op):
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        # backward joins the piece's gradient with zeros for the other pieces
+        where = axis_of(self.dim, x, "chunk")
+        whole, rest = -(-x[where] // self.chunks), numel(x) // x[where]
+        starts = range(0, x[where], whole)
+        lengths = [min(whole, x[where] - start) for start in starts]
+        others = lengths[: self.index] + lengths[self.index + 1 :]
+        return (Step(scratch=tuple(length * rest for length in others)),)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         chunks, index, where = self.chunks, self.index, axis_of(self.dim, x, "chunk") + 1

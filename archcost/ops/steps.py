@@ -36,8 +36,9 @@ class Step:
         keeps: what it keeps for backward, of the layer's ``Cost.saved``: inputs by index, other
             tensors by name; None for all.
         gradient: where the gradients of its inputs lie: NEW, SHARED, SLICED or PRODUCT.
-        scratch: elements per sample that backward needs beside its results.
+        scratch: elements per sample of each tensor that backward needs beside its results.
         held: earlier tensors that a local variable keeps alive until this step is done.
+        pieces: the tensor, and its gradient, are made as this many of equal size.
         view: the tensor is a view of the first that it reads, and takes no memory.
     """
 
@@ -47,8 +48,9 @@ class Step:
     params: tuple[str, ...] | None = None
     keeps: tuple[int | str, ...] | None = None
     gradient: str = NEW
-    scratch: int = 0
+    scratch: tuple[int, ...] = ()
     held: tuple[str, ...] = ()
+    pieces: int = 1
     view: bool = False
 
 
@@ -60,9 +62,10 @@ def step(
     params: tuple[str, ...] = (),
     keeps: tuple[int | str, ...] = (),
     gradient: str = NEW,
-    scratch: int = 0,
+    scratch: tuple[int, ...] = (),
     held: tuple[str, ...] = (),
+    pieces: int = 1,
     view: bool = False,
 ) -> Step:
     """Return one of several steps of a layer: it reads and keeps only what is named."""
-    return Step(makes, shape, tuple(reads), params, keeps, gradient, scratch, held, view)
+    return Step(makes, shape, tuple(reads), params, keeps, gradient, scratch, held, pieces, view)

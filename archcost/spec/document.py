@@ -20,7 +20,7 @@ KEYS = (
     "knobs", "variants", "let", "blocks", "layers", "published",
 )  # fmt: skip
 VARIANT_HEADER = ("title", "paper", "year", "input")
-RESERVED = ("in_channels", "in_size", "current", "take", "input", *WORDS)
+RESERVED = ("in_channels", "in_size", "current", "take", "input", "none", *WORDS)
 
 PUBLISHED = ("model", "source", "year", "input", "convention", "why", *FIGURES)
 

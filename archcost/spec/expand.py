@@ -238,10 +238,24 @@ class Expander:
         for branch_key, body in value.entries.values():
             name = self._new_name(branch_key, scope)
             inner = scope.child(Group(scope.group.join(name)))
-            empty = isinstance(body, yaml.Scalar) and body.text == "identity"
-            scope.labels[name] = current if empty else self.items(body, inner, current)
-            branches.append(scope.labels[name])
+            branch = self._branch(body, inner, current)
+            if branch is not None:
+                scope.labels[name] = branch
+                branches.append(branch)
+        if len(branches) == 1 and not args:
+            return branches[0]
         return self._apply(key, key.text.split("(")[0], branches + args, kwargs, scope, current)
+
+    def _branch(self, body: yaml.Node, scope: Scope, current: Tensor) -> Tensor | None:
+        """Expand a branch: ``identity`` is the current tensor, ``none`` is no branch at all."""
+        if not isinstance(body, yaml.Scalar):
+            return self.items(body, scope, current)
+        tree = self._parse(body, body.text, scope)
+        while isinstance(tree, ast.IfExp):
+            tree = tree.body if self._evaluated(body, tree.test, scope, current) else tree.orelse
+        if isinstance(tree, ast.Name) and tree.id in ("identity", "none"):
+            return current if tree.id == "identity" else None
+        return self.items(body, scope, current)
 
     # Calls: an op, a block, or take().
 
@@ -260,6 +274,13 @@ class Expander:
             if isinstance(chosen, ast.Constant) and chosen.value is None:
                 return current
             return self._call(node, at, chosen, scope, current, name)
+        if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.RShift):
+            if name:
+                scope = scope.child(Group(scope.group.join(name)))
+            for part in (tree.left, tree.right):
+                self._step(node, scope)
+                current = self._call(node, at, part, scope, current)
+            return current
         if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult):
             times = self._evaluated(node, tree.right, scope, current)
             if isinstance(times, bool) or not isinstance(times, int) or times < 0:
@@ -406,6 +427,7 @@ class Expander:
         self, at: yaml.Scalar, name: str, args: list[Any], kwargs: dict[str, Any],
         scope: Scope, current: Tensor, label: str = "",
     ) -> Tensor:  # fmt: skip
+        args = [item for arg in args for item in (arg if _is_tensors(arg) else [arg])]
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
         if any(isinstance(arg, Tensor) for arg in args[len(tensors) :]):
             raise self._error(at, scope, f"{name}: tensors come before other arguments")
@@ -517,11 +539,17 @@ class Expander:
         return self.source.error(node, where + reason, offset)
 
 
+def _is_tensors(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Tensor) for item in value) and value != []
+
+
 def _callees(tree: ast.expr) -> list[str]:
     """Return the names of the ops and blocks that an item may run."""
     match tree:
         case ast.IfExp(body=body, orelse=orelse):
             return _callees(body) + _callees(orelse)
+        case ast.BinOp(left=left, op=ast.RShift(), right=right):
+            return _callees(left) + _callees(right)
         case ast.BinOp(left=left):
             return _callees(left)
         case ast.Name(id=name) | ast.Call(func=ast.Name(id=name)):

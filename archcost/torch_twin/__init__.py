@@ -40,10 +40,18 @@ def _twin_class(torch: Any) -> Any:
     class Twin(torch.nn.Module):  # type: ignore[misc]
         def __init__(self, torch: Any, network: Network) -> None:
             super().__init__()
-            for layer in network:
-                _place(torch, self, layer.path, layer.op.build(torch, *layer.shapes))
+            # before the modules: a layer may be named `plan`
             self.plan = _plan(network)
             self.outputs = network.outputs
+            for layer in network:
+                _place(torch, self, layer.path, layer.op.build(torch, *layer.shapes))
+
+        def get_submodule(self, target: str) -> Any:
+            # PyTorch's own takes attributes, and a layer may be named as a method: `type`, `half`
+            module = self
+            for name in target.split("."):
+                module = module._modules[name]
+            return module
 
         def forward(self, x: Any) -> Any:
             tensors = {NETWORK_INPUT: x}

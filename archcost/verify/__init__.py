@@ -6,8 +6,9 @@ A validator is a generator function registered by name. It takes a :class:`Subje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from archcost.errors import LookupFailed
@@ -76,12 +77,14 @@ class Subject:
     batch: int = 1
     against: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 Validator = Callable[[Subject], Iterator[Check]]
+MODULES = ("structure", "counters", "memory", "training", "reference")
+"""The modules with validators, in the order in which these run."""
+
 VALIDATORS: dict[str, Validator] = {}
-"""Every validator by its name on the command line, in the order in which they run."""
+"""Every validator whose module is loaded, by its name on the command line."""
 
 
 def validator(name: str) -> Callable[[Validator], Validator]:
@@ -96,8 +99,16 @@ def validator(name: str) -> Callable[[Validator], Validator]:
     return register
 
 
+def load_validators() -> dict[str, Validator]:
+    """Return every validator by its name, in the order in which they run."""
+    for module in MODULES:
+        import_module(f"archcost.verify.{module}")
+    return VALIDATORS
+
+
 def find_validator(name: str) -> Validator:
     """Return the validator of that name, or raise LookupFailed with the nearest one."""
-    if name not in VALIDATORS:
-        raise LookupFailed("check", name, VALIDATORS)
-    return VALIDATORS[name]
+    known = load_validators()
+    if name not in known:
+        raise LookupFailed("check", name, known)
+    return known[name]

@@ -70,7 +70,7 @@ def counterpart(collection: str, network: Network) -> tuple[str, Mapping[str, An
     return name, MappingProxyType(dict(arguments))
 
 
-def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) -> Any:  # noqa: B006
+def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) -> Any:
     """Return a reference network, with the random weights of its own initialisation.
 
     Args:
@@ -134,10 +134,11 @@ def import_reference(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise ArchcostError(f"cannot import {module}: {one_line(error)}") from None
-        how = f": pip install --no-deps {package}" if package in COLLECTIONS else ""
+        how = f": pip install {package}" if package in COLLECTIONS else ""
         raise ArchcostError(f"{package} is not installed{how}") from None
     except Exception as error:  # whatever a foreign module raises while it is imported
-        raise ArchcostError(f"cannot import {module}: {one_line(error)}") from None
+        beside = f"beside torch {import_torch().__version__}"
+        raise ArchcostError(f"cannot import {module} {beside}: {one_line(error)}") from None
     finally:
         sys.path.remove(here)
 

@@ -36,6 +36,7 @@ class Counter:
         package: its distribution, and the module to import.
         run: counts a module that it may damage; by layer, or the total only.
         whole_batch: False where it counts one sample, whatever the batch.
+        on_meta: True if it counts there always: its number differs from device to device.
         not_on_meta: why it cannot count on the meta device, empty if it can.
     """
 
@@ -43,6 +44,7 @@ class Counter:
     package: str
     run: Callable[[Any, Any], Counts]
     whole_batch: bool = True
+    on_meta: bool = False
     not_on_meta: str = ""
 
 
@@ -51,12 +53,12 @@ COUNTERS: list[Counter] = []
 
 
 def counter(
-    convention: str, package: str, whole_batch: bool = True, not_on_meta: str = ""
+    convention: str, package: str, **traits: Any
 ) -> Callable[[Callable[[Any, Any], Counts]], Callable[[Any, Any], Counts]]:
     """Register a function as the counter of a convention."""
 
     def register(run: Callable[[Any, Any], Counts]) -> Callable[[Any, Any], Counts]:
-        COUNTERS.append(Counter(convention, package, run, whole_batch, not_on_meta))
+        COUNTERS.append(Counter(convention, package, run, **traits))
         return run
 
     return register
@@ -76,10 +78,13 @@ def counters(subject: Subject) -> Iterator[Check]:
         if reason:
             yield Check(GROUP, name, "", None, None, skipped=reason)
             continue
+        twin = copy.deepcopy(subject.twin).eval()
         x = random_input(subject, subject.batch if tool.whole_batch else 1)
+        if tool.on_meta:
+            twin, x = twin.to("meta"), x.to("meta")
         try:
             with quiet():
-                measured = tool.run(copy.deepcopy(subject.twin).eval(), x)
+                measured = tool.run(twin, x)
         except Exception as error:  # tools raise what they like; the finding is that they cannot
             note = f"{type(error).__name__}: {shorten(error, 200)}"
             yield Check(GROUP, name, "", "a count", note)
@@ -150,19 +155,17 @@ def quiet() -> Iterator[None]:
 @counter("fvcore", "fvcore", not_on_meta="its trace looks at values")
 def fvcore(twin: Any, x: Any) -> Counts:
     """Count with fvcore.nn.FlopCountAnalysis."""
-    from fvcore.nn import FlopCountAnalysis
-
+    tool = importlib.import_module("fvcore.nn")
     with import_torch().no_grad():
-        counted = FlopCountAnalysis(twin, x).by_module()
+        counted = tool.FlopCountAnalysis(twin, x).by_module()
     return {path: _whole(count) for path, count in counted.items()}
 
 
-@counter("torch", "torch")
+@counter("torch", "torch", on_meta=True)
 def flop_counter_mode(twin: Any, x: Any) -> Counts:
-    """Count with torch.utils.flop_counter.FlopCounterMode."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with import_torch().no_grad(), FlopCounterMode(display=False) as counted:
+    """Count with torch.utils.flop_counter.FlopCounterMode; on a CPU it misses fused attention."""
+    tool = importlib.import_module("torch.utils.flop_counter")
+    with import_torch().no_grad(), tool.FlopCounterMode(display=False) as counted:
         twin(x)
     root = f"{type(twin).__name__}."
     by_layer = {
@@ -179,11 +182,12 @@ DECOMPOSED = "there PyTorch makes other operations of a layer, and it counts the
 @counter("profiler", "torch", not_on_meta=DECOMPOSED)
 def profiler(twin: Any, x: Any) -> Counts:
     """Count with torch.profiler.profile(with_flops=True)."""
-    torch = import_torch()
-    from torch.profiler import ProfilerActivity, profile
-
-    cpu = [ProfilerActivity.CPU]  # the side that issues the operations, whatever the device
-    with torch.no_grad(), profile(activities=cpu, record_shapes=True, with_flops=True) as run:
+    tool = importlib.import_module("torch.profiler")
+    cpu = [tool.ProfilerActivity.CPU]  # the side that issues the operations, whatever the device
+    with (
+        import_torch().no_grad(),
+        tool.profile(activities=cpu, record_shapes=True, with_flops=True) as run,
+    ):
         twin(x)
     return {TOTAL: sum(event.flops or 0 for event in run.events())}
 
@@ -191,9 +195,9 @@ def profiler(twin: Any, x: Any) -> Counts:
 @counter("torchinfo", "torchinfo")
 def torchinfo(twin: Any, x: Any) -> Counts:
     """Count with torchinfo.summary, its total mult-adds."""
-    from torchinfo import summary
-
-    return {TOTAL: _whole(summary(twin, input_data=x, verbose=0, device=x.device).total_mult_adds)}
+    tool = importlib.import_module("torchinfo")
+    counted = tool.summary(twin, input_data=x, verbose=0, device=x.device)
+    return {TOTAL: _whole(counted.total_mult_adds)}
 
 
 @counter("ptflops", "ptflops", whole_batch=False, not_on_meta=DECOMPOSED)
@@ -202,16 +206,14 @@ def ptflops(twin: Any, x: Any) -> Counts:
     return _ptflops(twin, x, "pytorch")
 
 
-@counter("ptflops_aten", "ptflops", whole_batch=False)
+@counter("ptflops_aten", "ptflops", whole_batch=False, not_on_meta=DECOMPOSED)
 def ptflops_aten(twin: Any, x: Any) -> Counts:
     """Count with ptflops.get_model_complexity_info, backend 'aten'."""
     return _ptflops(twin, x, "aten")
 
 
 def _ptflops(twin: Any, x: Any, backend: str) -> Counts:
-    from ptflops import get_model_complexity_info
-
-    macs, _ = get_model_complexity_info(
+    macs, _ = importlib.import_module("ptflops").get_model_complexity_info(
         twin, tuple(x.shape[1:]), backend=backend, as_strings=False, print_per_layer_stat=False,
         input_constructor=lambda _: {"x": x},
     )  # fmt: skip
@@ -221,9 +223,7 @@ def _ptflops(twin: Any, x: Any, backend: str) -> Counts:
 @counter("thop", "thop")
 def thop(twin: Any, x: Any) -> Counts:
     """Count with thop.profile."""
-    from thop import profile
-
-    macs, _ = profile(twin, inputs=(x,), verbose=False)
+    macs, _ = importlib.import_module("thop").profile(twin, inputs=(x,), verbose=False)
     return {TOTAL: _whole(macs)}
 
 

@@ -190,11 +190,11 @@ class _Sides:
         """Return the first layer that computes something else, and a note; both may be empty."""
         for call, other in zip(twin.calls, others, strict=True):
             layer = self.layer_of(call.weights[0])
-            if not _close(call.input_norm, other.input_norm):
+            if not call.given.agrees(other.given, TOLERANCE):
                 between = self.before(layer)
                 where = f"what {layer} reads differs already"
                 return (between[0], where) if len(between) == 1 else (layer, where)
-            if call.size != other.size or not _close(call.norm, other.norm):
+            if not call.made.agrees(other.made, TOLERANCE):
                 return layer, ""
         return "", ""
 
@@ -255,7 +255,3 @@ def _difference(ours: Sequence[Any], others: Sequence[Any]) -> float:
 
 def _differ(ours: Sequence[Any], others: Sequence[Any]) -> bool:
     return any(not own.equal(other) for own, other in zip(ours, others, strict=True))
-
-
-def _close(a: float, b: float) -> bool:
-    return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from math import prod
 from typing import Any
 
 from archcost.analysis.training import training_step
+from archcost.network import Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import (
-    Watch,
-    failed_run,
-    frozen,
-    mode,
-    random_input,
-    training_batch,
-)
+from archcost.verify.watch import Watch, failed_run, frozen, training_batch
 
 GROUP = "training"
 
@@ -26,13 +22,24 @@ GROUP = "training"
 def training(subject: Subject) -> Iterator[Check]:
     """Compare the FLOPs of each layer, forward and backward, with the operations dispatched.
 
-    Convolutions and matrix products count, 2 per multiply-accumulate, from the shapes that reach
-    them; of a convolution's backward only the gradients that its output mask asks for.
+    Convolutions, matrix products and fused attention count, 2 per multiply-accumulate, from the
+    shapes that reach them; of a convolution's backward only the gradients that its output mask
+    asks for. The step runs on the meta device, which is given the same operations as any other,
+    fused attention aside.
     """
-    batch, note = training_batch(subject.network, subject.batch)
-    expected = training_step(subject.network, batch, subject.freeze)
-    with mode(subject.twin, training=True), frozen(subject.twin, subject.freeze):
-        step = DispatchedStep(subject, random_input(subject, batch))
+    network = subject.network
+    fused = any(layer.cost.work.get("fused_mac") for layer in network)
+    if fused and subject.device == "meta":
+        reason = "there is no fused attention on the meta device"
+        yield Check(GROUP, "FLOPs", "", None, None, skipped=reason)
+        return
+    batch, note = training_batch(network, subject.batch)
+    expected = training_step(network, batch, subject.freeze)
+    device = subject.device if fused else "meta"
+    twin = copy.deepcopy(subject.twin).to(device).train()
+    x = import_torch().randn(batch, *network.input, device=device)
+    with frozen(twin, subject.freeze):
+        step = DispatchedStep(network, twin, x)
     if step.error is not None:
         yield failed_run(GROUP, step.stopped_at, step.error)
         return
@@ -60,26 +67,24 @@ class DispatchedStep:
     is kept in ``error``, with the layer at which it ``stopped_at``.
     """
 
-    def __init__(self, subject: Subject, x: Any) -> None:
+    def __init__(self, network: Network, twin: Any, x: Any) -> None:
         torch = import_torch()
-        from torch.utils.flop_counter import FlopCounterMode
-
         self.forward: Counter[str] = Counter()
         self.backward: Counter[str] = Counter()
         self.error: Exception | None = None
         self._counts, self._layer = self.forward, ""
         self._nodes: dict[Any, str] = {}
-        peer = FlopCounterMode(display=False)
-        watch = Watch(subject.network, subject.twin, self._enter, self._leave)
+        peer = import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
+        watch = Watch(network, twin, self._enter, self._leave)
         with watch:
             try:
-                with peer, _dispatch_mode(torch, self._count):
-                    results = subject.twin(x)
+                with peer, _dispatch_mode(self._count):
+                    results = twin(x)
                     results = results if isinstance(results, tuple) else (results,)
                     loss = sum(result.sum() for result in results)
                     self._counts = self.backward
                     if loss.requires_grad:
-                        parameters = [p for p in subject.twin.parameters() if p.requires_grad]
+                        parameters = [p for p in twin.parameters() if p.requires_grad]
                         torch.autograd.grad(loss, parameters, allow_unused=True)
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error = error
@@ -103,10 +108,10 @@ class DispatchedStep:
             self._counts[self._layer] += rule(arguments, result)
 
 
-def _dispatch_mode(torch: Any, count: Callable[[Any, tuple[Any, ...], Any], None]) -> Any:
-    from torch.utils._python_dispatch import TorchDispatchMode
+def _dispatch_mode(count: Callable[[Any, tuple[Any, ...], Any], None]) -> Any:
+    base: Any = import_module("torch.utils._python_dispatch").TorchDispatchMode
 
-    class Dispatched(TorchDispatchMode):  # type: ignore[misc]
+    class Dispatched(base):  # type: ignore[misc]
         def __torch_dispatch__(
             self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
@@ -123,7 +128,7 @@ def _convolution_flops(weight: Any, x: Any, y: Any, transposed: bool) -> int:
     A weight holds only the channels of its own group, so groups need no further care.
     """
     positions = prod((x if transposed else y).shape[2:])
-    return 2 * x.shape[0] * positions * prod(weight.shape)
+    return int(2 * x.shape[0] * positions * prod(weight.shape))
 
 
 def _convolution(arguments: tuple[Any, ...], result: Any) -> int:
@@ -133,13 +138,27 @@ def _convolution(arguments: tuple[Any, ...], result: Any) -> int:
 
 def _convolution_backward(arguments: tuple[Any, ...], _: Any) -> int:
     gradient, x, weight, transposed, mask = (*arguments[:3], arguments[7], arguments[10])
-    return _convolution_flops(weight, x, gradient, transposed) * (mask[0] + mask[1])
+    return _convolution_flops(weight, x, gradient, transposed) * sum(map(bool, mask[:2]))
 
 
 def _product(left: Any, right: Any) -> int:
     """Return 2 per product of ``(..., n, k)`` and ``(..., k, m)``."""
-    return 2 * prod(left.shape) * right.shape[-1]
+    return int(2 * prod(left.shape) * right.shape[-1])
 
+
+def _attention(arguments: tuple[Any, ...], _: Any) -> int:
+    """Return the products of queries with keys, and of scores with values."""
+    q, k, v = arguments[:3]
+    return int(2 * prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1]))
+
+
+def _attention_backward(arguments: tuple[Any, ...], _: Any) -> int:
+    """Return those of the scores, made again, and of the gradients of all four factors."""
+    q, k, v = arguments[1:4]
+    return int(2 * prod(q.shape[:-1]) * k.shape[-2] * (3 * q.shape[-1] + 2 * v.shape[-1]))
+
+
+_FUSED = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
 
 _RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "convolution": _convolution,
@@ -148,4 +167,6 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "bmm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "addmm": lambda arguments, _: _product(arguments[1], arguments[2]),
     "baddbmm": lambda arguments, _: _product(arguments[1], arguments[2]),
+    **{f"_scaled_dot_product_{name}": _attention for name in _FUSED},
+    **{f"_scaled_dot_product_{name}_backward": _attention_backward for name in _FUSED},
 }

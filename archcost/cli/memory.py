@@ -1,0 +1,46 @@
+"""``archcost memory``: what a network takes of a device's memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from archcost.cli.options import (
+    load_network,
+    model_argument,
+    network_options,
+    output_options,
+    show,
+    training_options,
+)
+
+
+@click.command("memory")
+@model_argument()
+@click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass.")
+@training_options
+@click.option("--timeline", is_flag=True, help="Live bytes, layer by layer, over the step.")
+@network_options
+@output_options
+def command(
+    model: str, batch: int, dtype: str, device: str, optimizer: str, kernel: str | None,
+    weight_decay: bool, freeze: tuple[str, ...], timeline: bool, format: str | None,
+    output: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Show the memory of training and inference: lines that add up to each peak, and where it is.
+
+    Saved for backward is what autograd keeps of the forward pass. Transient is what an operation
+    makes and drops again. The inference peak is as PyTorch runs it; ideal is what a planner could
+    reach by dropping every tensor after its last use.
+
+    Example: archcost memory resnet50 --batch 256 --optimizer adam
+    """
+    from archcost.analysis.footprint import footprint
+
+    figures = footprint(
+        load_network(model, **options), batch=batch, dtype=dtype, device=device,
+        optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze,
+    )  # fmt: skip
+    table = figures.timeline() if timeline else figures.table()
+    show(table, format, output, figures.to_dict(timeline) if format == "json" else None)

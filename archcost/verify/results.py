@@ -1,0 +1,170 @@
+"""What the checks found: one line per model and validator, as a table, as JSON, as JUnit XML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from archcost.errors import shorten
+from archcost.table import Column, Table
+from archcost.verify import Check
+
+KEPT_FAILURES = 20
+
+
+@dataclass
+class Outcome:
+    """What one validator found on one model.
+
+    Attributes:
+        model, group: the model and the validator.
+        run, passed: how many checks were made, and how many passed.
+        residual: sum of the sizes of all differences of exact checks.
+        skipped: why checks were not made.
+        failures: the first failures, in the order in which they were found.
+        seconds: how long it took.
+    """
+
+    model: str
+    group: str
+    run: int = 0
+    passed: int = 0
+    residual: int = 0
+    skipped: list[str] = field(default_factory=list)
+    failures: list[Check] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, check: Check) -> None:
+        """Count one check."""
+        if check.skipped:
+            self.skipped.append(check.skipped)
+            return
+        self.run += 1
+        self.passed += check.passed
+        if not check.tolerance and isinstance(check.residual, int):
+            self.residual += abs(check.residual)
+        if not check.passed and len(self.failures) < KEPT_FAILURES:
+            self.failures.append(check)
+
+    @property
+    def first(self) -> str:
+        """The first failure as one line, empty if there is none."""
+        return describe(self.failures[0]) if self.failures else ""
+
+
+COLUMNS = (
+    Column("model", "model"),
+    Column("group", "check"),
+    Column("run", "run", True),
+    Column("passed", "passed", True),
+    Column("residual", "residual", True),
+    Column("first_failure", "first difference"),
+)
+
+
+def results_table(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> Table:
+    """Return one row per model and validator, with totals; ``about`` says where they ran."""
+    rows = tuple((o.model, o.group, o.run, o.passed, o.residual, o.first) for o in outcomes)
+    models = len({o.model for o in outcomes})
+    sums = [sum(getattr(o, key) for o in outcomes) for key in ("run", "passed", "residual")]
+    notes = [", ".join(f"{name} {value}" for name, value in about.items()), *_skipped(outcomes)]
+    return Table(COLUMNS, rows, "", ((f"{models} models", "", *sums, ""),), tuple(notes))
+
+
+def describe(check: Check) -> str:
+    """Return a failed check as one line: where, what, expected and measured."""
+    where = check.layer or "network"
+    return f"{where}: {check.name}: expected {say(check.expected)}, measured {say(check.measured)}"
+
+
+def say(value: Any) -> str:
+    """Return a value of a check for people: shapes as 1x64x56x56, counts with separators."""
+    if isinstance(value, tuple) and value and all(type(n) is int for n in value):
+        text = "x".join(map(str, value))
+    elif isinstance(value, (tuple, list)):
+        text = ", ".join(map(say, value))
+    elif isinstance(value, dict):
+        text = ", ".join(f"{name} {say(shape) or 'scalar'}" for name, shape in value.items())
+    else:
+        text = f"{value:,}" if type(value) is int else str(value)
+    return shorten(text, 120) if text or isinstance(value, tuple) else "none"
+
+
+def _skipped(outcomes: Iterable[Outcome]) -> list[str]:
+    models: dict[str, set[str]] = {}
+    for outcome in outcomes:
+        for reason in outcome.skipped:
+            models.setdefault(reason, set()).add(outcome.model)
+    return [f"skipped in {len(names)} models: {reason}" for reason, names in models.items()]
+
+
+def results_record(
+    outcomes: Sequence[Outcome], about: Mapping[str, str], interrupted: bool
+) -> dict[str, Any]:
+    """Return the JSON contract of ``archcost verify`` (see ``schema/verify.json``)."""
+    return {
+        "about": dict(about),
+        "interrupted": interrupted,
+        "passed": all(outcome.run == outcome.passed for outcome in outcomes),
+        "results": [
+            {
+                "model": outcome.model,
+                "check": outcome.group,
+                "run": outcome.run,
+                "passed": outcome.passed,
+                "residual": outcome.residual,
+                "seconds": round(outcome.seconds, 3),
+                "skipped": list(dict.fromkeys(outcome.skipped)),
+                "failures": [_failure(check) for check in outcome.failures],
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def _failure(check: Check) -> dict[str, Any]:
+    known = {
+        "layer": check.layer,
+        "name": check.name,
+        "expected": check.expected,
+        "measured": check.measured,
+    }
+    if check.residual is not None:
+        known["residual"] = check.residual
+    if check.tolerance:
+        known["tolerance"] = check.tolerance
+    return known | ({"note": check.note} if check.note else {})
+
+
+def junit(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> str:
+    """Return JUnit XML: a test suite per model, a test case per validator."""
+    from xml.etree import ElementTree
+
+    root = ElementTree.Element("testsuites", name="archcost verify")
+    for model in dict.fromkeys(outcome.model for outcome in outcomes):
+        own = [outcome for outcome in outcomes if outcome.model == model]
+        suite = ElementTree.SubElement(
+            root, "testsuite", name=model, tests=str(len(own)), errors="0",
+            failures=str(sum(bool(o.failures) for o in own)),
+            skipped=str(sum(not o.run for o in own)),
+            time=f"{sum(o.seconds for o in own):.3f}",
+        )  # fmt: skip
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in about.items():
+            ElementTree.SubElement(properties, "property", name=name, value=value)
+        for outcome in own:
+            seconds = f"{outcome.seconds:.3f}"
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=model, name=outcome.group, time=seconds
+            )
+            if outcome.failures:
+                lines = [describe(check) for check in outcome.failures]
+                failure = ElementTree.SubElement(case, "failure", message=lines[0])
+                failure.text = "\n".join(lines)
+            elif not outcome.run:
+                reason = "; ".join(dict.fromkeys(outcome.skipped))
+                ElementTree.SubElement(case, "skipped", message=reason)
+    ElementTree.indent(root)
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    return head + ElementTree.tostring(root, encoding="unicode")

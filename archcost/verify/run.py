@@ -1,0 +1,160 @@
+"""Running the checks of one network or of many, in this process or in several."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from archcost.errors import ArchcostError, shorten
+from archcost.network import Network
+from archcost.torch_twin import build, import_torch
+from archcost.verify import Check, Subject, find_validator, load_validators
+from archcost.verify.results import Outcome
+
+REFERENCE = "reference"
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be checked, and where: see :class:`Subject`.
+
+    ``checks`` are names of validators; by default all, the reference only if ``against`` says
+    which.
+    """
+
+    checks: tuple[str, ...] = ()
+    device: str = "cpu"
+    batch: int = 1
+    against: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """Return the validators to run.
+
+        Raises:
+            LookupFailed: an unknown one.
+        """
+        for name in self.checks:
+            find_validator(name)
+        every = load_validators()
+        return [n for n in every if n in self.checks or (not self.checks and self._runs_anyway(n))]
+
+    def _runs_anyway(self, name: str) -> bool:
+        return name != REFERENCE or bool(self.against)
+
+
+def verify(network: Network, request: Request, twin: Any = None) -> Iterator[Outcome]:
+    """Run the checks of one network and yield what each validator found.
+
+    Args:
+        network: from :func:`archcost.load`.
+        request: which checks, and where.
+        twin: the module to check, already on the device; the network's twin by default.
+
+    Raises:
+        ArchcostError: PyTorch or what the user named is missing.
+    """
+    torch = import_torch()
+    torch.manual_seed(SEED)
+    names = request.names()
+    if twin is None:
+        twin = build(network, device=request.device)
+    subject = Subject(network, twin, request.device, request.batch, request.against, request.freeze)
+    for name in names:
+        start = time.monotonic()
+        outcome = Outcome(network.name, name)
+        for check in checks(subject, name):
+            outcome.add(check)
+        outcome.seconds = time.monotonic() - start
+        yield outcome
+
+
+def checks(subject: Subject, name: str) -> Iterator[Check]:
+    """Yield the checks of one validator; whatever it raises, the user's errors aside, fails."""
+    try:
+        yield from find_validator(name)(subject)
+    except ArchcostError:
+        raise
+    except Exception as error:  # one broken check must not hide the others
+        reason = f"{type(error).__name__}: {shorten(error, 200)}"
+        yield Check(name, "runs", "", "no error", reason)
+
+
+def verify_all(networks: Sequence[Network], request: Request, jobs: int = 1) -> Iterator[Outcome]:
+    """Run the checks of many networks, ``jobs`` of them at a time, each in a process of its own.
+
+    Outcomes come as they are found. Closing the iterator ends the processes.
+    """
+    if jobs == 1 or len(networks) == 1:
+        for network in networks:
+            yield from verify(network, request)
+        return
+    request.names()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), _start_process, (threads,)
+    ) as pool:
+        waiting = {
+            pool.submit(_verify_elsewhere, _portable(network), request): network.name
+            for network in networks
+        }
+        try:
+            for future in as_completed(waiting):
+                yield from _collect(future, waiting[future], request)
+        except BaseException:  # also an interrupt, or that nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _portable(network: Network) -> Network:
+    """Return the network in a form that can be sent to another process."""
+    return replace(network, knobs=dict(network.knobs))
+
+
+def _start_process(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once and without a word
+    import_torch().set_num_threads(threads)
+
+
+def _verify_elsewhere(network: Network, request: Request) -> list[Outcome] | str:
+    """Return the outcomes, or the text of an error, which may not survive the way back."""
+    try:
+        return list(verify(network, request))
+    except ArchcostError as error:
+        return str(error)
+
+
+def _collect(future: Future[list[Outcome] | str], model: str, request: Request) -> list[Outcome]:
+    try:
+        found = future.result()
+    except BrokenProcessPool:
+        lost = Outcome(model, request.names()[0])
+        lost.add(Check(lost.group, "runs", "", "no error", "the process died; try fewer --jobs"))
+        return [lost]
+    if isinstance(found, str):
+        raise ArchcostError(found)
+    return found
+
+
+def about(request: Request) -> dict[str, str]:
+    """Return where the checks run, and the versions of PyTorch and of the counters."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from archcost.verify.counters import COUNTERS
+
+    known = {"device": request.device, "batch": str(request.batch)}
+    for package in dict.fromkeys(tool.package for tool in COUNTERS):
+        with suppress(PackageNotFoundError):
+            known[package] = version(package)
+    return known

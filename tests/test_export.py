@@ -1,0 +1,362 @@
+"""Exported source computes exactly what the twin does, without archcost; ONNX files are valid."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from click.testing import CliRunner
+
+import archcost
+from archcost.cli import cli
+from archcost.errors import ArchcostError
+from archcost.network import NETWORK_INPUT, Layer, Network
+from archcost.ops import OPS, Cost, Example, Op
+from archcost.shape import Shape
+from archcost.torch_twin import build
+from archcost.torch_twin.source import pytorch_source
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+EXAMPLES = [
+    pytest.param(op, example, id=f"{name}-{i}")
+    for name, op in OPS.items()
+    for i, example in enumerate(op.examples)
+]
+SMALL = ("3x64x64", "3x96x96", None)  # the first that fits; None is the spec's own
+
+SPEC = """
+name: tiny
+title: A "tiny" network
+paper: Nobody 2020
+input: 3x8x8
+layers:
+  - stem:
+      - conv(4, 3, stride=2, padding="same", bias=False)
+      - batchnorm(eps=0.001)
+      - relu
+  - add:
+      1x1: conv(4, 1)
+      kept: identity
+  - scale
+  - flatten
+  - linear(5)
+"""
+
+SOURCE = '''\
+"""tiny: A 'tiny' network.
+
+Nobody 2020.
+Written by archcost {version} from {file}, for inputs of N x 3x8x8.
+The weights start as PyTorch initialises them.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Group(nn.Module):
+    """Layers by name. A name that cannot be an attribute is read as ``group["1x1"]``."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self._modules.update(layers)
+
+    def __getitem__(self, name):
+        return self._modules[name]
+
+
+def scale_layer(bias, x, shape):
+    class ScaleModule(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(x[0]))
+            if bias:
+                self.bias = nn.Parameter(torch.zeros(x[0]))
+
+        def forward(self, x: Any) -> Any:
+            scaled = x * self.weight.view(shape)
+            return scaled + self.bias.view(shape) if bias else scaled
+
+    return ScaleModule()
+
+
+class Tiny(Group):
+    """A 'tiny' network."""
+
+    def __init__(self):
+        super().__init__({{
+            "stem": Group({{
+                "conv1": nn.Conv2d(3, 4, 3, stride=2, bias=False),
+                "batchnorm1": nn.BatchNorm2d(4, eps=0.001),
+                "relu1": nn.ReLU(),
+            }}),
+            "1x1": Group({{
+                "conv1": nn.Conv2d(4, 4, 1),
+            }}),
+            "scale1": scale_layer(bias=True, x=(4, 4, 4), shape=(4, 1, 1)),
+            "flatten1": nn.Flatten(),
+            "linear1": nn.Linear(64, 5),
+        }})
+
+    def forward(self, x):
+        x = self.stem.conv1(nn.functional.pad(x, [0, 1, 0, 1]))
+        x = self.stem.batchnorm1(x)
+        stem_relu1 = self.stem.relu1(x)
+
+        x = self["1x1"].conv1(stem_relu1)
+
+        x = x + stem_relu1
+        x = self.scale1(x)
+        x = self.flatten1(x)
+        x = self.linear1(x)
+        return x
+'''
+
+
+def run(source: str) -> Any:
+    """Return the network that a source defines last, in a namespace of its own."""
+    namespace: dict[str, Any] = {"__name__": "exported"}
+    exec(compile(source, "exported.py", "exec"), namespace)
+    return list(namespace.values())[-1]()
+
+
+def imports(source: str) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def assert_same(network: Network, inputs: Any) -> None:
+    """Run twin and source with the same weights, in both modes, and compare all outputs."""
+    source = pytorch_source(network)
+    assert imports(source) == {"typing", "torch"}
+    twin, exported = build(network), run(source)
+    assert list(exported.state_dict()) == list(twin.state_dict())
+    exported.load_state_dict(twin.state_dict())
+    for training in (False, True):
+        results = []
+        for module in (twin, exported):
+            torch.manual_seed(0)
+            with torch.no_grad():
+                results.append(module.train(training)(inputs))
+        ours, theirs = ([r] if isinstance(r, torch.Tensor) else list(r) for r in results)
+        assert len(ours) == len(theirs)
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def single(op: Op, shapes: tuple[Shape, ...], path: str = "group.half") -> Network:
+    """Return a network of one op; its further inputs are pieces of one flat input."""
+    layers: list[Layer] = []
+    size = sum(archcost.shape.numel(shape) for shape in shapes)
+    flat, start = (size,), 0
+    for i, shape in enumerate(shapes):
+        stop = start + archcost.shape.numel(shape)
+        cut = OPS["slice"].create((0, start, stop), {})
+        layers.append(Layer(f"cut{i}", cut, (NETWORK_INPUT,), (flat,), cut.cost(flat)))
+        form = OPS["reshape"].create(shape, {})
+        length = (stop - start,)
+        layers.append(Layer(f"x{i}", form, (f"cut{i}",), (length,), form.cost(length)))
+        start = stop
+    names = tuple(f"x{i}" for i in range(len(shapes)))
+    layers.append(Layer(path, op, names, shapes, op.cost(*shapes)))
+    return Network("single", flat, tuple(layers), (path,))
+
+
+@pytest.mark.parametrize(("op", "example"), EXAMPLES)
+def test_every_op_as_source(op: type[Op], example: Example) -> None:
+    network = single(op.create(example.args, example.kwargs), example.inputs)
+    assert_same(network, torch.randn(2, *network.input))
+
+
+def shrunk(name: str) -> Network:
+    for size in SMALL:
+        try:
+            return archcost.load(name, input=size)
+        except ArchcostError:
+            continue
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", archcost.catalog())
+def test_every_model_as_source(name: str) -> None:
+    network = shrunk(name)
+    source = pytorch_source(network)
+    with torch.device("meta"):
+        exported = run(source)
+    twin = build(network).eval()
+    exported.load_state_dict(twin.state_dict(), assign=True)
+    x = torch.randn(1, *network.input)
+    with torch.no_grad():
+        assert torch.equal(twin(x), exported.eval()(x))
+
+
+def test_source_reads_like_this(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(SPEC)
+    network = archcost.load(file)
+    assert pytorch_source(network) == SOURCE.format(version=archcost.__version__, file=file)
+    assert_same(network, torch.randn(2, 3, 8, 8))
+
+
+def test_side_outputs_are_returned_too() -> None:
+    network = archcost.load("googlenet", input="3x224x224", aux=True)
+    assert "return linear1, aux1_linear2, aux2_linear2" in pytorch_source(network).replace(
+        "return x", "return linear1"
+    )
+    assert_same(network, torch.randn(1, *network.input))
+
+
+def test_no_name_or_title_breaks_the_source(tmp_path: Path) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(
+        'name: odd\ntitle: \'"""; import os; """ \\ end\'\ninput: 4\nlayers:\n'
+        "  - class: linear(4)\n  - self: linear(4)\n  - torch: linear(4)\n  - image: linear(4)\n"
+        "  - half:\n      - add: {x: linear(4), nn: linear(4), input_: identity, '1': take(self)}\n"
+        "  - forward: add(self, class)\n  - __getitem__: add(current, torch, image)\n"
+    )
+    network = archcost.load(file)
+    assert_same(network, torch.randn(2, 4))
+
+
+def test_an_empty_network_returns_its_input() -> None:
+    network = Network("nothing", (3,), (), (NETWORK_INPUT,))
+    assert_same(network, torch.randn(2, 3))
+
+
+@dataclass(frozen=True)
+class Custom(Op):
+    """An op of a user, whose module binds something that has no source."""
+
+    hooks: bool = False
+
+    name: ClassVar[str] = "custom"
+    kind: ClassVar[str] = "activation"
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(x)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        if self.hooks:
+            module = torch.nn.ReLU()
+            module.register_forward_pre_hook(lambda module, args: (-args[0],))
+            return module
+        bound = object()
+
+        class CustomModule(torch.nn.Module):  # type: ignore[misc]
+            def forward(self, x: Any) -> Any:
+                return x if bound else -x
+
+        return CustomModule()
+
+
+@pytest.mark.parametrize(
+    ("hooks", "reason"),
+    [(True, "it hooks into its module"), (False, "<object object at 0x.*> cannot be written")],
+)
+def test_what_cannot_be_written_is_refused(hooks: bool, reason: str) -> None:
+    network = single(Custom(hooks), ((4,),), "act")
+    with pytest.raises(ArchcostError, match=f"^act: custom has no source: {reason}$"):
+        pytorch_source(network)
+
+
+def export(*arguments: str) -> Any:
+    return CliRunner().invoke(cli, ["export", *arguments])
+
+
+def test_the_command_prints_the_source() -> None:
+    done = export("lenet5_dense", "--set", "classes=7")
+    assert (done.exit_code, done.exception) == (0, None)
+    network = archcost.load("lenet5_dense", knobs={"classes": 7})
+    assert done.stdout == pytorch_source(network)
+    assert run(done.stdout)(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
+
+
+def test_the_command_writes_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "lenet.py"
+    assert export("lenet5_dense", "--output", str(file)).exit_code == 0
+    assert file.read_text() == pytorch_source(archcost.load("lenet5_dense"))
+    assert [path.name for path in tmp_path.iterdir()] == ["lenet.py"]
+
+
+@pytest.fixture
+def onnx() -> Any:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    return pytest.importorskip("onnx", reason="onnx is not installed")
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5_dense", "squeezenet1_1", "resnet18", "googlenet_torchvision"]
+)
+def test_onnx_files_are_valid_and_take_any_batch(onnx: Any, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    done = export(name, "--to", "onnx", "--output", str(file))
+    assert (done.exit_code, done.output) == (0, "")
+    onnx.checker.check_model(str(file), full_check=True)
+    graph = onnx.load(file).graph
+    network = archcost.load(name)
+    sides = [[d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]]
+    sides += [
+        [d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim] for o in graph.output
+    ]
+    assert sides == [["batch", *network.input], ["batch", *network.output]]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_onnx_file_computes_what_the_twin_does(onnx: Any, tmp_path: Path) -> None:
+    import numpy
+    from onnx.reference import ReferenceEvaluator
+
+    file = tmp_path / "model.onnx"
+    assert export("lenet5_dense", "--to", "onnx", "--output", str(file)).exit_code == 0
+    stored = {
+        t.name: torch.tensor(onnx.numpy_helper.to_array(t))
+        for t in onnx.load(file).graph.initializer
+    }
+    twin = archcost.build("lenet5_dense").eval()
+    twin.load_state_dict({name: stored[name] for name in twin.state_dict()})
+    x = torch.randn(3, 1, 32, 32)
+    (found,) = ReferenceEvaluator(str(file)).run(None, {"input": x.numpy()})
+    # float32, and the evaluator sums in another order
+    numpy.testing.assert_allclose(found, twin(x).detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_onnx_wants_a_file() -> None:
+    done = export("lenet5", "--to", "onnx")
+    assert isinstance(done.exception, ArchcostError)
+    assert str(done.exception) == "an ONNX file is not text: say where with --output FILE"
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_without_onnx_one_line_says_how_to_get_it(
+    missing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, None if name == missing else sys)
+    done = export("lenet5", "--to", "onnx", "--output", str(tmp_path / "x.onnx"))
+    assert isinstance(done.exception, ArchcostError)
+    assert str(done.exception) == f"this needs {missing}: pip install 'archcost[onnx]'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_onnx_cannot_express_is_refused(onnx: Any, tmp_path: Path) -> None:
+    spec = tmp_path / "unpool.yaml"
+    spec.write_text(
+        "name: unpool\ninput: 4x8x8\nlayers:\n  - a: relu\n  - maxpool(2)\n  - max_unpool(a, 2)\n"
+    )
+    done = export(str(spec), "--to", "onnx", "--output", str(tmp_path / "x.onnx"))
+    assert isinstance(done.exception, ArchcostError)
+    assert str(done.exception).startswith("unpool cannot be written as ONNX: ")
+    assert "\n" not in str(done.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["unpool.yaml"]
