@@ -207,11 +207,16 @@ class Writer:
 
     def spec(self) -> dict[str, Item]:
         """Return the whole spec."""
-        shape = self._input()
+        # every op comes first in some networks, on an input of its examples
+        first = self.rng.choice(sorted(OPS)) if self.chance(0.3) else ""
+        shape = self._input(first)
         self._values(shape)
         self.document = self._read()
         place = Place(shape, {"input": shape}, dict(self.values))
-        layers = self.chain(place, self.left)
+        layers: list[Item] = []
+        if first and (call := self.call(place, tries=6, only=first)):
+            self.put(layers, call, place)
+        layers += self.chain(place, self.left)
         if self.chance(0.3) and (head := self._head(place)):
             layers.append(head)
         blocks = {"blocks": self.blocks} if self.blocks else {}
@@ -223,7 +228,12 @@ class Writer:
 
     # Header.
 
-    def _input(self) -> Shape:
+    def _input(self, first: str) -> Shape:
+        if first:
+            shapes = [example.inputs[0] for example in OPS[first].examples]
+            small = [shape for shape in shapes if numel(shape) <= LARGEST_TENSOR // 2]
+            if small:
+                return self.rng.choice(small)
         axes = self.rng.choice((0, 1, 1, 2, 2, 2, 2, 2, 3))
         size = {0: (1, 1), 1: (1, 24), 2: (1, 12), 3: (1, 6)}[axes]
         channels = self.rng.randint(1, 8) if axes else self.rng.randint(1, 24)
@@ -344,14 +354,13 @@ class Writer:
     def named(self, items: list[Item], place: Place) -> None:
         """Write ``a: conv(4, 3)``, or a block as a named group."""
         before: list[Item] = []
-        (self.block if self.chance(0.3) else self.plain)(before, inner := place.inside(group=False))
+        (self.block if self.chance(0.3) else self.plain)(before, place.inside(group=False))
         if not before or not isinstance(before[0], str):
             return
         call = f"{before[0]} * 2" if self.chance(0.15) and " " not in before[0] else before[0]
         name = self.name(place)
         if self.put(items, {name: call}, place):
             self.label(name, place, place.shape)
-        del inner
 
     def group(self, items: list[Item], place: Place) -> None:
         """Write ``stem: [items]``."""
@@ -481,9 +490,9 @@ class Writer:
     def merge(self, items: list[Item], place: Place) -> None:
         """Write branches from the current tensor, merged."""
         op = self.rng.choice(MERGES)
-        # names of branches are known in the branches that follow
-        names, branches = [self.name(place) for _ in range(2 if op == "multiply" else 3)], {}
+        names = [self.name(place) for _ in range(2 if op == "multiply" else 3)]
         names = names[: self.rng.randint(2, 3)]
+        branches: dict[str, Item] = {}
         outer = place.inside()
         first = outer.inside()
         first.nameless = False
@@ -557,7 +566,6 @@ class Writer:
     def skip(self, items: list[Item], place: Place) -> None:
         """Write a merge of labelled tensors, cropped where they are larger."""
         names = [*sorted(place.labels), "current"]
-        calls = []
         for _ in range(TRIES):
             one, two, k = self.rng.choice(names), self.rng.choice(names), self.rng.randint(1, 3)
             call = self.rng.choice(
@@ -577,7 +585,6 @@ class Writer:
                     f"add(conv({one}, channels(current), 3, padding=1), current)",
                 )
             )
-            calls.append(call)
             if self.put(items, call, place):
                 return
 
@@ -595,11 +602,11 @@ class Writer:
 
     # Calls.
 
-    def call(self, place: Place, tries: int = TRIES) -> str | None:
-        """Return a call of an op that archcost takes here."""
+    def call(self, place: Place, tries: int = TRIES, only: str = "") -> str | None:
+        """Return a call of an op, or of the one named, that archcost takes here."""
         for _ in range(tries):
-            name = self.rng.choice(LIKELY if self.chance(0.35) else sorted(OPS))
-            if name.startswith(COLLAPSING) and self.chance(0.6):
+            name = only or self.rng.choice(LIKELY if self.chance(0.35) else sorted(OPS))
+            if not only and name.startswith(COLLAPSING) and self.chance(0.6):
                 continue  # a single position leaves little to draw
             for _ in range(4):
                 text = self._draw_call(name, OPS[name], place)
@@ -659,6 +666,9 @@ class Writer:
             given["groups"] = self.rng.choice([g for g in range(1, 9) if shape[0] % g == 0])
             if "out_channels" in names:
                 given["out_channels"] = given["groups"] * self.rng.randint(1, 3)
+        if "output_padding" in names and self.chance(0.2):
+            given["output_padding"] = 1
+            given["stride"] = self.rng.randint(2, 3)
         if {"kernel_size", "padding"} <= set(names) and self.chance(0.4):
             pad = self.rng.randint(0, 2)
             given["kernel_size"], given["padding"] = 2 * pad + 1, pad
@@ -733,6 +743,7 @@ def _smaller(item: Item) -> Iterator[Item]:
 
 
 def _unwrapped(items: list[Item], i: int, value: Item) -> Iterator[Item]:
+    """Yield items with what the i-th holds in its place."""
     if isinstance(value, list):
         yield items[:i] + value + items[i + 1 :]
     elif isinstance(value, str):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archcost import Network, analyze, catalog, load
 from archcost.conventions import ACTIVATIONS, find_convention
-from archcost.network import Layer
 from archcost.published import Published
-from archcost.shape import Shape
 from archcost.spec.catalog import documents
 from archcost.spec.source import Mapping, Node, Scalar
 from archcost.units import Figure
+from archcost.verify.counterparts import COUNTERPARTS, build_reference, counterpart
 
 # Parameters and MACs. A comment derives them from the layer table, or from a line above it.
 TOTALS = {
@@ -61,6 +62,8 @@ TOTALS = {
     "googlenet": (6_998_552, 1_582_671_872),
     # 6,609,344 weights + 14,560 of normalisation + 1,000 biases; torchvision prints 1.498 G
     "googlenet_torchvision": (6_624_904, 1_498_376_192),
+    # 54*54*53,280 + 27*27*745,472 + 13*13*1,179,648 + 6*6*5,611,520; these weights and 4,552 biases
+    "nin_imagenet": (7_595_176, 1_100_188_800),
     # num_params of torchvision's weights; MACs worked out from table 1 of He et al.
     "resnet18": (11_689_512, 1_814_073_344),
     "resnet34": (21_797_672, 3_663_761_408),
@@ -90,7 +93,104 @@ TOTALS = {
     "resnet56_projection": (855_770, 125_747_840),
     "resnet110_projection": (1_730_714, 253_149_824),
     "resnet1202_projection": (19_424_026, 2_829_501_056),
+    # num_params of torchvision's weights; the same networks there and in pytorchcv have these MACs
+    "densenet121": (7_978_856, 2_834_161_664),
+    "densenet161": (28_681_000, 7_727_907_072),
+    "densenet169": (14_149_480, 3_359_843_328),
+    "densenet201": (20_013_928, 4_291_365_888),
+    "densenet264": (33_337_704, 5_751_653_376),  # see the test of dense networks below
+    "densenet40_k12": (1_019_722, 264_812_928),
+    "densenet100_k12": (6_979_642, 1_769_516_448),
+    "densenet100_k24": (27_249_082, 6_889_347_744),
+    "densenet100_bc_k12": (769_162, 287_929_692),
+    "densenet190_bc_k40": (25_624_430, 9_301_945_740),
+    "densenet250_bc_k24": (15_324_406, 5_418_785_724),
+    # num_params as torchvision, timm and pytorchcv build them, and what PyTorch counts there
+    "bn_inception": (11_295_240, 2_032_600_064),
+    "inception_v3": (23_834_568, 5_713_216_096),  # 27,161,264 - 3,326,696 of the auxiliary head
+    "inception_v4": (42_679_816, 12_253_974_624),
+    # facenet - 512 embedded and 1,000 classes of them - the last block + 1,793,000 of the classes
+    "inception_resnet_v1": (22_756_328, 6_206_361_696),
+    "inception_resnet_v1_facenet": (23_995_624, 6_308_235_360),
+    "inception_resnet_v2": (55_843_464, 13_155_794_016),
+    "xception": (22_855_952, 8_357_403_496),
+    "nasnet_a_mobile": (5_289_978, 563_638_816),
+    "nasnet_a_large": (88_753_150, 23_783_414_658),
+    "pnasnet5_large": (86_057_668, 24_937_395_792),
+    # the papers print 5.1M and 588M, 86.7M and 23.1G, 469M and 104G, 155.3M and 41.1G
+    "pnasnet5_mobile": (5_065_121, 587_674_224),
+    "amoebanet_a": (86_736_899, 23_164_764_643),
+    "amoebanet_a_448": (468_151_184, 103_887_693_968),
+    "amoebanet_c": (155_272_266, 41_127_908_664),
+    "enas_macro": (42_559_392, 5_646_094_080),  # see the test below
+    "enas_micro": (3_894_372, 620_907_552),
+    "rl_nas_v1": (4_201_630, 4_300_665_312),  # see the test below
+    # 25*24 + 2*25*24*24 + 3*24; 25*24*(16*16 + 24*(8*8 + 2*2))
+    "neocognitron": (29_472, 1_132_800),
+    "tdnn": (515, 6_072),  # 49*8 + 41*3; 13*8*48 + 9*3*40
+    # 300 + 768 + 2,400 + 192 + 5,790 + 310; 768*25 + 192*200 + 5,760 + 300
+    "lecun1989": (9_760, 63_660),
+    # 39,250 + 9*5,100 + 510, and 50,000 more per ten layers: 2*50*51 each; 39,200 + 9*5,000 + 500
+    "highway10": (85_660, 84_700),
+    "highway20": (136_660, 134_700),
+    "highway50": (289_660, 284_700),
+    "highway100": (544_660, 534_700),
+    # 160 + 8*4,640 + 1,450; 784*(144 + 2*4,608) + 196*3*4,608 + 49*3*4,608 + 1,440
+    "highway_conv16": (38_730, 10_726_560),
+    # 320 + 8*18,496 + 2,890; 784*(288 + 2*18,432) + 196*3*18,432 + 49*3*18,432 + 2,880
+    "highway_conv32": (151_178, 42_677_568),
+    # num_params of torchvision's weights and what PyTorch counts there; convnext_xlarge in timm
+    "convnext_tiny": (28_589_128, 4_455_531_264),
+    "convnext_small": (50_223_688, 8_683_712_256),
+    "convnext_base": (88_591_464, 15_354_729_472),
+    "convnext_large": (197_767_336, 34_361_433_600),
+    "convnext_xlarge": (350_196_968, 60_921_030_656),
+    # the MACs of convnext: no factor per channel, but 8 more parameters for each; in timm
+    "convnextv2_atto": (3_708_400, 547_332_480),
+    "convnextv2_femto": (5_233_240, 779_629_824),
+    "convnextv2_pico": (9_066_280, 1_367_055_360),
+    "convnextv2_nano": (15_623_800, 2_445_528_320),
+    "convnextv2_tiny": (28_635_496, 4_455_531_264),
+    "convnextv2_base": (88_717_800, 15_354_729_472),
+    "convnextv2_large": (197_956_840, 34_361_433_600),
+    "convnextv2_huge": (660_289_640, 114_922_100_480),
+    # num_params of torchvision's weights, and what timm builds and PyTorch counts there
+    "vit_ti_16": (5_717_416, 1_253_683_200),
+    "vit_s_16": (22_050_664, 4_598_882_304),
+    "vit_b_16": (86_567_656, 17_563_828_224),
+    "vit_l_16": (304_326_632, 61_554_712_576),
+    "vit_ti_32": (6_131_560, 306_034_176),
+    "vit_s_32": (22_878_952, 1_142_909_952),
+    "vit_b_32": (88_224_232, 4_409_186_304),
+    "vit_l_32": (306_535_400, 15_377_539_072),
+    "deit_ti": (5_717_416, 1_253_683_200),  # the Vision Transformers of these sizes
+    "deit_s": (22_050_664, 4_598_882_304),
+    "deit_b": (86_567_656, 17_563_828_224),
+    # a token, its position and a classifier: + 1,002*width + 1,000
+    "deit_ti_distilled": (5_910_800, 1_261_003_776),
+    "deit_s_distilled": (22_436_432, 4_624_140_288),
+    "deit_b_distilled": (87_338_192, 17_656_811_520),
+    # num_params of torchvision's weights, and what PyTorch counts there
+    "swin_t": (28_288_354, 4_490_566_656),
+    "swin_s": (49_606_258, 8_740_875_264),
+    "swin_b": (87_768_224, 15_430_946_816),
+    # vgg16 - 4,097,000 + 86,037 of scores = 134,346,581; + 64*64*21*21, or as below
+    "fcn32s": (136_152_917, 181_365_854_976),
+    "fcn16s": (134_815_994, 181_448_086_272),  # + (16 + 32*32)*21*21 + 512*21 + 21
+    "fcn8s": (134_489_759, 181_529_034_048),  # + (2*16 + 16*16)*21*21 + (512 + 256 + 2)*21
+    "unet": (31_030_658, 150_428_424_448),  # see tests/test_dense_networks.py
+    # 14,710,464 + 14,715,072 weights in 3x3 kernels, 7,947 biases, 15,872 of normalisation
+    "segnet": (29_449_355, 106_712_432_640),
+    # vgg16 - 4,097,000 + 105*4,097; 2,000*(25,088 + 4,096 + 105)*4,096 for the regions
+    "fast_rcnn": (134_690_729, 423_804_751_872),
 }
+
+
+# Parameters and MACs of the networks of torchvision, timm and pytorchcv that the tests below build.
+with (Path(__file__).parent / "recorded" / "totals.csv").open() as file:
+    RECORDED = {
+        row["model"]: (int(row["params"]), int(row["macs"])) for row in csv.DictReader(file)
+    }
 
 
 def totals(network: Network) -> tuple[int, int]:
@@ -105,12 +205,13 @@ def of(network: Network, path: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", catalog())
 def test_totals(name: str) -> None:
-    assert totals(load(name)) == TOTALS[name]
+    assert totals(load(name)) == (TOTALS | RECORDED)[name]
 
 
 def test_names_are_unique_and_every_pin_has_a_model() -> None:
     assert len(set(catalog())) == len(catalog())
-    assert set(TOTALS) <= set(catalog())
+    assert set(TOTALS) | set(RECORDED) <= set(catalog())
+    assert not set(TOTALS) & set(RECORDED)
 
 
 # Parts of networks, by hand.
@@ -208,8 +309,105 @@ def test_shortcut_of_option_a_takes_every_second_pixel_and_adds_zero_channels() 
 
 def test_depth_in_the_name_is_the_number_of_weight_layers() -> None:
     for name in catalog():
-        if depth := re.fullmatch(r"(?:vgg|resnet|plain)(\d+)(?:_\w+)?", name):
-            assert analyze(load(name)).weight_layers == int(depth[1]), name
+        if depth := re.fullmatch(r"(?:vgg|resnet|plain|densenet)(\d+)(?:_\w+)?", name):
+            more = name == "densenet264"  # 1 + 2*130 + 3 + 1, the count that gives the other names
+            assert analyze(load(name)).weight_layers == int(depth[1]) + more, name
+
+
+def test_connections_of_the_first_networks() -> None:
+    """Waibel et al. 1989 and LeCun et al. 1989 print weights and biases at every position."""
+    bias_terms = ("conv_bias_add", "linear_bias_add")
+
+    def connections(name: str) -> int:
+        layers = load(name)
+        biases = sum(layer.cost.work.get(term, 0) for layer in layers for term in bias_terms)
+        units = sum(layer.cost.work["add"] for layer in layers if layer.op.name == "bias")
+        return totals(layers)[1] + biases + units
+
+    assert connections("lecun1989") == 64_660
+    assert connections("tdnn") + 3 * (9 + 1) == 6_233  # the output sums nine frames with a bias
+
+
+@pytest.mark.parametrize(
+    ("name", "growth", "depths", "bottleneck", "shrink", "start", "size"),
+    [
+        ("densenet264", 32, (6, 12, 64, 48), 4, 2, 64, 56),
+        ("densenet40_k12", 12, (12, 12, 12), 0, 1, 16, 32),
+        ("densenet100_k12", 12, (32, 32, 32), 0, 1, 16, 32),
+        ("densenet100_k24", 24, (32, 32, 32), 0, 1, 16, 32),
+    ],
+)
+def test_dense_networks_by_their_layers(
+    name: str, growth: int, depths: tuple[int, ...], bottleneck: int, shrink: int, start: int,
+    size: int,
+) -> None:  # fmt: skip
+    """Each layer reads all maps before it: batch normalisation and a convolution, or two."""
+    channels, params, macs = start, 3 * 9 * start, 3 * 9 * start * size**2
+    if start == 64:  # 7x7 at 112x112, normalised
+        params, macs = 147 * 64 + 128, 147 * 64 * 112**2
+    for i, depth in enumerate(depths):
+        for _ in range(depth):
+            inner = bottleneck * growth
+            weights = channels * inner + 9 * inner * growth if inner else 9 * channels * growth
+            params += weights + 2 * channels + 2 * inner
+            macs += weights * size**2
+            channels += growth
+        if i + 1 < len(depths):
+            params += 2 * channels + channels * (channels // shrink)
+            macs += channels * (channels // shrink) * size**2
+            channels, size = channels // shrink, size // 2
+    classes = 1000 if start == 64 else 10
+    assert totals(load(name)) == (
+        params + 2 * channels + (channels + 1) * classes,
+        macs + channels * classes,
+    )
+
+
+def test_rl_nas_reads_the_layers_that_figure_7_joins() -> None:
+    """Height, width and filters of each layer, and the layers whose maps it reads."""
+    figure = [
+        (3, 3, 36, ""), (3, 3, 48, "1"), (3, 3, 36, "1 2"), (5, 5, 36, "1 2 3"), (3, 7, 48, "3 4"),
+        (7, 7, 48, "2 3 4 5"), (7, 7, 48, "2 3 4 5 6"), (7, 3, 36, "1 6 7"), (7, 1, 36, "1 5 6 8"),
+        (7, 7, 36, "1 3 4 5 6 7 8 9"), (5, 7, 36, "1 2 5 6 7 8 9 10"), (7, 7, 48, "1 2 3 4 6 11"),
+        (7, 5, 48, "1 3 6 7 8 9 10 11 12"), (7, 5, 48, "3 7 12 13"), (7, 5, 48, "6 7 11 12 13 14"),
+    ]  # fmt: skip
+    weights = 0
+    for height, width, filters, reads in figure:
+        maps = sum(figure[int(i) - 1][2] for i in reads.split()) or 3
+        weights += height * width * maps * filters
+    normalised = 2 * sum(row[2] for row in figure)
+    assert totals(load("rl_nas_v1")) == (weights + normalised + 490, 1024 * weights + 480)
+
+
+def test_enas_macro_by_its_list_of_layers() -> None:
+    network = load("enas_macro")
+    width, kept, channels = 96, 1, 96
+    weights, macs, normalised, size = 27 * 96, 27 * 96 * 1024, 96, 32
+    for i, (kernel, inputs) in enumerate(network.knobs["layers"]):
+        convs = channels * width + kernel**2 * width**2
+        joined = (len(inputs) + 1) * width**2 if i else 0
+        weights, macs = weights + convs + joined, macs + (convs + joined) * size**2
+        normalised += width * (3 if i else 2)
+        kept, channels = kept + 1, width
+        if i in (7, 15):  # all outputs so far are halved in size and doubled in width
+            weights += kept * width * 2 * width
+            size, normalised = size // 2, normalised + kept * 2 * width
+            macs += kept * width * 2 * width * size**2
+            width, channels = 2 * width, 2 * width
+    assert totals(network) == (weights + 2 * normalised + 10 * width, macs + 10 * width)
+
+
+def test_compound_scaling_of_efficientnet() -> None:
+    """Tan & Le 2019, section 3.3: 1.2·1.1²·1.15² is about 2, so phi doubles the operations."""
+    released = {name: load(f"efficientnet_{name}").knobs for name in ("b1", "b2", "b3")}
+    for knobs in released.values():
+        width, depth, resolution = knobs["released"]
+        phi = knobs["phi"]
+        assert (width, depth) == (round(1.1**phi, 1), round(1.2**phi, 1))
+        assert abs(resolution - 224 * 1.15**phi) < 4  # 240, 260 and 300
+    base, scaled = (totals(load("efficientnet", knobs={"phi": phi}))[1] for phi in (0, 4))
+    assert base == totals(load("efficientnet_b0"))[1]
+    assert round((scaled / base) ** (1 / 4), 2) == 2.01  # whole layers and multiples of 8 channels
 
 
 # What others print.
@@ -275,13 +473,43 @@ TORCHVISION = {
     **{f"vgg{n}_bn": f"vgg{n}_bn" for n in (11, 13, 16, 19)},
     "googlenet_torchvision": "googlenet",
     **{f"resnet{n}": f"resnet{n}" for n in (18, 34, 50, 101, 152)},
+    **{f"densenet{n}": f"densenet{n}" for n in (121, 161, 169, 201)},
+    "inception_v3": "inception_v3",
 }
+TIMM = {
+    "inception_v4": "inception_v4", "inception_resnet_v2": "inception_resnet_v2",
+    "xception": "legacy_xception",
+    "nasnet_a_large": "nasnetalarge", "pnasnet5_large": "pnasnet5large",
+    # the two tokens are put before the others at once there
+    "deit_ti_distilled": "deit_tiny_distilled_patch16_224",
+    "deit_s_distilled": "deit_small_distilled_patch16_224",
+    "deit_b_distilled": "deit_base_distilled_patch16_224",
+}  # fmt: skip
 PYTORCHCV = {
     "alexnet": "alexnet", "alexnet_torchvision": "alexnetb",
     "zfnet": "zfnet", "zfnet_wide": "zfnetb",
     "resnet50_v1": "resnet50", "resnet50": "resnet50b",
     **{f"resnet{n}_projection": f"resnet{n}_cifar10" for n in (20, 56, 110)},
+    "densenet100_bc_k12": "densenet100_k12_bc_cifar10",
+    "densenet190_bc_k40": "densenet190_k40_bc_cifar10",
+    "densenet250_bc_k24": "densenet250_k24_bc_cifar10",
+    "bn_inception": "bninception", "inception_resnet_v1_facenet": "inceptionresnetv1",
 }  # fmt: skip
+
+
+def assert_same_weights(network: Network, model: Any) -> None:
+    """Compare the shapes of parameters and buffers, but for sizes of 1.
+
+    There a linear layer may be a 1x1 convolution, and a factor per channel may be C x 1 x 1.
+    """
+
+    def shapes(tensors: Iterable[Any]) -> list[tuple[int, ...]]:
+        return sorted(tuple(size for size in shape if size != 1) for shape in tensors)
+
+    for kind in ("params", "buffers"):
+        tensors = model.parameters() if kind == "params" else model.buffers()
+        ours = [s for layer in network for s in getattr(layer.cost, kind).values()]
+        assert shapes(ours) == shapes(tensor.shape for tensor in tensors)
 
 
 def assert_same_cost(network: Network, model: Any, batch: int = 1) -> None:
@@ -289,18 +517,9 @@ def assert_same_cost(network: Network, model: Any, batch: int = 1) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    def shapes(tensors: Any) -> list[Shape]:
-        return sorted(tuple(tensor.shape) for tensor in tensors)
-
-    def ours(layer: Layer, kind: str) -> list[Shape]:
-        return list(getattr(layer.cost, kind).values())
-
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(batch, *network.input, device="meta"))
-    assert sorted(s for layer in network for s in ours(layer, "params")) == shapes(
-        model.parameters()
-    )
-    assert sorted(s for layer in network for s in ours(layer, "buffers")) == shapes(model.buffers())
+    assert_same_weights(network, model)
     assert 2 * batch * totals(network)[1] == counter.get_total_flops()
 
 
@@ -308,18 +527,31 @@ def assert_same_cost(network: Network, model: Any, batch: int = 1) -> None:
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_agrees(name: str, torchvision: Any) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    options = {"aux_logits": False, "init_weights": False} if "googlenet" in name else {}
+    inception = TORCHVISION[name] in ("googlenet", "inception_v3")
+    options = {"aux_logits": False, "init_weights": False} if inception else {}
     with torch.device("meta"):
         model = torchvision.models.get_model(TORCHVISION[name], weights=None, **options)
     assert_same_cost(load(name), model.eval())
 
 
 @pytest.mark.reference
-def test_torchvision_agrees_on_auxiliary_heads(torchvision: Any) -> None:
+@pytest.mark.parametrize("name", ["googlenet_torchvision", "inception_v3"])
+def test_torchvision_agrees_on_auxiliary_heads(name: str, torchvision: Any) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     with torch.device("meta"):
-        model = torchvision.models.googlenet(weights=None, aux_logits=True, init_weights=False)
-    assert_same_cost(load("googlenet_torchvision", aux=True), model.train(), batch=2)
+        make = getattr(torchvision.models, TORCHVISION[name])
+        model = make(weights=None, aux_logits=True, init_weights=False)
+    assert_same_cost(load(name, aux=True), model.train(), batch=2)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_agrees(name: str, torchvision: Any) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    timm = pytest.importorskip("timm", reason="timm is not installed")  # it imports torchvision
+    with torch.device("meta"):
+        model = timm.create_model(TIMM[name], pretrained=False)
+    assert_same_cost(load(name), model.eval())
 
 
 @pytest.mark.reference
@@ -332,6 +564,82 @@ def test_pytorchcv_agrees(name: str, torchvision: Any) -> None:
     with torch.device("meta"):
         model = get_model(PYTORCHCV[name], pretrained=False)
     assert_same_cost(load(name), model.eval())
+
+
+LISTED = {"torchvision": TORCHVISION, "timm": TIMM, "pytorchcv": PYTORCHCV}
+COUNTERPART_CASES = [
+    (name, collection)
+    for name, references in COUNTERPARTS.items()
+    for collection in references
+    if name not in LISTED[collection]
+    and not (collection == "timm" and name.startswith("vgg"))  # linear layers as convolutions
+    and not (collection == "pytorchcv" and "nasnet" in name)  # pads by a row and drops it later
+]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("name", "collection"), COUNTERPART_CASES)
+def test_counterparts_agree(
+    name: str, collection: str, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip(collection, reason=f"{collection} is not installed")
+    plan = torchvision.models.regnet.BlockParams
+
+    def on_the_cpu(*args: Any, make: Any = plan.from_init_params, **kwargs: Any) -> Any:
+        with torch.device("cpu"):  # it computes its widths with tensors
+            return make(*args, **kwargs)
+
+    monkeypatch.setattr(plan, "from_init_params", on_the_cpu)
+    network = load(name)
+    reference = counterpart(collection, network)
+    assert reference is not None
+    with torch.device("meta"):
+        model = build_reference(collection, *reference)
+    assert_same_cost(network, model.eval())
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("name", "maker", "options"),
+    [
+        ("wrn16_8_cifar10", "wrn_cifar:get_wrn_cifar", {"blocks": 16, "width_factor": 8}),
+        ("wrn40_4_cifar10", "wrn_cifar:get_wrn_cifar", {"blocks": 40, "width_factor": 4}),
+        ("shufflenet_v1_g3_x1.5", "shufflenet:get_shufflenet", {"groups": 3, "width_scale": 1.5}),
+        ("shufflenet_v1_g3_x2", "shufflenet:get_shufflenet", {"groups": 3, "width_scale": 2.0}),
+    ],
+)
+def test_sizes_that_pytorchcv_does_not_name(
+    name: str, maker: str, options: dict[str, Any], torchvision: Any
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    module, function = maker.split(":")
+    if "cifar" in name:
+        options = {"num_classes": 10, **options}
+    with torch.device("meta"):
+        model = build_reference(f"pytorchcv.models.{module}", function, options)
+    assert_same_cost(load(name), model.eval())
+
+
+@pytest.mark.reference
+def test_resnext152_is_torchvisions_class_with_more_blocks(torchvision: Any) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    resnet = torchvision.models.resnet
+    with torch.device("meta"):
+        model = resnet.ResNet(resnet.Bottleneck, [3, 8, 36, 3], groups=32, width_per_group=4)
+    assert_same_cost(load("resnext152_32x4d"), model.eval())
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", ["nasnet_a_mobile", "nasnet_a_large", "pnasnet5_large"])
+def test_pytorchcv_has_the_same_weights_of_searched_cells(name: str, torchvision: Any) -> None:
+    """Its odd padding costs more: a row and a column too many, dropped after the convolution."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("pytorchcv", reason="pytorchcv is not installed")
+    with torch.device("meta"):
+        model = build_reference("pytorchcv", COUNTERPARTS[name]["pytorchcv"])
+    assert_same_weights(load(name), model)
 
 
 # Housekeeping.
@@ -349,6 +657,13 @@ def scalars(node: Node | None) -> Iterator[str]:
             yield from scalars(item)
 
 
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for item in value if isinstance(value, list) else ():
+        yield from strings(item)
+
+
 def words(texts: list[str]) -> set[str]:
     return {word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}
 
@@ -360,7 +675,7 @@ def test_every_knob_and_block_is_used(document: Any) -> None:
     texts += [node.text for _, header in document.variants.values() for node in header.values()]
     texts.append(document.header["input"].text)
     values = [document.knobs, *(knobs for knobs, _ in document.variants.values())]
-    named = {value for knobs in values for value in knobs.values() if isinstance(value, str)}
+    named = {word for knobs in values for value in knobs.values() for word in strings(value)}
     assert set(document.knobs) | set(document.let) <= words(texts)
     assert set(document.blocks) <= words(texts) | named
 

@@ -60,7 +60,7 @@ def test_table_as_csv_has_plain_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "schema"),
-    [(["table", "resnet50"], "table.json"), (["compare", "alexnet", "resnet50"], "compare.json")],
+    [(["table", "resnet50"], "table.json"), (["compare", "7*alexnet", "resnet50"], "compare.json")],
 )
 def test_json_follows_its_schema(arguments: list[str], schema: str) -> None:
     data = json.loads(run(*arguments, "--format", "json")[0])
@@ -159,6 +159,35 @@ def test_depth_folds_groups_and_keeps_the_totals() -> None:
     assert deep.splitlines()[-3:] == shallow.splitlines()[-3:] or "25,557,032" in shallow
     names = [line.split()[0] for line in shallow.splitlines()[4:-4]]
     assert names == ["input", "stem", "layer1", "layer2", "layer3", "layer4", "head"]
+
+
+def test_compare_adds_up_ensembles() -> None:
+    names = ["7*alexnet", "vgg16 + 2*googlenet", "resnet152", "7 * lenet5+alexnet"]
+    out = run("compare", *names, "--sort", "params", "--format", "csv")[0]
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert list(rows) == ["resnet152", "7 * lenet5+alexnet", "vgg16 + 2*googlenet", "7*alexnet"]
+    assert int(rows["7*alexnet"]["params"]) == 7 * 62_378_344
+    assert int(rows["7*alexnet"]["macs"]) == 7 * 1_135_256_096
+    assert rows["7*alexnet"]["params_ratio"] == "1.000"
+    assert rows["resnet152"]["params_ratio"] == "0.138"  # 60,192,808 / 436,648,408
+    both = rows["vgg16 + 2*googlenet"]
+    assert int(both["params"]) == 138_357_544 + 2 * 6_998_552
+    assert int(both["macs"]) == 15_470_264_320 + 2 * 1_582_671_872
+    assert both["weight_layers"] == "22"  # the deeper one's
+    assert both["top1"] == ""  # nobody has measured this one
+
+
+def test_json_of_an_ensemble() -> None:
+    [model] = json.loads(run("compare", "7*alexnet", "--format", "json")[0])["models"]
+    assert (model["title"], model["input"]) == ("ensemble of 7 networks", [3, 227, 227])
+    assert model["totals"]["params"] == 436_648_408
+
+
+@pytest.mark.parametrize("model", ["0*alexnet", "seven*alexnet", "alexnet+", "7*", "2*3*alexnet"])
+def test_compare_says_how_an_ensemble_is_written(model: str) -> None:
+    message = refused("compare", model)
+    assert message.startswith(f"{model}: an ensemble is written as 7*alexnet or googlenet+2*vgg16")
+    assert refused("compare", "7*alexnt") == "unknown model 'alexnt'; did you mean 'alexnet'?"
 
 
 def test_compare_relates_to_a_baseline_and_sorts() -> None:

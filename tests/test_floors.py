@@ -73,6 +73,8 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["audit", "vgg16"],
         ["reconcile", "resnet50"],
         ["show", "resnet18"],
+        ["memory", "resnet50", "--batch", "256"],
+        ["fit", "alexnet", "--gpu", "gtx580"],
     ],
     ids=" ".join,
 )

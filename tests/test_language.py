@@ -73,6 +73,8 @@ def test_items_on_one_line_follow_one_another() -> None:
     assert net["softmax1"].inputs == ("tanh1",)
     with_blocks = network("- unit >> unit", f"{HEAD}blocks:\n  unit:\n    - relu >> tanh\n")
     assert paths(with_blocks) == ["relu1", "tanh1", "relu2", "tanh2"]  # a chain is spliced in
+    branched = network("- unit", f"{HEAD}{BLOCKS}  unit: tanh >> residual(3)\n")
+    assert paths(branched)[:2] == ["0.tanh1", "0.0.body.relu1"]  # a block with branches is not
 
 
 def test_branches_merge_and_start_from_the_current_tensor() -> None:
@@ -143,6 +145,16 @@ def test_a_branch_may_be_left_out() -> None:
 
     assert layers(1) == ["conv", "add", "relu"]
     assert layers(2) == ["conv", "relu"]  # one branch is left, and nothing to add
+
+
+def test_lists_of_tensors() -> None:
+    net = network(
+        "- let: {outputs: '[current]'}\n"
+        "- for width in [4, 5]:\n  - conv(width, 1)\n  - let: {outputs: 'outputs + [current]'}\n"
+        "- concat(outputs)\n- add(outputs[1:2], outputs[1])"
+    )
+    assert net["concat1"].inputs == ("input", "conv1", "conv2")
+    assert net["add1"].inputs == ("conv1", "conv1")
 
 
 def test_loops_and_let() -> None:

@@ -84,6 +84,14 @@ def test_sparse_conv_of_lenet5() -> None:
     assert c3.work["mac"] + c3.work["conv_bias_add"] == 151_600  # the paper's count of connections
 
 
+def test_sparse_conv_with_a_stride() -> None:
+    """H2 of LeCun et al. 1989: twelve maps that read eight of twelve, 5x5 at stride 2."""
+    eight = [list(range(8))] * 12
+    h2 = cost("sparse_conv", eight, 5, stride=2, padding=2, bias=False, x=(12, 8, 8))
+    assert (h2.output, h2.params) == ((12, 4, 4), {"weight": (96, 5, 5)})
+    assert h2.work == {"mac": 38_400, "sparse_mac": 38_400, "dot_products": 192}  # 192 * 200
+
+
 def test_linear() -> None:
     fc6 = cost("linear", 4096, x=(9216,))
     assert fc6.params == {"weight": (4096, 9216), "bias": (4096,)}
@@ -101,6 +109,33 @@ def test_ceil_mode_drops_a_window_that_starts_in_the_padding() -> None:
     assert cost("maxpool", 2, ceil_mode=True, x=(1, 5)).output == (1, 3)
     assert cost("maxpool", 2, stride=2, padding=1, ceil_mode=True, x=(1, 4)).output == (1, 3)
     assert cost("maxpool", 1, stride=3, ceil_mode=True, x=(1, 5)).output == (1, 2)
+
+
+def test_same_padding_of_pools_keeps_the_size_over_the_stride() -> None:
+    for name in ("maxpool", "avgpool"):
+        for size in range(5, 12):
+            for kernel, stride in [(2, 2), (3, 1), (3, 2), (3, 3), (5, 2)]:
+                made = cost(name, kernel, stride=stride, padding="same", x=(1, size))
+                assert made.output == (1, -(-size // stride))
+
+
+@pytest.mark.torch
+def test_same_padding_of_pools_adds_the_odd_element_after_the_input() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = torch.tensor([[[4.0, 3.0, 2.0, 1.0]]])  # windows 4 3 2 and 2 1, not 4 3 and 3 2 1
+    pools = {"maxpool": [4.0, 2.0], "avgpool": [3.0, 1.5]}
+    for name, values in pools.items():
+        inside = {"count_include_pad": False} if name == "avgpool" else {}
+        made = make(name, 3, stride=2, padding="same", **inside)
+        assert made.build(torch, (1, 4))(x).flatten().tolist() == values
+
+
+def test_bias_and_rescale() -> None:
+    made = cost("bias", x=(12, 8, 8))
+    assert made.params == {"bias": (12, 8, 8)}
+    assert made.work == {"add": 768, "norm_param": 768}
+    assert cost("rescale", 0.5, x=(3, 4)).work == {"multiply": 12, "multiply_first": 12}
+    assert cost("rescale", -1, 1, x=(3, 4)).work["add"] == 12
 
 
 def test_maxpool_saves_its_input_and_int64_indices() -> None:
@@ -190,6 +225,8 @@ def test_rearrangements() -> None:
         ("conv", (8, 3), {}, [(4,)], "conv needs channels and at least one spatial dimension"),
         ("conv", (8, 3), {"padding": 4, "padding_mode": "reflect"}, [(1, 4)], "reflect padding 4 does not fit the input 4"),
         ("maxpool", (3,), {"padding": 2}, [(1, 9)], "padding 2 is more than half of kernel_size 3"),
+        ("maxpool", (2,), {"padding": "same", "stride": 1}, [(1, 9)], "padding 'same' at stride 1 needs a kernel_size that is odd"),
+        ("avgpool", (3,), {"padding": [(0, 1)]}, [(1, 9)], "padding of a pool is the same before and after"),
         ("linear", (10,), {}, [(4, 5, 6)], "linear takes a vector or tokens, not 4x5x6; add flatten before it, or dim=-1 if its channels are last"),
         ("add", (), {}, [(4, 5), (4, 6)], "add needs equal shapes; got 4x5, 4x6"),
         ("concat", (), {}, [(4, 5), (4, 6)], "concat along dim 0 needs equal sizes elsewhere; got 4x5, 4x6"),

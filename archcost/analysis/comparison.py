@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from archcost.analysis.listing import accuracy
-from archcost.analysis.report import Report, totals_record
-from archcost.errors import ArchcostError, LookupFailed
+from archcost.analysis.report import Report, Totals, totals_record
+from archcost.errors import ArchcostError, LookupFailed, shorten
+from archcost.network import NETWORK_INPUT, Network
 from archcost.spec.catalog import catalog, documents
 from archcost.table import Cell, Column, Table
 from archcost.units import human_bytes
@@ -34,6 +37,62 @@ def select(
     if not names:
         raise ArchcostError("name at least one model, or use --family or --all")
     return list(dict.fromkeys(names))
+
+
+MAX_COPIES = 9999
+
+
+@dataclass(frozen=True)
+class Ensemble(Report):
+    """Networks that answer together: the sum of what each costs, and the depth of the deepest."""
+
+    members: tuple[Report, ...] = ()
+
+    @cached_property
+    def total(self) -> Totals:
+        """Totals over all members, each as often as it occurs."""
+        return sum((member.total for member in self.members), Totals())
+
+    @cached_property
+    def weight_layers(self) -> int:
+        """Convolutions and linear layers on the longest path of any member."""
+        return max(member.weight_layers for member in self.members)
+
+
+def report_on(model: str, report: Callable[[str], Report]) -> Report:
+    """Return the report of a model, or of an ensemble such as ``7*alexnet`` or ``vgg16+vgg19``.
+
+    ``report`` is asked once for each network of it. The input shown is that of the first.
+
+    Raises:
+        ArchcostError: a part of an ensemble is no ``MODEL`` and no ``NUMBER*MODEL``.
+    """
+    if not {"*", "+"} & set(model) or Path(model).is_file():
+        return report(model)
+    parts = [_copies(model, part) for part in model.split("+")]
+    members = [member for copies, name in parts for member in [report(name)] * copies]
+    first = members[0]
+    network = Network(
+        name=model,
+        input=first.network.input,
+        layers=(),
+        outputs=(NETWORK_INPUT,),
+        title=f"ensemble of {len(members)} networks",
+    )
+    return Ensemble(
+        network, first.batch, first.dtype, first.convention, first.activations, (), tuple(members)
+    )
+
+
+def _copies(model: str, part: str) -> tuple[int, str]:
+    number, star, name = part.rpartition("*")
+    copies, name = number.strip() if star else "1", name.strip()
+    if not copies.isdecimal() or not 1 <= int(copies[:5]) <= MAX_COPIES or not name:
+        raise ArchcostError(
+            f"{shorten(model)}: an ensemble is written as 7*alexnet or googlenet+2*vgg16, "
+            f"of 1 to {MAX_COPIES} networks each; got {shorten(part)!r}"
+        )
+    return int(copies), name
 
 
 @dataclass(frozen=True)

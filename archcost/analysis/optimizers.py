@@ -55,7 +55,8 @@ class Optimizer:
         if kernel == FUSED:
             return
         if kernel == FOREACH:
-            yield [*(params if copies else ()), *(params if self.counts else ())]
+            yield [*params] if copies else []  # dropped before the roots are taken
+            yield [*params] if self.counts else []
             return
         for before, size in pairwise([0, *params]):
             yield ([size] if copies else []) + ([before, size, size] if self.counts else [])

@@ -144,7 +144,7 @@ def training_peak(
     weight_decay: bool = False,
     freeze: Sequence[str] = (),
     block: int = 1,
-    in_place: bool = True,
+    observed: bool = False,
 ) -> Run:
     """Return the memory of a training step after the first.
 
@@ -158,8 +158,9 @@ def training_peak(
         weight_decay: whether the optimizer decays the weights.
         freeze: shell patterns of layers that are not trained.
         block: as for :func:`inference_peak`.
-        in_place: gradients are added in place where PyTorch can; observers such as MemTracker,
-            which dispatch every operation, see them added out of place.
+        observed: as an observer of every operation on fake tensors sees it, PyTorch's MemTracker
+            for one: gradients are added out of place, and batch normalisation makes a gradient of
+            its input that nobody asked for, as it does on CUDA.
 
     Raises:
         ArchcostError: an unknown name or pattern, nothing to train, or a layer whose steps are
@@ -172,7 +173,7 @@ def training_peak(
         run.ledger.new(size, STATE)
     run.forward()
     saved = run.ledger.kinds[SAVED]
-    run.backward(in_place)
+    run.backward(observed)
     run.update(list(rule.transients(run.trained, kernel, weight_decay)))
     return run.result(state=sum(state), saved=saved)
 
@@ -288,6 +289,7 @@ class _Node:
     targets: list[_Target]
     gradient: str
     scratch: list[int]
+    unasked: int
     kept: list[_Storage] = field(default_factory=list)
 
 
@@ -435,7 +437,8 @@ class _Simulation:
             targets = [_Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
             targets += [_Target(None, size) for size in params]
             scratch = [n * self.batch * self.itemsize for n in step.scratch]
-            self.nodes.append(_Node(layer.path, targets, step.gradient, scratch, kept))
+            unasked = reads[0].bytes if step.unasked and reads[0].node is None else 0
+            self.nodes.append(_Node(layer.path, targets, step.gradient, scratch, unasked, kept))
         return made
 
     def _is_view(self, layer: Layer) -> bool:
@@ -481,7 +484,7 @@ class _Simulation:
 
     # Backward.
 
-    def backward(self, in_place: bool) -> None:
+    def backward(self, observed: bool) -> None:
         ledger = self.ledger
         main = self.tensors[self.network.outputs[0]]
         if main.node is None:
@@ -499,13 +502,13 @@ class _Simulation:
                 continue
             node, gradient = self.nodes[index], arrived.pop(index)
             ledger.enter(BACKWARD, node.layer)
-            results = self._gradients(node, gradient)
+            results = self._gradients(node, gradient, observed)
             ledger.drop(gradient.storage)
             for storage in node.kept:
                 ledger.unkeep(storage)
             for target, result in zip(node.targets, results, strict=True):
                 if target.node is not None:
-                    self._accumulate(arrived, target.node, result, in_place)
+                    self._accumulate(arrived, target.node, result, observed)
         ledger.enter(BACKWARD)
         ledger.drop(root)
         ledger.drop(loss)
@@ -523,10 +526,11 @@ class _Simulation:
                 for storage in node.kept:
                     self.ledger.unkeep(storage)
 
-    def _gradients(self, node: _Node, gradient: _Gradient) -> list[_Gradient]:
+    def _gradients(self, node: _Node, gradient: _Gradient, observed: bool) -> list[_Gradient]:
         """Run a node; return the gradients of its targets, each held once."""
         made = [self._gradient(node.gradient, target, gradient) for target in node.targets]
-        self._use(node.scratch)
+        unasked = node.unasked if observed or self.device == "cuda" else 0
+        self._use([*node.scratch, unasked])
         if node.gradient == PRODUCT:
             pairs = zip(node.targets, made, strict=True)
             return [self._summed(target, product) for target, product in pairs]
@@ -553,13 +557,13 @@ class _Simulation:
         return summed
 
     def _accumulate(
-        self, arrived: dict[int, _Gradient], target: int, result: _Gradient, in_place: bool
+        self, arrived: dict[int, _Gradient], target: int, result: _Gradient, observed: bool
     ) -> None:
         known = arrived.get(target)
         if known is None:
             arrived[target] = result
             return
-        if not (in_place and known.dense and known.storage.holders == 1):
+        if observed or not (known.dense and known.storage.holders == 1):
             arrived[target] = _Gradient(self.ledger.new(result.bytes), result.bytes)
             self.ledger.drop(known.storage)
         self.ledger.drop(result.storage)

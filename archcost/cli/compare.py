@@ -32,20 +32,23 @@ def command(
 ) -> None:  # fmt: skip
     """Compare the totals of several models, with ratios to the first.
 
+    An ensemble is the sum of its networks: 7*alexnet, or googlenet+2*vgg16.
+
     Example: archcost compare alexnet googlenet resnet50 --sort macs
     """
-    from archcost.analysis.comparison import compare, select
+    from archcost.analysis.comparison import compare, report_on, select
     from archcost.analysis.report import analyze
 
     names = select(models, family, everything)
     if baseline is not None and baseline not in names:
         names.insert(0, baseline)
-    reports = [
-        analyze(
+
+    def report(name: str) -> Any:
+        return analyze(
             load_network(name, **options),
             batch=batch, dtype=dtype, convention=convention, activations=activations,
-        )
-        for name in names
-    ]  # fmt: skip
+        )  # fmt: skip
+
+    reports = [report_on(name, report) for name in names]
     comparison = compare(reports, baseline=baseline, sort=sort)
     show(comparison.table(), format, output, comparison.to_dict())

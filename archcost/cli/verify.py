@@ -32,7 +32,7 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
 @click.option("--family", multiple=True, help="All models of a family.")
 @click.option(
     "--checks", multiple=True, metavar="NAME,...",
-    help="structure, counters, memory, training, reference; the default is all that apply.",
+    help="structure, counters, memory, training, peaks, reference; the default is all that apply.",
 )  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or meta.")
 @click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True)
@@ -41,22 +41,26 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
     help="References: torchvision, timm, pytorchcv, or module:callable of your own.",
 )  # fmt: skip
 @click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers that are not trained.")
-@click.option("--jobs", type=click.IntRange(1, 256), default=1, help="Models at a time.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 256),
+    help="Models at a time; the default is one per core, up to 4.",
+)  # fmt: skip
 @click.option("--junit", metavar="FILE", help="Write JUnit XML too, whole or not at all.")
 @click.option("--replay", metavar="FILE", help="Check today's predictions against a record.")
 @network_options
 @output_options
 def command(
     models: tuple[str, ...], everything: bool, family: tuple[str, ...], checks: tuple[str, ...],
-    device: str, batch: int, against: tuple[str, ...], freeze: tuple[str, ...], jobs: int,
+    device: str, batch: int, against: tuple[str, ...], freeze: tuple[str, ...], jobs: int | None,
     junit: str | None, replay: str | None, format: str | None, output: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Check every figure of a model against PyTorch, the counters, and reference models.
 
     A twin of each model is built in PyTorch and compared with the spec: shapes, parameters and
     flow (structure); what each tool counts (counters); bytes kept for backward (memory); FLOPs of
-    a training step (training); the outputs of a reference with its weights (reference). A record
-    of `archcost profile` can be checked without its device (--replay).
+    a training step (training); memory in use at once (peaks); the outputs of a reference with its
+    weights (reference). A record of `archcost profile` can be checked without its device
+    (--replay).
 
     Exit code 1 says that a check failed; the first difference names the layer.
 

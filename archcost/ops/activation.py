@@ -185,11 +185,15 @@ class Dropout(Op):
     examples: ClassVar[tuple[Example, ...]] = (example(x=(16,)), example(0.0, x=(4, 3, 2)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(x, {}, {"dropout": numel(x)}, tuple(self._saved(x)))
+
+    def _saved(self, x: Shape) -> list[Saved]:
+        if self.p == 0:
+            return []
+        if self.p == 1:  # PyTorch multiplies by a zero
+            return [Saved("zero", per_batch=False)]
         # the mask is in the network's dtype on a CPU, boolean on CUDA
-        saved = (Saved("mask", x, device="cpu"), Saved("mask", x, BOOL_BYTES, device="cuda"))
-        if self.p in (0, 1):  # nothing is done, or all is multiplied by one zero
-            saved = (Saved("zero", per_batch=False),) if self.p else ()
-        return Cost(x, {}, {"dropout": numel(x)}, saved)
+        return [Saved("mask", x, device="cpu"), Saved("mask", x, BOOL_BYTES, device="cuda")]
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides if self.p == 0 else None

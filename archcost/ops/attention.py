@@ -121,7 +121,8 @@ class WindowAttention(Op):
         }
         # all four are copies, whose heads lie apart
         saved = (
-            *(Saved(what, out) for what in ("queries", "keys", "values")),
+            *(Saved(what, out, gradient=0) for what in ("queries", "keys")),
+            Saved("values", out),
             Saved("scores", scores),
         )
         params = {"relative_position_table": ((2 * side - 1) * (2 * side - 1), heads)}

@@ -70,6 +70,9 @@ class BatchNorm(Op):
         )
         return Cost(x, params, work, (*SAVES_INPUT, *statistics), buffers)
 
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(unasked=True),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         module = getattr(torch.nn, f"BatchNorm{max(len(x) - 1, 1)}d")
         return module(x[0], eps=self.eps, momentum=self.momentum, affine=self.affine)
@@ -139,6 +142,8 @@ class GroupNorm(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
+        each = numel(x) // self.groups
+        check(each > 1, f"groupnorm needs more than one value per group, not {show(x)}")
         channels = (x[0],)
         work = {"groupnorm": numel(x), "norm_param": 2 * x[0]}
         statistics = (Saved("mean", (self.groups,)), Saved("rstd", (self.groups,)))

@@ -77,6 +77,7 @@ class MaxUnpool(Op):
     kernel_size: Any = sizes()
     stride: Any = sizes(None)
     padding: Any = sizes(0, minimum=0)
+    ceil_mode: bool = flag(False)
 
     inputs: ClassVar[tuple[str, ...]] = ("pooled", "x")  # type: ignore[misc]
     no_gradient: ClassVar[tuple[int, ...]] = (0,)
@@ -84,11 +85,14 @@ class MaxUnpool(Op):
         example(2, x=[(4, 8, 6), (4, 4, 3)]),
         example(2, x=[(4, 9, 7), (4, 4, 3)]),
         example(3, stride=2, padding=1, x=[(2, 9, 9), (2, 5, 5)]),
+        example(2, ceil_mode=True, x=[(4, 9, 7), (4, 5, 4)]),
     )
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
         check(len(x) == 3, f"max_unpool takes channels x height x width, not {show(x)}")
-        out, _ = pooled("max_unpool", x, self.kernel_size, self.stride, self.padding, 1, False)
+        out, _ = pooled(
+            "max_unpool", x, self.kernel_size, self.stride, self.padding, 1, self.ceil_mode
+        )
         check(
             out == others[0],
             f"max pooling of {show(x)} gives {show(out)}, and {show(others[0])} is to be unpooled",
@@ -104,10 +108,11 @@ class MaxUnpool(Op):
         return tuple((1, Fraction(o, n)) for n, o in zip(x[1:], others[0][1:], strict=True))
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        window = [
+        window: list[Any] = [
             list(per_axis("kernel_size", value, 2))
             for value in (self.kernel_size, self.stride or self.kernel_size, self.padding)
         ]
+        window += [[1, 1], self.ceil_mode]  # dilation
         pool, size = torch.ops.aten.max_pool2d_with_indices, x[1:]
 
         class MaxUnpoolModule(torch.nn.Module):  # type: ignore[misc]

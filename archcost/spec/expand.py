@@ -540,7 +540,9 @@ class Expander:
 
 
 def _is_tensors(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, Tensor) for item in value) and value != []
+    return (
+        isinstance(value, list) and all(isinstance(item, Tensor) for item in value) and value != []
+    )
 
 
 def _callees(tree: ast.expr) -> list[str]:

@@ -220,13 +220,13 @@ def saved_bytes(torch: Any, twin: Any, x: Any) -> int:
     own = {t.untyped_storage().data_ptr() for t in (*twin.parameters(), *twin.buffers())}
     kept: dict[int, Any] = {}
 
-    def keep(tensor: Any) -> Any:
+    def keep(tensor: Any) -> None:
+        # the graph gets nothing: it would hold outputs that hold the graph, for ever
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage  # held, so that no address is used twice
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
         result = twin(x)
     del result
     return sum(storage.nbytes() for storage in kept.values())

@@ -74,7 +74,7 @@ def pytorch_source(network: Network) -> str:
         *(f"{INDENT}{line}".rstrip() for line in _forward(network, writer)),
     ]
     parts = [_docstring(network), IMPORTS]
-    body = [GROUP, *writer.definitions.values(), "\n".join(definition)]
+    body = [GROUP, *writer.definitions.values(), "\n".join(definition) + "\n"]
     return "\n".join(parts) + "\n\n" + "\n\n".join(body)
 
 

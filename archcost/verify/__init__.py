@@ -80,7 +80,7 @@ class Subject:
 
 
 Validator = Callable[[Subject], Iterator[Check]]
-MODULES = ("structure", "counters", "memory", "training", "reference")
+MODULES = ("structure", "counters", "memory", "training", "peaks", "reference")
 """The modules with validators, in the order in which these run."""
 
 VALIDATORS: dict[str, Validator] = {}

@@ -40,7 +40,101 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     "vgg13_bn": {"torchvision": "vgg13_bn", "timm": "vgg13_bn", "pytorchcv": "bn_vgg13b"},
     "vgg16_bn": {"torchvision": "vgg16_bn", "timm": "vgg16_bn", "pytorchcv": "bn_vgg16b"},
     "vgg19_bn": {"torchvision": "vgg19_bn", "timm": "vgg19_bn", "pytorchcv": "bn_vgg19b"},
-}
+    **{
+        f"densenet{n}": dict.fromkeys(("torchvision", "timm", "pytorchcv"), f"densenet{n}")
+        for n in (121, 161, 169, 201)
+    },
+    "densenet100_bc_k12": {"pytorchcv": "densenet100_k12_bc_cifar10"},
+    "densenet190_bc_k40": {"pytorchcv": "densenet190_k40_bc_cifar10"},
+    "densenet250_bc_k24": {"pytorchcv": "densenet250_k24_bc_cifar10"},
+    "bn_inception": {"pytorchcv": "bninception"},
+    "inception_v3": {
+        "torchvision": ("inception_v3", _NO_EXTRAS), "timm": "inception_v3",
+        "pytorchcv": "inceptionv3",
+    },
+    "inception_v4": {"timm": "inception_v4", "pytorchcv": "inceptionv4"},
+    "inception_resnet_v1_facenet": {"pytorchcv": "inceptionresnetv1"},
+    "inception_resnet_v2": {"timm": "inception_resnet_v2", "pytorchcv": "inceptionresnetv2"},
+    "xception": {"timm": "legacy_xception", "pytorchcv": "xception"},
+    # timm's NASNet-A counts the padding into its means, TensorFlow's and pytorchcv's do not
+    "nasnet_a_mobile": {"pytorchcv": "nasnet_4a1056"},
+    "nasnet_a_large": {"pytorchcv": "nasnet_6a4032"},
+    "pnasnet5_large": {"timm": "pnasnet5large", "pytorchcv": "pnasnet5large"},
+    "nin_cifar10": {"pytorchcv": "nin_cifar10"},
+    "squeezenet1_0": {"torchvision": "squeezenet1_0", "pytorchcv": "squeezenet_v1_0"},
+    "squeezenet1_1": {"torchvision": "squeezenet1_1", "pytorchcv": "squeezenet_v1_1"},
+    # timm's MobileNet v1 has ReLU6
+    "mobilenet_v1": {"pytorchcv": "mobilenet_w1"},
+    "mobilenet_v1_0.75": {"pytorchcv": "mobilenet_w3d4"},
+    "mobilenet_v1_0.5": {"pytorchcv": "mobilenet_wd2"},
+    "mobilenet_v1_0.25": {"pytorchcv": "mobilenet_wd4"},
+    "mobilenet_v2": {"torchvision": "mobilenet_v2", "timm": "mobilenetv2_100"},
+    "mobilenet_v2_0.75": {"timm": "mobilenetv2_075"},
+    "mobilenet_v2_0.5": {"timm": "mobilenetv2_050"},
+    "mobilenet_v2_1.4": {"timm": "mobilenetv2_140"},
+    "mobilenet_v3_large": {"torchvision": "mobilenet_v3_large"},
+    "mobilenet_v3_small": {"torchvision": "mobilenet_v3_small"},
+    **{f"shufflenet_v1_g{g}": {"pytorchcv": f"shufflenet_g{g}_w1"} for g in (1, 2, 3, 4, 8)},
+    "shufflenet_v1_g3_x0.5": {"pytorchcv": "shufflenet_g3_wd2"},
+    **{
+        f"shufflenet_v2_x{a}.{b}": {"torchvision": f"shufflenet_v2_x{a}_{b}"}
+        for a, b in ((0, 5), (1, 0), (1, 5), (2, 0))
+    },
+    **{f"mnasnet{n}": {"torchvision": f"mnasnet{n}"} for n in ("0_5", "0_75", "1_0", "1_3")},
+    **{f"se_resnet{n}": {"timm": f"legacy_seresnet{n}"} for n in (50, 101, 152)},
+    **{f"se_resnext{n}_32x4d": {"timm": f"legacy_seresnext{n}_32x4d"} for n in (50, 101)},
+    "senet154": {"timm": "legacy_senet154"},
+    "resnext50_32x4d": {"torchvision": "resnext50_32x4d", "timm": "resnext50_32x4d"},
+    "resnext101_32x4d": {"timm": "resnext101_32x4d"},
+    "resnext101_32x8d": {"torchvision": "resnext101_32x8d", "timm": "resnext101_32x8d"},
+    "resnext101_64x4d": {"torchvision": "resnext101_64x4d", "timm": "resnext101_64x4d"},
+    "wide_resnet50_2": {"torchvision": "wide_resnet50_2", "timm": "wide_resnet50_2"},
+    "wide_resnet101_2": {"torchvision": "wide_resnet101_2", "timm": "wide_resnet101_2"},
+    **{f"preresnet{n}": {"pytorchcv": f"preresnet{n}"} for n in (18, 34)},
+    **{f"preresnet{n}": {"pytorchcv": f"preresnet{n}b"} for n in (50, 101, 152, 200, 269)},
+    "preresnet110_cifar10": {"pytorchcv": "preresnet110_cifar10"},
+    "preresnet164_cifar10": {"pytorchcv": "preresnet164bn_cifar10"},
+    "preresnet1001_cifar10": {"pytorchcv": "preresnet1001_cifar10"},
+    "wrn28_10_cifar10": {"pytorchcv": "wrn28_10_cifar10"},
+    **{f"efficientnet_b{n}": {"torchvision": f"efficientnet_b{n}"} for n in range(8)},
+    **{f"efficientnet_v2_{n}": {"torchvision": f"efficientnet_v2_{n}"} for n in "sml"},
+    "regnet_x_400mf": {"timm": "regnetx_004"},
+    "regnet_y_800mf": {"timm": "regnety_008"},
+    "regnet_y_8gf": {"timm": "regnety_080"},
+    **{
+        f"regnet_{n}_torchvision": {"torchvision": f"regnet_{n}"}
+        for n in ("x_400mf", "y_800mf", "y_8gf")
+    },
+    **{
+        f"regnet_{n}": {"torchvision": f"regnet_{n}"}
+        for n in (
+            "x_800mf", "x_1_6gf", "x_3_2gf", "x_8gf", "x_16gf", "x_32gf",
+            "y_400mf", "y_1_6gf", "y_3_2gf", "y_16gf", "y_32gf", "y_128gf",
+        )
+    },
+    **{
+        f"convnext_{n}": {"torchvision": f"convnext_{n}", "timm": f"convnext_{n}"}
+        for n in ("tiny", "small", "base", "large")
+    },
+    "convnext_xlarge": {"timm": "convnext_xlarge"},
+    **{
+        f"convnextv2_{n}": {"timm": f"convnextv2_{n}"}
+        for n in ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")
+    },
+    "vit_ti_16": {"timm": "vit_tiny_patch16_224"},
+    "vit_ti_32": {"timm": ("vit_tiny_patch16_224", {"patch_size": 32})},
+    "vit_s_16": {"timm": "vit_small_patch16_224"},
+    "vit_s_32": {"timm": "vit_small_patch32_224"},
+    "vit_b_16": {"torchvision": "vit_b_16", "timm": "vit_base_patch16_224"},
+    "vit_b_32": {"torchvision": "vit_b_32", "timm": "vit_base_patch32_224"},
+    "vit_l_16": {"torchvision": "vit_l_16", "timm": "vit_large_patch16_224"},
+    "vit_l_32": {"torchvision": "vit_l_32"},
+    **{
+        f"deit_{a}": {"timm": f"deit_{b}_patch16_224"}
+        for a, b in (("ti", "tiny"), ("s", "small"), ("b", "base"))
+    },
+    **{f"swin_{n}": {"torchvision": f"swin_{n}"} for n in "tsb"},
+}  # fmt: skip
 """The networks that other collections build of the same paper, where they are the same network.
 
 A name is listed once it has been proved: what differs (another order of normalisation and pooling,

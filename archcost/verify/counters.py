@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import importlib.metadata
 import logging
@@ -18,7 +17,7 @@ from archcost.conventions import Convention, find_convention
 from archcost.errors import shorten
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import random_input
+from archcost.verify.watch import light_copy, random_input
 
 GROUP = "counters"
 TOTAL = ""
@@ -36,7 +35,7 @@ class Counter:
         package: its distribution, and the module to import.
         run: counts a module that it may damage; by layer, or the total only.
         whole_batch: False where it counts one sample, whatever the batch.
-        on_meta: True if it counts there always: its number differs from device to device.
+        on_meta: True if it always counts on the meta device, which computes nothing.
         not_on_meta: why it cannot count on the meta device, empty if it can.
     """
 
@@ -78,13 +77,14 @@ def counters(subject: Subject) -> Iterator[Check]:
         if reason:
             yield Check(GROUP, name, "", None, None, skipped=reason)
             continue
-        twin = copy.deepcopy(subject.twin).eval()
         x = random_input(subject, subject.batch if tool.whole_batch else 1)
         if tool.on_meta:
-            twin, x = twin.to("meta"), x.to("meta")
+            x, twin = x.to("meta"), light_copy(subject.twin, lambda tensor: tensor.to("meta"))
+        else:
+            twin = light_copy(subject.twin)
         try:
             with quiet():
-                measured = tool.run(twin, x)
+                measured = tool.run(twin.eval(), x)
         except Exception as error:  # tools raise what they like; the finding is that they cannot
             note = f"{type(error).__name__}: {shorten(error, 200)}"
             yield Check(GROUP, name, "", "a count", note)
@@ -192,7 +192,7 @@ def profiler(twin: Any, x: Any) -> Counts:
     return {TOTAL: sum(event.flops or 0 for event in run.events())}
 
 
-@counter("torchinfo", "torchinfo")
+@counter("torchinfo", "torchinfo", on_meta=True)
 def torchinfo(twin: Any, x: Any) -> Counts:
     """Count with torchinfo.summary, its total mult-adds."""
     tool = importlib.import_module("torchinfo")
@@ -220,7 +220,7 @@ def _ptflops(twin: Any, x: Any, backend: str) -> Counts:
     return {TOTAL: _whole(macs)}
 
 
-@counter("thop", "thop")
+@counter("thop", "thop", on_meta=True)
 def thop(twin: Any, x: Any) -> Counts:
     """Count with thop.profile."""
     macs, _ = importlib.import_module("thop").profile(twin, inputs=(x,), verbose=False)

@@ -139,6 +139,7 @@ def _without_fast_paths(torch: Any) -> Iterator[None]:
 
 def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
     dispatch: Any = import_module("torch.utils._python_dispatch")
+    weak: Any = import_module("torch.multiprocessing.reductions").StorageWeakRef
 
     def storage(tensor: Any) -> int:
         return int(tensor.untyped_storage()._cdata)  # views share it with what they look at
@@ -153,6 +154,8 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
             # the first name of a tensor that has several
             self.made_of = {storage(t): (name,) for name, t in reversed(list(weights.items()))}
             self.comes_from: dict[int, frozenset[int]] = {storage(x): frozenset({FROM_INPUT})}
+            # a storage that is weakly held frees its memory, and its number is not given again
+            self.held: list[Any] = []
 
         def sources_of(self, tensor: Any) -> frozenset[int]:
             return self.comes_from.get(storage(tensor), NOBODY)
@@ -173,6 +176,7 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
                 self.calls.append(Call(names, shapes, sources, given, _digest(made[:1])))
                 names, sources = (), frozenset({len(self.calls) - 1})
             for tensor in made:
+                self.held.append(weak(tensor.untyped_storage()))
                 self.made_of[storage(tensor)] = names
                 self.comes_from[storage(tensor)] = sources
             return result

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-from archcost.analysis.memory import DEVICES, saved_for_backward
+from archcost.analysis.memory import DEVICES, saved_for_backward, tensor_places
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
@@ -14,20 +15,24 @@ from archcost.verify.watch import (
     Watch,
     failed_run,
     frozen,
+    light_copy,
     mode,
     random_input,
     training_batch,
 )
 
 GROUP = "memory"
+LARGE = 10**9
+"""Bytes kept beyond which a CPU's tensors are faked, so that two models fit a small machine."""
 
 
 @validator(GROUP)
 def memory(subject: Subject) -> Iterator[Check]:
     """Compare the bytes saved for backward in training mode, by the layer that made them.
 
-    Of each layer: the bytes of its output, if any layer keeps it, and of the tensors of its own.
-    Each storage counts once; parameters and buffers do not count.
+    First in which storage each layer's output lies: one of its own, or the input's for a view.
+    Then of each layer the bytes of its output, if any layer keeps it, and of the tensors of its
+    own. Each storage counts once; parameters and buffers do not count.
     """
     device = subject.device.partition(":")[0]
     if device not in DEVICES:
@@ -37,30 +42,47 @@ def memory(subject: Subject) -> Iterator[Check]:
     network = subject.network
     batch, note = training_batch(network, subject.batch)
     expected = saved_for_backward(network, batch, "float32", device, subject.freeze)
-    with mode(subject.twin, training=True), frozen(subject.twin, subject.freeze):
-        kept = kept_storages(network, subject.twin, random_input(subject, batch))
+    if expected.total > LARGE and device == "cpu":
+        note = "; ".join(filter(None, (note, f"on fake tensors: {expected.total:,} bytes")))
+        kept = _kept_of_fake(subject, batch)
+    else:
+        with mode(subject.twin, training=True), frozen(subject.twin, subject.freeze):
+            kept = kept_storages(network, subject.twin, random_input(subject, batch))
     if kept.error is not None:
         yield failed_run(GROUP, kept.stopped_at, kept.error)
         return
+    for path, place in tensor_places(network, batch).items():
+        if path != NETWORK_INPUT:
+            yield Check(GROUP, "storage", path, place.owner, kept.homes.get(path), note=note)
     for owner in (NETWORK_INPUT, *network.by_path):
         predicted = expected.by_owner.get(owner, 0)
         measured = sum(kept.sizes.get(owner, {}).values())
         if predicted or measured:
             yield Check(GROUP, "saved bytes", owner, predicted, measured, note=note)
-    sizes = [size for storages in kept.sizes.values() for size in storages.values()]
-    yield Check(GROUP, "saved storages", "", len(expected.storages), len(sizes), note=note)
-    yield Check(GROUP, "saved bytes", "", expected.total, sum(sizes), note=note)
+    total = sum(size for storages in kept.sizes.values() for size in storages.values())
+    yield Check(GROUP, "saved bytes", "", expected.total, total, note=note)
+
+
+def _kept_of_fake(subject: Subject, batch: int) -> Kept:
+    """Return what autograd keeps of fake tensors, which act as a CPU's but hold nothing."""
+    fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
+    twin = light_copy(subject.twin, fake.from_tensor).train()
+    x = random_input(subject, batch)
+    with frozen(twin, subject.freeze), fake:
+        return kept_storages(subject.network, twin, fake.from_tensor(x))
 
 
 @dataclass
 class Kept:
     """What autograd kept of a forward pass.
 
-    ``sizes`` are bytes by storage, by the path of the layer that made it; ``error`` is why the twin
-    did not run, and ``stopped_at`` the layer at which it stopped.
+    ``sizes`` are bytes by storage, by the path of the layer that made it; ``homes`` the layer that
+    made the storage in which a layer's output lies. ``error`` is why the twin did not run, and
+    ``stopped_at`` the layer at which it stopped.
     """
 
     sizes: dict[str, dict[int, int]] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
     error: Exception | None = None
     stopped_at: str = ""
 
@@ -79,26 +101,27 @@ def kept_storages(network: Network, twin: Any, x: Any) -> Kept:
 
     def leave(path: str, output: Any) -> None:
         alive.append(output)
-        owners.setdefault(_key(output), path)
+        kept.homes[path] = owners.setdefault(_key(output), path)
 
     saved: dict[int, tuple[str, int]] = {}
 
-    def keep(tensor: Any) -> Any:
+    def keep(tensor: Any) -> None:
         if _key(tensor) not in own:
             saved[_key(tensor)] = watch.running, tensor.untyped_storage().nbytes()
             alive.append(tensor)
-        return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks
     with Watch(network, twin, leave=leave) as watch:
         try:
-            with hooks(keep, lambda tensor: tensor):
+            with hooks(keep, lambda nothing: nothing):
                 result = twin(x)
+            del result
         except Exception as error:  # whatever a wrong twin may raise is the finding
-            return Kept(error=error, stopped_at=watch.running)
+            kept = Kept(error=error, stopped_at=watch.running)
+        finally:
+            alive.clear()  # the graph holds the hooks: with these tensors it would hold itself
     for key, (where, size) in saved.items():
         kept.sizes.setdefault(owners.get(key, where), {})[key] = size
-    del result
     return kept
 
 

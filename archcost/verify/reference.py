@@ -62,9 +62,11 @@ def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
     The reference gets random weights and loses its dropout; of the twin, a copy does.
     """
     torch = import_torch()
-    place = {"device": subject.device, "dtype": torch.float64}
     sides = _Sides(
-        subject.network, name, copy.deepcopy(subject.twin).to(**place), reference.to(**place)
+        subject.network,
+        name,
+        _copy_without_weights(subject.twin, subject.device),
+        reference.to(subject.device, torch.float64),
     )
     for module in (sides.twin, sides.reference):
         drop_nothing(module)
@@ -75,11 +77,17 @@ def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
     shape = (batch, *subject.network.input)
     x = torch.randn(shape, dtype=torch.float64, generator=generator).to(subject.device)
 
-    twin = trace(sides.twin.eval(), x.clone())
-    try:
-        other = trace(sides.reference.eval(), x.clone())
-    except Exception as error:  # whatever a foreign module raises
-        yield sides.check("runs", f"on {show(subject.network.input)}", one_line(error))
+    traces = []
+    for what, module in (("the twin runs", sides.twin), ("runs", sides.reference)):
+        try:
+            traces.append(trace(module.eval(), x.clone()))
+        except Exception as error:  # whatever a module raises
+            yield sides.check(what, f"on {show(subject.network.input)}", one_line(error))
+            return
+    twin, other = traces
+    mode = "output in eval mode"
+    if len(twin.outputs) != len(other.outputs):
+        yield sides.outputs(mode, twin.outputs, other.outputs, "")
         return
     try:
         partners = pair(twin, other)
@@ -93,9 +101,24 @@ def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
 
     twin = trace(sides.twin, x.clone())
     layer, note = sides.first_difference(twin, [other.calls[j] for j in partners])
-    mode = "output in eval mode"
     yield sides.outputs(mode, twin.outputs, other.outputs, layer or sides.network.outputs[0], note)
     yield from _compare_training(sides, x, statistics)
+
+
+def _copy_without_weights(twin: Any, device: str) -> Any:
+    """Return a copy in float64 whose parameters are zeros that take no memory.
+
+    They find out where weights go, before those of the reference take their place.
+    """
+    torch = import_torch()
+    zeros = {
+        id(p): torch.nn.Parameter(
+            torch.zeros((), dtype=torch.float64, device=device).expand(p.shape),
+            requires_grad=False,
+        )
+        for p in twin.parameters()
+    }
+    return copy.deepcopy(twin, zeros).to(device, torch.float64)
 
 
 def _compare_training(sides: _Sides, x: Any, statistics: dict[str, str]) -> Iterator[Check]:

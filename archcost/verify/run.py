@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -15,12 +17,17 @@ from typing import Any
 
 from archcost.errors import ArchcostError, shorten
 from archcost.network import Network
+from archcost.shape import numel
 from archcost.torch_twin import build, import_torch
+from archcost.units import dtype_bytes
 from archcost.verify import Check, Subject, find_validator, load_validators
 from archcost.verify.results import Outcome
 
 REFERENCE = "reference"
 SEED = 0
+MOST_JOBS = 4
+HEAVY = 2 * 10**9
+"""Bytes of weights and outputs beyond which a model runs alone."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ def verify(network: Network, request: Request, twin: Any = None) -> Iterator[Out
         outcome = Outcome(network.name, name)
         for check in checks(subject, name):
             outcome.add(check)
+        gc.collect()  # traces refer to themselves, and so keep every tensor of a pass
         outcome.seconds = time.monotonic() - start
         yield outcome
 
@@ -89,16 +97,38 @@ def checks(subject: Subject, name: str) -> Iterator[Check]:
         yield Check(name, "runs", "", "no error", reason)
 
 
-def verify_all(networks: Sequence[Network], request: Request, jobs: int = 1) -> Iterator[Outcome]:
+def verify_all(
+    networks: Sequence[Network], request: Request, jobs: int | None = None
+) -> Iterator[Outcome]:
     """Run the checks of many networks, ``jobs`` of them at a time, each in a process of its own.
 
-    Outcomes come as they are found. Closing the iterator ends the processes.
+    By default one per core, up to 4, because each takes memory; what takes much of it runs alone,
+    at the end. Outcomes come as they are found. Closing the iterator ends the processes.
     """
+    jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
     if jobs == 1 or len(networks) == 1:
         for network in networks:
             yield from verify(network, request)
         return
     request.names()
+    light: list[Network] = []
+    heavy: list[Network] = []
+    for network in networks:
+        (heavy if footprint(network, request.batch) > HEAVY else light).append(network)
+    yield from _side_by_side(light, request, jobs)
+    yield from _side_by_side(heavy, request, 1)
+
+
+def footprint(network: Network, batch: int) -> int:
+    """Return the bytes of all weights and all outputs, which a counter may keep at once."""
+    outputs = sum(numel(layer.cost.output) for layer in network) * batch
+    weights = sum(numel(shape) for layer in network for shape in layer.cost.params.values())
+    return (outputs + weights) * dtype_bytes("float32")
+
+
+def _side_by_side(networks: Sequence[Network], request: Request, jobs: int) -> Iterator[Outcome]:
+    if not networks:
+        return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), _start_process, (threads,)
@@ -124,7 +154,16 @@ def _portable(network: Network) -> Network:
 
 def _start_process(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once and without a word
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import_torch().set_num_threads(threads)
+    gc.freeze()  # collecting after each check passes over what is loaded here
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _verify_elsewhere(network: Network, request: Request) -> list[Outcome] | str:

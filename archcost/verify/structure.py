@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from archcost.analysis.report import analyze, prefixes
@@ -33,7 +34,7 @@ def structure(subject: Subject) -> Iterator[Check]:
             yield from _check_layer(subject, layer, modules.get(layer.path), flow)
         if flow.error is None:
             names = subject.network.outputs
-            yield Check(GROUP, "outputs", "", names, flow.names(flow.results, names))
+            yield Check(GROUP, "outputs", "", names, _names(flow.results, names))
     if subject.device == "meta":
         reason = "the meta device computes no values"
         yield Check(GROUP, "values", "", None, None, skipped=reason)
@@ -48,49 +49,50 @@ class Flow:
     """
 
     def __init__(self, subject: Subject) -> None:
-        self.network = subject.network
-        self.calls: dict[str, list[tuple[Any, ...]]] = {}
-        self.given: dict[str, tuple[Any, int]] = {}
-        self.taken: dict[str, list[tuple[Any, int]]] = {}
-        self.results: list[tuple[Any, int]] = []
+        self.calls: dict[str, list[tuple[int, ...]]] = {}
+        self.taken: dict[str, list[Makers]] = {}
+        self.results: list[Makers] = []
         self.error: Exception | None = None
         x = random_input(subject, subject.batch)
-        self.given[NETWORK_INPUT] = _now(x)
+        _mark(x, NETWORK_INPUT)
         with Watch(subject.network, subject.twin, self._enter, self._leave) as watch:
             try:
                 results = subject.twin(x)
                 results = results if isinstance(results, tuple) else (results,)
-                self.results = [_now(tensor) for tensor in results]
+                self.results = [_makers(tensor) for tensor in results]
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error = error
         self.stopped_at = watch.running
 
     def _enter(self, path: str, inputs: tuple[Any, ...]) -> None:
-        self.taken[path] = [_now(tensor) for tensor in inputs]
+        self.taken[path] = [_makers(tensor) for tensor in inputs]
 
     def _leave(self, path: str, output: Any) -> None:
         self.calls.setdefault(path, []).append(tuple(output.shape))
-        self.given[path] = _now(output)
-
-    def names(self, tensors: list[tuple[Any, int]], expected: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the layers that gave the tensors; where several did, the expected one."""
-        return tuple(
-            self._name(tensor, version, expected[i] if i < len(expected) else "")
-            for i, (tensor, version) in enumerate(tensors)
-        )
-
-    def _name(self, tensor: Any, version: int, expected: str) -> str:
-        def gave(path: str) -> bool:
-            known = self.given.get(path)
-            return known is not None and known[0] is tensor and known[1] == version
-
-        if gave(expected):
-            return expected
-        return next((path for path in self.given if gave(path)), "another tensor")
+        _mark(output, path)
 
 
-def _now(tensor: Any) -> tuple[Any, int]:
-    return tensor, tensor._version
+Makers = tuple[str, ...]
+"""The layers that gave a tensor; several where they hand it on, such as dropout in evaluation."""
+
+
+def _mark(tensor: Any, path: str) -> None:
+    # on the tensor itself, which so need not be kept
+    tensor.made_by = [*getattr(tensor, "made_by", []), (path, tensor._version)]
+
+
+def _makers(tensor: Any) -> Makers:
+    made = getattr(tensor, "made_by", [])
+    return tuple(path for path, version in made if version == tensor._version)
+
+
+def _names(tensors: list[Makers], expected: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the layer that gave each tensor; where several did, the expected one."""
+    wanted = (*expected, *[""] * len(tensors))
+    return tuple(
+        want if want in makers else next(iter(makers), "another tensor")
+        for makers, want in zip(tensors, wanted, strict=False)
+    )
 
 
 def _check_layer(subject: Subject, layer: Layer, module: Any, flow: Flow) -> Iterator[Check]:
@@ -115,7 +117,7 @@ def _check_layer(subject: Subject, layer: Layer, module: Any, flow: Flow) -> Ite
     yield Check(GROUP, "calls", path, 1, len(calls))
     if len(calls) != 1:
         return
-    yield Check(GROUP, "inputs", path, layer.inputs, flow.names(flow.taken[path], layer.inputs))
+    yield Check(GROUP, "inputs", path, layer.inputs, _names(flow.taken[path], layer.inputs))
     shape = Check(GROUP, "output shape", path, (subject.batch, *cost.output), calls[0])
     yield shape
     if sound and shape.passed and subject.device != "meta":
@@ -130,12 +132,12 @@ def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
     anew.load_state_dict(module.state_dict(), assign=True)
     inputs = [torch.randn(subject.batch, *s, device=subject.device) for s in layer.shapes]
     try:
-        expected, measured = anew(*inputs), module(*inputs)
+        right, found = anew(*inputs), module(*inputs)
     except Exception as error:  # such as a module that takes no tensors of these shapes
         return failed_run(GROUP, layer.path, error)
-    scale = float(expected.abs().max()) or 1.0
-    difference = float((measured - expected).abs().max()) / scale
-    return Check(GROUP, "values", layer.path, 0.0, difference, TOLERANCE, REASON)
+    difference = float((found - right).abs().max()) / (float(right.abs().max()) or 1.0)
+    measured = difference if isfinite(difference) else str(difference)
+    return Check(GROUP, "values", layer.path, 0.0, measured, TOLERANCE, REASON)
 
 
 def _check_extras(subject: Subject, modules: Mapping[str, Any]) -> Iterator[Check]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -13,7 +12,7 @@ from archcost.analysis.training import training_step
 from archcost.network import Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import Watch, failed_run, frozen, training_batch
+from archcost.verify.watch import Watch, failed_run, frozen, light_copy, training_batch
 
 GROUP = "training"
 
@@ -36,7 +35,7 @@ def training(subject: Subject) -> Iterator[Check]:
     batch, note = training_batch(network, subject.batch)
     expected = training_step(network, batch, subject.freeze)
     device = subject.device if fused else "meta"
-    twin = copy.deepcopy(subject.twin).to(device).train()
+    twin = light_copy(subject.twin, lambda tensor: tensor.to(device)).train()
     x = import_torch().randn(batch, *network.input, device=device)
     with frozen(twin, subject.freeze):
         step = DispatchedStep(network, twin, x)

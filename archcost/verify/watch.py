@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,19 @@ class Watch:
             module.register_forward_pre_hook(before, prepend=True),  # before a layer's own padding
             module.register_forward_hook(after),
         ]
+
+
+def light_copy(twin: Any, convert: Callable[[Any], Any] | None = None) -> Any:
+    """Return a copy of a twin that shares its parameters, or has converted ones.
+
+    What is hung onto the copy, such as hooks and buffers, does not reach the twin. ``convert``
+    turns a tensor into one elsewhere, on the meta device say, and also takes the buffers there.
+    """
+    if convert is None:
+        return copy.deepcopy(twin, {id(p): p for p in twin.parameters()})
+    parameter = import_torch().nn.Parameter
+    memo = {id(p): parameter(convert(p.detach()), p.requires_grad) for p in twin.parameters()}
+    return copy.deepcopy(twin, memo | {id(buffer): convert(buffer) for buffer in twin.buffers()})
 
 
 def random_input(subject: Subject, batch: int) -> Any:

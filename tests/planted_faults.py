@@ -1,0 +1,452 @@
+"""Single faults planted in a twin, each with the layer that a check must name.
+
+A fault changes what the twin computes, keeps for backward, or holds; changes that nobody could see
+are not drawn. The layer to be named is the one that was changed. For an operation that was put
+between two layers it is the module that was added; for a call that was left out, the layer that no
+longer runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from archcost.network import Layer, Network
+from archcost.shape import numel, window_count
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A twin with one fault: what was done, and the path that a check must name."""
+
+    what: str
+    path: str
+    twin: Any
+
+
+Planter = Callable[[random.Random, Network, Any], str | None]
+"""Changes a twin and returns the path to be named, or None where nothing fits."""
+
+PLANTERS: dict[str, Planter] = {}
+
+
+def planter(function: Planter) -> Planter:
+    PLANTERS[function.__name__] = function
+    return function
+
+
+def plant(rng: random.Random, kind: str, network: Network, twin: Any) -> Fault | None:
+    """Return a copy of the twin with one fault of a kind, None if the network has no place."""
+    faulty = copy.deepcopy(twin)
+    path = PLANTERS[kind](rng, network, faulty)
+    return None if path is None else Fault(kind, path, faulty)
+
+
+# Places.
+
+
+def pick(rng: random.Random, network: Network, fits: Callable[[Layer], bool]) -> Layer | None:
+    layers = [layer for layer in network if fits(layer)]
+    return rng.choice(layers) if layers else None
+
+
+def plain_conv(layer: Layer) -> bool:
+    op: Any = layer.op
+    return op.name == "conv" and isinstance(op.padding, int) and op.padding_mode == "zeros"
+
+
+def put(twin: Any, path: str, module: Any) -> None:
+    *groups, name = path.split(".")
+    parent = twin
+    for group in groups:
+        parent = parent._modules[group]
+    parent._modules[name] = module.train(twin.training)
+
+
+def conv_like(old: Any, **changes: Any) -> Any:
+    """Return a convolution with other settings, with the weights that still fit."""
+    settings = {
+        "in_channels": old.in_channels, "out_channels": old.out_channels,
+        "kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding,
+        "dilation": old.dilation, "groups": old.groups, "bias": old.bias is not None,
+    } | changes  # fmt: skip
+    new = type(old)(**settings)
+    fresh = new.state_dict()
+    fitting = {
+        name: value
+        for name, value in old.state_dict().items()
+        if name in fresh and fresh[name].shape == value.shape
+    }
+    new.load_state_dict(fresh | fitting)
+    return new
+
+
+def rewire(twin: Any, change: Callable[[str, tuple[str, ...]], tuple[str, ...]]) -> None:
+    """Change what layers read; every tensor is then kept to the end."""
+    twin.plan = [(path, change(path, inputs), ()) for path, inputs, _ in twin.plan]
+
+
+# Faults of one module.
+
+
+def change_conv(rng: random.Random, network: Network, twin: Any, fits: Any, changes: Any) -> Any:
+    layer = pick(rng, network, lambda layer: plain_conv(layer) and fits(layer))
+    if layer is None:
+        return None
+    old = twin.get_submodule(layer.path)
+    put(twin, layer.path, conv_like(old, **changes(old)))
+    return layer.path
+
+
+def positions(layer: Layer, stride: int) -> list[int]:
+    op: Any = layer.op
+    kernel = op.kernel_size if isinstance(op.kernel_size, tuple) else (op.kernel_size,) * 2
+    dilation = op.dilation if isinstance(op.dilation, tuple) else (op.dilation,) * 2
+    return [
+        window_count(n, k, stride, op.padding, op.padding, d)
+        for n, k, d in zip(layer.shapes[0][1:], kernel, dilation, strict=True)
+    ]
+
+
+@planter
+def conv_stride(rng: random.Random, network: Network, twin: Any) -> str | None:
+    def other(layer: Layer) -> int:
+        stride = layer.op.stride  # type: ignore[attr-defined]
+        return stride + 1 if isinstance(stride, int) else 0
+
+    def fits(layer: Layer) -> bool:
+        wanted = other(layer)
+        return bool(wanted) and positions(layer, wanted) != list(layer.cost.output[1:])
+
+    return change_conv(rng, network, twin, fits, lambda old: {"stride": old.stride[0] + 1})
+
+
+@planter
+def conv_padding(rng: random.Random, network: Network, twin: Any) -> str | None:
+    def changes(old: Any) -> Any:
+        return {"padding": old.padding[0] + 1 if not old.padding[0] else old.padding[0] - 1}
+
+    return change_conv(rng, network, twin, lambda layer: True, changes)
+
+
+@planter
+def conv_dilation(rng: random.Random, network: Network, twin: Any) -> str | None:
+    def fits(layer: Layer) -> bool:
+        return max(layer.cost.params["weight"][2:]) > 1
+
+    return change_conv(
+        rng, network, twin, fits, lambda old: {"dilation": tuple(d + 1 for d in old.dilation)}
+    )
+
+
+@planter
+def conv_kernel(rng: random.Random, network: Network, twin: Any) -> str | None:
+    def changes(old: Any) -> Any:
+        return {
+            "kernel_size": tuple(k + 2 for k in old.kernel_size),
+            "padding": tuple(p + 1 for p in old.padding),
+        }
+
+    return change_conv(rng, network, twin, lambda layer: True, changes)
+
+
+@planter
+def conv_out_channels(rng: random.Random, network: Network, twin: Any) -> str | None:
+    return change_conv(
+        rng, network, twin, lambda layer: True,
+        lambda old: {"out_channels": old.out_channels + old.groups},
+    )  # fmt: skip
+
+
+@planter
+def conv_in_channels(rng: random.Random, network: Network, twin: Any) -> str | None:
+    return change_conv(
+        rng, network, twin, lambda layer: True,
+        lambda old: {"in_channels": old.in_channels + old.groups},
+    )  # fmt: skip
+
+
+@planter
+def conv_groups(rng: random.Random, network: Network, twin: Any) -> str | None:
+    def other(layer: Layer) -> int:
+        groups, channels, out = layer.op.groups, layer.shapes[0][0], layer.cost.output[0]  # type: ignore[attr-defined]
+        if groups > 1:
+            return 1
+        return next((g for g in (2, 3) if channels % g == 0 and out % g == 0), 0)
+
+    def changes(old: Any) -> Any:
+        if old.groups > 1:
+            return {"groups": 1}
+        return {"groups": 2 if old.in_channels % 2 == old.out_channels % 2 == 0 else 3}
+
+    return change_conv(rng, network, twin, lambda layer: bool(other(layer)), changes)
+
+
+@planter
+def conv_bias(rng: random.Random, network: Network, twin: Any) -> str | None:
+    return change_conv(
+        rng, network, twin, lambda layer: True, lambda old: {"bias": old.bias is None}
+    )
+
+
+@planter
+def linear_features(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    layer = pick(rng, network, lambda layer: layer.op.name == "linear")
+    if layer is None:
+        return None
+    old = twin.get_submodule(layer.path)
+    put(twin, layer.path, torch.nn.Linear(old.in_features, old.out_features + rng.choice((-1, 1))))
+    return layer.path
+
+
+@planter
+def linear_bias(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    layer = pick(rng, network, lambda layer: layer.op.name == "linear")
+    if layer is None:
+        return None
+    old = twin.get_submodule(layer.path)
+    bias = old.bias is None
+    put(twin, layer.path, torch.nn.Linear(old.in_features, old.out_features, bias=bias))
+    return layer.path
+
+
+@planter
+def pool_of_the_other_kind(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    def fits(layer: Layer) -> bool:
+        op: Any = layer.op
+        return op.name == "maxpool" and op.dilation == 1 and numel(layer.shapes[0][1:]) > 1
+
+    layer = pick(rng, network, fits)
+    if layer is None:
+        return None
+    old: Any = layer.op
+    put(
+        twin, layer.path,
+        torch.nn.AvgPool2d(old.kernel_size, old.stride, old.padding, ceil_mode=old.ceil_mode),
+    )  # fmt: skip
+    return layer.path
+
+
+@planter
+def pool_stride(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    def shrinks(layer: Layer) -> bool:
+        op: Any = layer.op
+        if op.name != "maxpool" or not isinstance(op.stride or op.kernel_size, int):
+            return False
+        stride = (op.stride or op.kernel_size) + 1
+        sizes = [
+            window_count(n, op.kernel_size, stride, op.padding, op.padding, 1, op.ceil_mode)
+            for n in layer.shapes[0][1:]
+        ]
+        return sizes != list(layer.cost.output[1:])
+
+    layer = pick(rng, network, shrinks)
+    if layer is None:
+        return None
+    old: Any = layer.op
+    stride = (old.stride or old.kernel_size) + 1
+    put(
+        twin, layer.path,
+        torch.nn.MaxPool2d(old.kernel_size, stride, old.padding, ceil_mode=old.ceil_mode),
+    )  # fmt: skip
+    return layer.path
+
+
+@planter
+def norm_without_parameters(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    layer = pick(
+        rng, network, lambda layer: layer.op.name == "batchnorm" and len(layer.shapes[0]) == 3
+    )
+    if layer is None:
+        return None
+    put(twin, layer.path, torch.nn.BatchNorm2d(layer.shapes[0][0], affine=False))
+    return layer.path
+
+
+@planter
+def norm_eps(rng: random.Random, network: Network, twin: Any) -> str | None:
+    layer = pick(rng, network, lambda layer: layer.op.name == "batchnorm")
+    if layer is None:
+        return None
+    twin.get_submodule(layer.path).eps *= 100
+    return layer.path
+
+
+@planter
+def other_activation(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    layer = pick(rng, network, lambda layer: layer.op.name in ("relu", "sigmoid", "relu6"))
+    if layer is None:
+        return None
+    put(twin, layer.path, rng.choice((torch.nn.Tanh, torch.nn.LeakyReLU))())
+    return layer.path
+
+
+@planter
+def dropout_off(rng: random.Random, network: Network, twin: Any) -> str | None:
+    layer = pick(rng, network, lambda layer: layer.op.name == "dropout" and layer.op.p > 0)  # type: ignore[attr-defined]
+    if layer is None:
+        return None
+    twin.get_submodule(layer.path).p = 0.0
+    return layer.path
+
+
+# Missing and extra operations.
+
+PASSES_ON = ("identity", "dropout", "stochastic_depth")
+"""Ops that may hand on the very tensor that they take."""
+
+
+def does_something(layer: Layer) -> bool:
+    """Whether the layer's output differs from its first input, whatever that is."""
+    x = layer.shapes[0]
+    if layer.cost.output != x:
+        return True
+    one_value = layer.op.kind in ("pool", "adaptive_pool") and set(x[1:]) <= {1}
+    return not (hands_on(layer) or one_value)
+
+
+def hands_on(layer: Layer) -> bool:
+    """Whether the output may be the very tensor that went in."""
+    x = layer.shapes[0]
+    strides = tuple(numel(x[i:]) for i in range(len(x) + 1))
+    return layer.op.name in PASSES_ON or layer.op.view(strides, *layer.shapes) is not None
+
+
+@planter
+def nothing_in_its_place(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """The module does nothing: it hands on its first input."""
+    import torch
+
+    class First(torch.nn.Module):
+        def forward(self, x: Any, *_: Any) -> Any:
+            return x
+
+    layer = pick(rng, network, lambda x: does_something(x) or 0 < getattr(x.op, "p", 0) < 1)
+    if layer is None:
+        return None
+    put(twin, layer.path, First())
+    return layer.path
+
+
+@planter
+def call_left_out(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """The layer does not run: those that read it read what it read."""
+    layer = pick(rng, network, lambda x: len(x.inputs) == 1 and x.path not in network.outputs)
+    if layer is None:
+        return None
+    rewire(twin, lambda _, ins: tuple(layer.inputs[0] if n == layer.path else n for n in ins))
+    twin.plan = [step for step in twin.plan if step[0] != layer.path]
+    return layer.path
+
+
+@planter
+def called_twice(rng: random.Random, network: Network, twin: Any) -> str | None:
+    layer = rng.choice(network.layers)
+    rewire(twin, lambda _, ins: ins)
+    at = [path for path, *_ in twin.plan].index(layer.path)
+    twin.plan.insert(at, twin.plan[at])
+    return layer.path
+
+
+@planter
+def operation_between(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """A module of its own between a layer and all that read it."""
+    import torch
+
+    layer = pick(rng, network, lambda layer: layer.path not in network.outputs)
+    if layer is None:
+        return None
+    extra = f"{layer.path}_extra"
+    put(twin, extra, rng.choice((torch.nn.ReLU, torch.nn.Tanh, torch.nn.Identity))())
+    rewire(twin, lambda _, ins: tuple(extra if name == layer.path else name for name in ins))
+    at = [path for path, *_ in twin.plan].index(layer.path)
+    twin.plan.insert(at + 1, (extra, (layer.path,), ()))
+    return extra
+
+
+@planter
+def operation_behind(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """The layer's own module does one thing more."""
+    import torch
+
+    layer = pick(rng, network, lambda layer: len(layer.inputs) == 1)
+    if layer is None:
+        return None
+    old = twin.get_submodule(layer.path)
+    put(twin, layer.path, torch.nn.Sequential(old, torch.nn.Softsign()))
+    return layer.path
+
+
+# Merges and branches.
+
+
+@planter
+def wrong_merge(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    class Wrong(torch.nn.Module):
+        def __init__(self, merge: Any) -> None:
+            super().__init__()
+            self.merge = merge
+
+        def forward(self, *tensors: Any) -> Any:
+            return self.merge(*tensors)
+
+    wrong = {
+        "add": (lambda x, y, *_: x * y, lambda x, *_: x, lambda *t: torch.cat(t, 1)),
+        "concat": (lambda *t: torch.cat(t[::-1], 1), lambda *t: torch.cat(t, 2), lambda x, *_: x),
+        "multiply": (lambda x, y: x + y, lambda x, y: x),
+    }
+    layer = pick(rng, network, lambda layer: layer.op.name in wrong)
+    if layer is None:
+        return None
+    put(twin, layer.path, Wrong(rng.choice(wrong[layer.op.name])))
+    return layer.path
+
+
+@planter
+def swapped_branches(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """A concatenation reads two of its branches in the other order."""
+    layer = pick(rng, network, lambda x: x.op.name == "concat" and len(set(x.inputs)) > 1)
+    if layer is None:
+        return None
+    i, j = rng.sample([layer.inputs.index(name) for name in set(layer.inputs)], 2)
+    order = list(layer.inputs)
+    order[i], order[j] = order[j], order[i]
+    rewire(twin, lambda path, ins: tuple(order) if path == layer.path else ins)
+    return layer.path
+
+
+@planter
+def wrong_source(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """A layer reads another tensor of the same shape, made earlier."""
+    made = {layer.path: layer for layer in network if not hands_on(layer)}
+    choices = []
+    before: list[Layer] = []
+    for layer in network:
+        own = made.get(layer.inputs[0])
+        if own is not None:
+            same = [x.path for x in before if x.cost.output == own.cost.output and x is not own]
+            choices += [(layer, name) for name in same[-3:]]
+        if layer.path in made:
+            before.append(layer)
+    if not choices:
+        return None
+    layer, name = rng.choice(choices)
+    rewire(twin, lambda path, ins: (name, *ins[1:]) if path == layer.path else ins)
+    return layer.path

@@ -1,0 +1,50 @@
+"""Bytes kept for backward on CUDA, without a GPU: on fake tensors of a CUDA build of PyTorch.
+
+`make fake-cuda` sets up such a build and runs this file; elsewhere it is skipped.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from archcost.analysis.memory import saved_for_backward
+from archcost.network import Network
+from archcost.spec.catalog import catalog, load
+from archcost.torch_twin import build
+from archcost.verify.memory import Kept, kept_storages
+from archcost.verify.watch import light_copy, training_batch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+if torch.version.cuda is None:
+    pytest.skip("this is a CPU build of PyTorch", allow_module_level=True)
+pytestmark = pytest.mark.torch
+
+
+def kept_on_fake_cuda(network: Network, batch: int, dtype: Any) -> Kept:
+    fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
+
+    def to_cuda(tensor: Any) -> Any:
+        with fake:
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+
+    twin = light_copy(build(network, device="meta", dtype=dtype), to_cuda).train()
+    with fake:
+        x = torch.empty(batch, *network.input, dtype=dtype, device="cuda")
+        return kept_storages(network, twin, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", catalog())
+def test_the_rules_for_cuda_are_those_of_pytorch(name: str, dtype: str) -> None:
+    network = load(name)
+    if any(layer.cost.work.get("fused_mac") for layer in network):
+        pytest.skip("without a GPU, PyTorch does not choose fused attention")
+    batch, _ = training_batch(network, 2)
+    expected = saved_for_backward(network, batch, dtype, "cuda")
+    kept = kept_on_fake_cuda(network, batch, getattr(torch, dtype))
+    assert kept.error is None
+    measured = {owner: sum(sizes.values()) for owner, sizes in kept.sizes.items()}
+    assert measured == expected.by_owner
