@@ -26,7 +26,6 @@ from archcost.conventions import (
 from archcost.errors import LookupFailed
 from archcost.network import Network
 from archcost.ops import OPS, Example
-from archcost.shape import numel
 from archcost.spec.catalog import catalog, load
 from archcost.units import Figure
 

@@ -37,7 +37,9 @@ def blocks() -> list[re.Match[str]]:
 def test_block(block: re.Match[str]) -> None:
     if "archcost verify" in block["command"]:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-        pinned = re.search(r"^torch==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+        pinned = re.search(r"^torch==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[
+            1
+        ]
         if torch.__version__.partition("+")[0] != pinned:
             pytest.skip(f"the output names torch {pinned}")
     assert output(block["command"]) == block["output"]
