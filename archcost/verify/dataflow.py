@@ -102,7 +102,10 @@ def state(module: Any) -> dict[str, Any]:
 
 
 def trace(module: Any, x: Any) -> Trace:
-    """Run ``module(x)`` without gradients and return its calls and outputs."""
+    """Run ``module(x)`` without gradients and return its calls and outputs.
+
+    On the meta device the calls are found too, without digests of their data.
+    """
     import torch
 
     recorder = _recorder(torch, state(module), x)
@@ -185,6 +188,8 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
 
 
 def _digest(tensors: Sequence[Any]) -> Digest:
+    if any(tensor.is_meta for tensor in tensors):
+        return Digest((), 0.0, 0.0)
     if len(tensors) != 1:
         return Digest((), hypot(*(float(t.norm()) for t in tensors)), 0.0)
     flat = tensors[0].flatten()

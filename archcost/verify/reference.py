@@ -77,10 +77,16 @@ def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
     shape = (batch, *subject.network.input)
     x = torch.randn(shape, dtype=torch.float64, generator=generator).to(subject.device)
 
+    # where the twin's weights go shows without values
+    shapes_only = _copy_without_weights(subject.twin, "meta")
+    runs = (
+        ("the twin runs", shapes_only, x.to("meta")),
+        ("runs", sides.reference, x.clone()),
+    )
     traces = []
-    for what, module in (("the twin runs", sides.twin), ("runs", sides.reference)):
+    for what, module, sample in runs:
         try:
-            traces.append(trace(module.eval(), x.clone()))
+            traces.append(trace(module.eval(), sample))
         except Exception as error:  # whatever a module raises
             yield sides.check(what, f"on {show(subject.network.input)}", one_line(error))
             return
@@ -99,17 +105,14 @@ def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
     )
     statistics = sides.transplant(twin, [other.calls[j] for j in partners])
 
-    twin = trace(sides.twin, x.clone())
+    twin = trace(sides.twin.eval(), x.clone())
     layer, note = sides.first_difference(twin, [other.calls[j] for j in partners])
     yield sides.outputs(mode, twin.outputs, other.outputs, layer or sides.network.outputs[0], note)
     yield from _compare_training(sides, x, statistics)
 
 
 def _copy_without_weights(twin: Any, device: str) -> Any:
-    """Return a copy in float64 whose parameters are zeros that take no memory.
-
-    They find out where weights go, before those of the reference take their place.
-    """
+    """Return a copy in float64 whose parameters take no memory, until others take their place."""
     torch = import_torch()
     zeros = {
         id(p): torch.nn.Parameter(
