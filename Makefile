@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check bench golden gpu dist clean
+.PHONY: help demo test check bench golden gpu fake-cuda dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,15 +37,27 @@ gpu: ## on a machine with a GPU: run its tests and record the whole catalog
 	$(GPU_PYTHON) -m archcost profile --all --device cuda --batch 1,32,256 \
 		--dtype float32,bfloat16 --record $(RECORD)
 
+# a CUDA build of PyTorch makes CUDA tensors without content, also where there is no GPU
+CUDA_VENV ?= .venv-cuda
+CUDA_TORCH ?= 2.15.0
+fake-cuda: $(CUDA_VENV)/ready ## without a GPU: what training keeps on CUDA, all models (6 GB to install)
+	OMP_NUM_THREADS=1 $(CUDA_VENV)/bin/python -m pytest tests/test_fake_cuda.py
+
 dist: $(VENV)/dev ## build wheel and sdist into dist/
 	$(BIN)/python -m build
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CUDA_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "archcost needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
+
+$(CUDA_VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(CUDA_VENV)
+	$(CUDA_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+		torch==$(CUDA_TORCH) pytest --editable .
+	@touch $@
 
 $(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) --editable .

@@ -15,7 +15,7 @@ from archcost.network import Network
 from archcost.spec.catalog import catalog, load
 from archcost.torch_twin import build
 from archcost.verify.memory import Kept, kept_storages
-from archcost.verify.watch import light_copy, training_batch
+from archcost.verify.watch import fake_copy, training_batch
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 if torch.version.cuda is None:
@@ -25,12 +25,7 @@ pytestmark = pytest.mark.torch
 
 def kept_on_fake_cuda(network: Network, batch: int, dtype: Any) -> Kept:
     fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
-
-    def to_cuda(tensor: Any) -> Any:
-        with fake:
-            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
-
-    twin = light_copy(build(network, device="meta", dtype=dtype), to_cuda).train()
+    twin = fake_copy(build(network, device="meta", dtype=dtype), fake, "cuda").train()
     with fake:
         x = torch.empty(batch, *network.input, dtype=dtype, device="cuda")
         return kept_storages(network, twin, x)

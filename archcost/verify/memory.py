@@ -14,8 +14,8 @@ from archcost.verify import Check, Subject, validator
 from archcost.verify.watch import (
     Watch,
     failed_run,
+    fake_copy,
     frozen,
-    light_copy,
     mode,
     random_input,
     training_batch,
@@ -66,10 +66,9 @@ def memory(subject: Subject) -> Iterator[Check]:
 def _kept_of_fake(subject: Subject, batch: int) -> Kept:
     """Return what autograd keeps of fake tensors, which act as a CPU's but hold nothing."""
     fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
-    twin = light_copy(subject.twin, fake.from_tensor).train()
-    x = random_input(subject, batch)
-    with frozen(twin, subject.freeze), fake:
-        return kept_storages(subject.network, twin, fake.from_tensor(x))
+    twin = fake_copy(subject.twin, fake, "cpu").train()
+    with fake, frozen(twin, subject.freeze):
+        return kept_storages(subject.network, twin, random_input(subject, batch))
 
 
 @dataclass

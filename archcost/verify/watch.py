@@ -72,6 +72,20 @@ def light_copy(twin: Any, convert: Callable[[Any], Any] | None = None) -> Any:
     return copy.deepcopy(twin, memo | {id(buffer): convert(buffer) for buffer in twin.buffers()})
 
 
+def fake_copy(twin: Any, fake: Any, device: str) -> Any:
+    """Return a copy of a twin whose tensors act as the device's but hold nothing.
+
+    ``fake`` is the ``FakeTensorMode`` in which it will run.
+    """
+    torch = import_torch()
+
+    def empty(tensor: Any) -> Any:
+        with fake:
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+
+    return light_copy(twin, empty)
+
+
 def random_input(subject: Subject, batch: int) -> Any:
     """Return a batch of normally distributed numbers in the shape of the network's input."""
     torch = import_torch()
