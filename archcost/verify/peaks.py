@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
@@ -25,7 +24,7 @@ from archcost.errors import ArchcostError
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import Watch, failed_run, frozen, training_batch
+from archcost.verify.watch import Watch, failed_run, fake_copy, frozen, training_batch
 
 GROUP = "peaks"
 OPTIMIZERS = ("sgd-momentum", "adam")
@@ -91,19 +90,9 @@ class FakeRun:
 
         self.torch = import_torch()
         self.subject, self.fake = subject, FakeTensorMode()
-        self.twin = self._copy(subject.twin)
+        self.twin = fake_copy(subject.twin, self.fake, "cpu")
         self.error: Exception = RuntimeError()
         self.stopped_at = ""
-
-    def _copy(self, twin: Any) -> Any:
-        """Return a copy of a module whose parameters and buffers are fake; none is read."""
-        torch, memo = self.torch, {}
-        with self.fake:
-            for tensor in (*twin.parameters(), *twin.buffers()):
-                new = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                trained = isinstance(tensor, torch.nn.Parameter)
-                memo[id(tensor)] = torch.nn.Parameter(new, tensor.requires_grad) if trained else new
-        return deepcopy(twin, memo)
 
     def _input(self, batch: int) -> Any:
         with self.fake:
