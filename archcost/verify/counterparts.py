@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from archcost.errors import ArchcostError, LookupFailed, did_you_mean, shorten
 from archcost.network import Network
 from archcost.torch_twin import import_torch
+from archcost.verify.packages import import_package
 
 _NO_EXTRAS = {"aux_logits": False, "init_weights": False}
 
@@ -224,7 +224,7 @@ def import_reference(module: str) -> Any:
     here = os.getcwd()
     sys.path.append(here)
     try:
-        return importlib.import_module(module)
+        return import_package(module)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise ArchcostError(f"cannot import {module}: {one_line(error)}") from None
