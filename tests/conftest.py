@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+
 @pytest.fixture(scope="session")
 def torchvision() -> Any:
     """The module torchvision; a test that asks for it is skipped where it is not installed."""

@@ -28,6 +28,7 @@ class Check:
         tolerance: the largest allowed |residual|, 0 for exact.
         note: the reason of a tolerance, or what a tool gets wrong here.
         skipped: why the check could not run; then nothing was compared.
+        against: the tool or the reference network that measured, empty for PyTorch itself.
     """
 
     validator: str
@@ -38,6 +39,7 @@ class Check:
     tolerance: float = 0
     note: str = ""
     skipped: str = ""
+    against: str = ""
 
     @property
     def residual(self) -> Any:

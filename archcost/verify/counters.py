@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from archcost.conventions import Convention, find_convention
@@ -87,7 +88,7 @@ def counters(subject: Subject) -> Iterator[Check]:
         name = f"{convention.name} total"
         reason = _why_not(tool, subject)
         if reason:
-            yield Check(GROUP, name, "", None, None, skipped=reason)
+            yield Check(GROUP, name, "", None, None, skipped=reason, against=convention.name)
             continue
         device = tool.device(subject)
         x = random_input(subject, subject.batch if tool.whole_batch else 1).to(device)
@@ -102,7 +103,7 @@ def counters(subject: Subject) -> Iterator[Check]:
                 measured = tool.run(twin.eval(), x)
         except Exception as error:  # tools raise what they like; the finding is that they cannot
             note = f"{type(error).__name__}: {shorten(error, 200)}"
-            yield Check(GROUP, name, "", "a count", note)
+            yield Check(GROUP, name, "", "a count", note, against=convention.name)
             continue
         yield from _compare(subject, convention, len(x), measured, _note(tool, convention))
 
@@ -111,13 +112,14 @@ def _compare(
     subject: Subject, convention: Convention, batch: int, measured: Counts, note: str
 ) -> Iterator[Check]:
     total = 0
+    compared = partial(Check, GROUP, note=note, against=convention.name)
     for layer in subject.network:
         expected = convention.count(layer.cost.work) * batch
         total += expected
         if len(measured) > 1 and (expected or measured.get(layer.path)):
             found = measured.get(layer.path, 0)
-            yield Check(GROUP, convention.name, layer.path, expected, found, note=note)
-    yield Check(GROUP, f"{convention.name} total", "", total, measured[TOTAL], note=note)
+            yield compared(convention.name, layer.path, expected, found)
+    yield compared(f"{convention.name} total", "", total, measured[TOTAL])
 
 
 def _why_not(tool: Counter, subject: Subject) -> str:

@@ -191,13 +191,14 @@ def _collect(future: Future[list[Outcome] | str], model: str, request: Request) 
 
 
 def about(request: Request) -> dict[str, str]:
-    """Return where the checks run, and the versions of PyTorch and of the counters."""
+    """Return where the checks run, and the versions of PyTorch, counters and collections."""
     from importlib.metadata import PackageNotFoundError, version
 
     from archcost.verify.counters import COUNTERS
 
     known = {"device": request.device, "batch": str(request.batch)}
-    for package in dict.fromkeys(tool.package for tool in COUNTERS):
+    collections = [against.partition(":")[0] for against in request.against]
+    for package in dict.fromkeys([*(tool.package for tool in COUNTERS), *collections]):
         with suppress(PackageNotFoundError):
             known[package] = version(package)
     return known
