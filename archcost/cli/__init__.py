@@ -47,7 +47,7 @@ class Commands(click.Group):
             rows = []
             for name in names:
                 command = self.get_command(ctx, name)
-                rows.append((name, command.get_short_help_str(70) if command else ""))
+                rows.append((name, command.get_short_help_str(200) if command else ""))
             with formatter.section(section):
                 formatter.write_dl(rows)
         with formatter.section("Example"):
