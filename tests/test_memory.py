@@ -99,6 +99,25 @@ def test_several_gradients_are_added_in_place_by_hand() -> None:
     assert run(True).kinds["transient"] == 4 * part + 4 + 4
 
 
+TURNED = """
+name: turned
+input: 64x4x4
+layers:
+  - layernorm(dim=0)
+  - conv(64, 2, stride=2)
+  - global_avgpool
+"""
+
+
+@pytest.mark.torch
+def test_a_gradient_that_lies_otherwise_than_its_parameter_is_copied() -> None:
+    # the normalisation leaves its channels last, and so does the convolution its weight's gradient
+    run = training_peak(network(TURNED), 1, optimizer="sgd").peaks["backward"]
+    weight, bias = 64 * 64 * 2 * 2 * 4, 64 * 4
+    assert (run.layer, run.kinds["gradients"]) == ("conv1", 2 * weight + bias)
+    assert differences(network(TURNED), 1) == {}
+
+
 FAN = """
 name: fan
 input: 8x6x6

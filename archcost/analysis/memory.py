@@ -9,8 +9,9 @@ from functools import cached_property
 from archcost.analysis.training import Gradients, gradients
 from archcost.errors import ArchcostError
 from archcost.network import NETWORK_INPUT, Layer, Network
-from archcost.ops.base import INPUT, OUTPUT, PARAMS, Saved, Strides
-from archcost.shape import Shape, merged_stride, numel
+from archcost.ops.base import INPUT, OUTPUT, PARAMS, Saved
+from archcost.ops.layout import Layout, fresh
+from archcost.shape import numel
 from archcost.units import dtype_bytes
 
 DEVICES = ("cpu", "cuda")
@@ -88,7 +89,7 @@ def saved_for_backward(
     savers: dict[tuple[str, str], list[str]] = {}
     for layer in network:
         for saved in kept_rules(layer, known, device):
-            place, copied = place_of(saved, layer, places, batch)
+            place, copied = place_of(saved, layer, places)
             if place is not None and not copied:
                 key, elements, width = (place.owner, OUTPUT), place.elements, itemsize
             else:
@@ -113,32 +114,27 @@ def check_device(device: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor lies: the storage's owner and elements, and the tensor's own strides."""
+    """Where a tensor lies: the storage's owner and elements, and how the tensor lies in it."""
 
     owner: str
     elements: int
-    strides: Strides
+    layout: Layout
 
 
 def tensor_places(network: Network, batch: int) -> dict[str, Place]:
     """Return where the network's input and the output of every layer lie."""
-    places = {NETWORK_INPUT: _new_place(NETWORK_INPUT, network.input, batch)}
+    size = (batch, *network.input)
+    places = {NETWORK_INPUT: Place(NETWORK_INPUT, numel(size), fresh(size))}
     for layer in network:
-        source = places[layer.inputs[0]]
-        strides = layer.op.view(source.strides, *layer.shapes)
+        sources = [places[name] for name in layer.inputs]
+        owner, elements = sources[0].owner, sources[0].elements
+        size = (batch, *layer.cost.output)
+        strides = layer.op.view(sources[0].layout.strides, *layer.shapes)
         if strides is None:
-            places[layer.path] = _new_place(layer.path, layer.cost.output, batch)
-        else:
-            places[layer.path] = Place(source.owner, source.elements, strides)
+            owner, elements = layer.path, numel(size)
+            strides = layer.op.strides(size, *(source.layout for source in sources))
+        places[layer.path] = Place(owner, elements, Layout(size, strides))
     return places
-
-
-def _new_place(owner: str, shape: Shape, batch: int) -> Place:
-    elements = numel(shape)
-    strides = [elements]
-    for size in shape:
-        strides.append(strides[-1] // size)
-    return Place(owner, elements * batch, tuple(strides))
 
 
 def kept_rules(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
@@ -155,15 +151,11 @@ def kept_rules(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
         yield saved
 
 
-def place_of(
-    saved: Saved, layer: Layer, places: Mapping[str, Place], batch: int
-) -> tuple[Place | None, bool]:
+def place_of(saved: Saved, layer: Layer, places: Mapping[str, Place]) -> tuple[Place | None, bool]:
     """Return where the saved tensor lies, None for a new one, and whether it is copied first."""
     if saved.what == OUTPUT:
         return places[layer.path], False
     if saved.what != INPUT:
         return None, False
-    place, shape = places[layer.inputs[saved.index]], layer.shapes[saved.index]
-    rows = (batch, *shape[:-1]), place.strides[:-1]
-    copied = saved.rows and merged_stride(*rows) is None
-    return place, copied or (saved.dense and merged_stride((batch, *shape), place.strides) != 1)
+    place = places[layer.inputs[saved.index]]
+    return place, bool(saved.copied_unless) and not getattr(place.layout, saved.copied_unless)

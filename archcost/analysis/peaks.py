@@ -7,8 +7,9 @@ does, and a ledger adds up what is alive. The rules of a step, with where PyTorc
 2. Backward visits operations in the reverse of the order in which they ran. While one runs, its
    incoming gradient, all its results and what it kept are alive (``engine.cpp``,
    ``evaluate_function``); then it drops what it kept, and only then its results are accumulated.
-3. Gradients of parameters are taken over without a copy. The gradient of the loss itself, one
-   element, lives as long as backward.
+3. Gradients of parameters are taken over without a copy if they lie in memory as the parameters
+   do (``accumulate_grad.h``). The gradient of the loss itself, one element, lives as long as
+   backward.
 4. Where several operations read a tensor, its gradients are added: in place if nobody else holds
    the sum's storage (``input_buffer.cpp``), else into a new tensor.
 
@@ -28,6 +29,7 @@ from archcost.analysis.training import Gradients, flows_to, gradients
 from archcost.errors import ArchcostError, OpError
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, OUTPUT, Saved
+from archcost.ops.layout import fresh
 from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step
 from archcost.shape import Shape, numel
 from archcost.units import dtype_bytes
@@ -270,11 +272,15 @@ class _Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What gets a gradient: an input, by the operation that made it, or a parameter (None)."""
+    """What gets a gradient: an input, by the operation that made it, or a parameter (None).
+
+    ``copied`` says that a parameter's gradient lies otherwise than the parameter.
+    """
 
     node: int | None
     bytes: int
     pieces: int = 1
+    copied: bool = False
 
     @property
     def kind(self) -> str:
@@ -435,7 +441,7 @@ class _Simulation:
             self.ledger.drop(own)
         if made.node is not None:
             targets = [_Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
-            targets += [_Target(None, size) for size in params]
+            targets += params
             scratch = [n * self.batch * self.itemsize for n in step.scratch]
             unasked = reads[0].bytes if step.unasked and reads[0].node is None else 0
             self.nodes.append(_Node(layer.path, targets, step.gradient, scratch, unasked, kept))
@@ -444,13 +450,21 @@ class _Simulation:
     def _is_view(self, layer: Layer) -> bool:
         return self.places[layer.path].owner != layer.path
 
-    def _params(self, layer: Layer, step: Step) -> list[int]:
-        """Return the bytes of the parameters of a step that are trained."""
+    def _params(self, layer: Layer, step: Step) -> list[_Target]:
+        """Return the parameters of a step that are trained."""
         if not self.known or layer.path not in self.known.trained:
             return []
         named = layer.cost.params
         chosen = named if step.params is None else step.params
-        return [numel(named[name]) * self.itemsize for name in chosen]
+        return [
+            _Target(None, numel(shape) * self.itemsize, copied=self._turned(layer, shape))
+            for shape in (named[name] for name in chosen)
+        ]
+
+    def _turned(self, layer: Layer, param: Shape) -> bool:
+        """Whether the gradient of a parameter lies in another order than the parameter."""
+        inputs = (self.places[name].layout for name in layer.inputs)
+        return not fresh(param).same_order(layer.op.gradient_strides(param, *inputs))
 
     def _kept(
         self, layer: Layer, step: Step, names: Mapping[int | str, _Tensor],
@@ -462,7 +476,7 @@ class _Simulation:
             name = saved.index if saved.what == INPUT else saved.what
             if step.keeps is not None and name not in step.keeps:
                 continue
-            copied = place_of(saved, layer, self.places, self.batch)[1]
+            copied = place_of(saved, layer, self.places)[1]
             own = copied or name not in names
             keeps = node is not None and saved in rules
             if not own:
@@ -509,6 +523,9 @@ class _Simulation:
             for target, result in zip(node.targets, results, strict=True):
                 if target.node is not None:
                     self._accumulate(arrived, target.node, result, observed)
+                elif target.copied:
+                    ledger.new(result.bytes, GRADIENTS)
+                    ledger.drop(result.storage)
         ledger.enter(BACKWARD)
         ledger.drop(root)
         ledger.drop(loss)
