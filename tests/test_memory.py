@@ -14,14 +14,10 @@ from click.testing import CliRunner
 from archcost import load
 from archcost.analysis.fit import fit, largest_batch
 from archcost.analysis.footprint import Setting, footprint
+from archcost.analysis.ledger import CUDA_BLOCK, Peak
 from archcost.analysis.memory import saved_for_backward
 from archcost.analysis.optimizers import KERNELS, OPTIMIZERS
-from archcost.analysis.peaks import (
-    CUDA_BLOCK,
-    Peak,
-    inference_peak,
-    training_peak,
-)
+from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.cli import cli
 from archcost.errors import ArchcostError, LookupFailed, SpecError
 from archcost.hardware import devices, find_device, read_devices

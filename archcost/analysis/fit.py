@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from archcost.analysis.footprint import NOT_COUNTED, Setting, peak_record, where
-from archcost.analysis.peaks import Peak
+from archcost.analysis.ledger import Peak
 from archcost.analysis.report import MAX_BATCH
 from archcost.errors import ArchcostError
 from archcost.hardware import Device

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.memory import SavedForBackward, check_device, saved_for_backward
-from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.peaks import (
+from archcost.analysis.ledger import (
     CUDA_BLOCK,
-    EAGER,
     GRADIENTS,
-    IDEAL,
     INPUTS,
     KINDS,
     PHASES,
@@ -21,11 +17,12 @@ from archcost.analysis.peaks import (
     STATE,
     TRANSIENT,
     Peak,
-    Run,
-    inference_peak,
-    training_peak,
 )
+from archcost.analysis.memory import SavedForBackward, check_device, saved_for_backward
+from archcost.analysis.optimizers import find_kernel, find_optimizer
+from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.analysis.report import MAX_BATCH
+from archcost.analysis.simulation import EAGER, IDEAL, Run
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.shape import show

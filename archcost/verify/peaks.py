@@ -12,14 +12,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from archcost.analysis.ledger import CUDA_BLOCK, PHASES
 from archcost.analysis.optimizers import FOREACH
-from archcost.analysis.peaks import (
-    CUDA_BLOCK,
-    PHASES,
-    Run,
-    inference_peak,
-    training_peak,
-)
+from archcost.analysis.peaks import inference_peak, training_peak
+from archcost.analysis.simulation import Run
 from archcost.errors import ArchcostError
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
