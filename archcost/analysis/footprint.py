@@ -19,6 +19,7 @@ from archcost.analysis.ledger import (
     Peak,
 )
 from archcost.analysis.memory import SavedForBackward, check_device, saved_for_backward
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.optimizers import find_kernel, find_optimizer
 from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.analysis.report import MAX_BATCH
@@ -49,6 +50,7 @@ class Setting:
         kernel: how it updates, None for PyTorch's choice.
         weight_decay: whether it decays the weights.
         freeze: shell patterns of layers that are not trained.
+        mode: autocast, recomputation, channels last.
     """
 
     batch: int = 1
@@ -58,6 +60,7 @@ class Setting:
     kernel: str | None = None
     weight_decay: bool = False
     freeze: tuple[str, ...] = ()
+    mode: Mode = PLAIN
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -87,12 +90,14 @@ class Setting:
         """Return the memory of a training step."""
         return training_peak(
             network, self.batch, self.dtype, self.device, self.optimizer, self.kernel,
-            self.weight_decay, self.freeze, self.block,
+            self.weight_decay, self.freeze, self.block, mode=self.mode,
         )  # fmt: skip
 
     def inference(self, network: Network, reading: str = EAGER) -> Run:
         """Return the memory of a forward pass in evaluation mode."""
-        return inference_peak(network, self.batch, self.dtype, self.device, reading, self.block)
+        return inference_peak(
+            network, self.batch, self.dtype, self.device, reading, self.block, self.mode
+        )
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,9 @@ class Footprint:
         """What autograd keeps for backward."""
         setting = self.setting
         return saved_for_backward(
-            self.network, setting.batch, setting.dtype, setting.device, setting.freeze
-        )
+            self.network, setting.batch, setting.dtype, setting.device, setting.freeze,
+            setting.mode,
+        )  # fmt: skip
 
     def table(self) -> Table:
         """Return the sum of each peak, line by line."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.training import Gradients, gradients
 from archcost.errors import ArchcostError
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, OUTPUT, PARAMS, Saved
-from archcost.ops.layout import Layout, fresh
+from archcost.ops.layout import Layout, arranged
 from archcost.shape import numel
 from archcost.units import dtype_bytes
 
@@ -64,6 +65,7 @@ def saved_for_backward(
     dtype: str = "float32",
     device: str = "cpu",
     freeze: Sequence[str] = (),
+    mode: Mode = PLAIN,
 ) -> SavedForBackward:
     """Return what autograd keeps of one forward pass in training mode, parameters aside.
 
@@ -77,13 +79,14 @@ def saved_for_backward(
         dtype: data type of parameters and activations.
         device: ``"cpu"`` or ``"cuda"``; they keep other dropout masks.
         freeze: shell patterns of layers that are not trained, as for ``analyze``.
+        mode: how the pass is run.
 
     Raises:
         ArchcostError: an unknown device, dtype or pattern.
     """
     check_device(device)
     itemsize = dtype_bytes(dtype)
-    places = tensor_places(network, batch)
+    places = tensor_places(network, batch, mode)
     known = gradients(network, freeze)
     sizes: dict[tuple[str, str], int] = {}
     savers: dict[tuple[str, str], list[str]] = {}
@@ -121,10 +124,10 @@ class Place:
     layout: Layout
 
 
-def tensor_places(network: Network, batch: int) -> dict[str, Place]:
+def tensor_places(network: Network, batch: int, mode: Mode = PLAIN) -> dict[str, Place]:
     """Return where the network's input and the output of every layer lie."""
     size = (batch, *network.input)
-    places = {NETWORK_INPUT: Place(NETWORK_INPUT, numel(size), fresh(size))}
+    places = {NETWORK_INPUT: Place(NETWORK_INPUT, numel(size), arranged(size, mode.channels_last))}
     for layer in network:
         sources = [places[name] for name in layer.inputs]
         owner, elements = sources[0].owner, sources[0].elements
@@ -132,7 +135,9 @@ def tensor_places(network: Network, batch: int) -> dict[str, Place]:
         strides = layer.op.view(sources[0].layout.strides, *layer.shapes)
         if strides is None:
             owner, elements = layer.path, numel(size)
-            strides = layer.op.strides(size, *(source.layout for source in sources))
+            shape = layer.cost.params.get("weight")
+            weight = arranged(shape, mode.channels_last) if shape else None
+            strides = layer.op.strides(size, *(p.layout for p in sources), weight=weight)
         places[layer.path] = Place(owner, elements, Layout(size, strides))
     return places
 

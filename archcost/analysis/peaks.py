@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archcost.analysis.ledger import SAVED, STATE
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.optimizers import find_kernel, find_optimizer
 from archcost.analysis.simulation import EAGER, READINGS, Run, Simulation
 from archcost.errors import ArchcostError
@@ -36,6 +37,7 @@ def inference_peak(
     device: str = "cpu",
     reading: str = EAGER,
     block: int = 1,
+    mode: Mode = PLAIN,
 ) -> Run:
     """Return the memory of a forward pass in evaluation mode without gradients.
 
@@ -48,13 +50,16 @@ def inference_peak(
             the caller holds the input. ``"ideal"``, what a planner could reach without changing
             the order or the operations: every storage is dropped after its last use.
         block: the allocator's block; :data:`CUDA_BLOCK` on CUDA, 1 for bare tensors.
+        mode: how the pass is run.
 
     Raises:
         ArchcostError: an unknown device, dtype or reading, or a layer whose steps are not known.
     """
     if reading not in READINGS:
         raise ArchcostError(f"unknown reading {reading!r}; expected eager or ideal")
-    run = Simulation(network, batch, dtype, device, block, training=False, reading=reading)
+    run = Simulation(
+        network, batch, dtype, device, block, training=False, reading=reading, mode=mode
+    )
     run.forward()
     return run.result()
 
@@ -70,6 +75,7 @@ def training_peak(
     freeze: Sequence[str] = (),
     block: int = 1,
     observed: bool = False,
+    mode: Mode = PLAIN,
 ) -> Run:
     """Return the memory of a training step after the first.
 
@@ -86,13 +92,14 @@ def training_peak(
         observed: as an observer of every operation on fake tensors sees it, PyTorch's MemTracker
             for one: gradients are added out of place, and batch normalisation makes a gradient of
             its input that nobody asked for, as it does on CUDA.
+        mode: how the step is run.
 
     Raises:
         ArchcostError: an unknown name or pattern, nothing to train, or a layer whose steps are
             not known.
     """
     rule, kernel = find_optimizer(optimizer), find_kernel(kernel, device)
-    run = Simulation(network, batch, dtype, device, block, training=True, freeze=freeze)
+    run = Simulation(network, batch, dtype, device, block, training=True, freeze=freeze, mode=mode)
     state = rule.state(run.trained, kernel, device)
     for size in state:
         run.ledger.new(size, STATE)

@@ -20,11 +20,12 @@ from archcost.analysis.ledger import (
     Storage,
 )
 from archcost.analysis.memory import check_device, kept_rules, place_of, tensor_places
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.training import Gradients, flows_to, gradients
 from archcost.errors import ArchcostError, OpError
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, OUTPUT, Saved
-from archcost.ops.layout import fresh
+from archcost.ops.layout import arranged
 from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step
 from archcost.shape import Shape, numel
 from archcost.units import dtype_bytes
@@ -105,6 +106,12 @@ class _Gradient:
 
 
 class Simulation:
+    """A network in one setting, which runs forward, then backward, then updates.
+
+    The arguments are those of :func:`archcost.analysis.peaks.inference_peak` and
+    :func:`archcost.analysis.peaks.training_peak`.
+    """
+
     def __init__(
         self,
         network: Network,
@@ -115,12 +122,14 @@ class Simulation:
         training: bool,
         reading: str = EAGER,
         freeze: Sequence[str] = (),
+        mode: Mode = PLAIN,
     ) -> None:
         check_device(device)
         self.network, self.batch, self.itemsize = network, batch, dtype_bytes(dtype)
         self.device, self.training, self.reading = device, training, reading
         self.known: Gradients | None = gradients(network, freeze) if training else None
-        self.places = tensor_places(network, batch)
+        self.mode = mode
+        self.places = tensor_places(network, batch, mode)
         self.steps = {layer.path: _steps(layer, training) for layer in network}
         self.nodes: list[_Node] = []
         self.ledger = Ledger(block)
@@ -157,6 +166,7 @@ class Simulation:
         return numel(shape) * self.batch * self.itemsize
 
     def result(self, state: int = 0, saved: int = 0) -> Run:
+        """Return what was seen; ``state`` and ``saved`` are sizes known to the caller."""
         self.ledger.mark()
         static = self.static
         return Run(
@@ -167,6 +177,7 @@ class Simulation:
     # Forward.
 
     def forward(self) -> None:
+        """Run all layers."""
         readers = self.network.last_readers
         self.ledger.most = 0  # the timeline begins with the first layer
         for layer in self.network:
@@ -260,7 +271,8 @@ class Simulation:
     def _turned(self, layer: Layer, param: Shape) -> bool:
         """Whether the gradient of a parameter lies in another order than the parameter."""
         inputs = (self.places[name].layout for name in layer.inputs)
-        return not fresh(param).same_order(layer.op.gradient_strides(param, *inputs))
+        layout = arranged(param, self.mode.channels_last)
+        return not layout.same_order(layer.op.gradient_strides(layout, *inputs))
 
     def _kept(
         self, layer: Layer, step: Step, names: Mapping[int | str, _Tensor],
@@ -295,6 +307,7 @@ class Simulation:
     # Backward.
 
     def backward(self, observed: bool) -> None:
+        """Sum the output up and run backward from there; ``observed`` as for a step."""
         ledger = self.ledger
         main = self.tensors[self.network.outputs[0]]
         if main.node is None:

@@ -130,7 +130,7 @@ class WindowAttention(Op):
         buffers = {"relative_position_index": (area * area,)}
         return Cost(out, params, work, saved, buffers, products=(scores,))
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         # the heads of one window lie apart; those of several, or wider ones, are joined by a copy
         _, height, width, channels = out
         if (height, width, channels) != (self.window_size, self.window_size, self.heads):

@@ -144,13 +144,16 @@ class Op:
         """
         return None
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
-        """Return the strides of an output that is a new tensor of shape ``out``, batch first."""
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        """Return the strides of an output that is a new tensor of shape ``out``, batch first.
+
+        ``weight`` is the layout of the parameter of that name, if there is one.
+        """
         return output_strides(self.layout, out, *inputs)
 
-    def gradient_strides(self, param: Shape, *inputs: Layout) -> Strides:
-        """Return the strides that backward gives to the gradient of a parameter of this shape."""
-        return contiguous(param)
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        """Return the strides that backward gives to the gradient of a parameter."""
+        return contiguous(param.shape)
 
     def passes_through(self, training: bool, x: Shape, *others: Shape) -> bool:
         """Whether the output is the very tensor that comes in, and no operation runs."""

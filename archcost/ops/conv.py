@@ -30,7 +30,7 @@ from archcost.ops.base import (
     example,
     op,
 )
-from archcost.ops.layout import MAPS, Layout, Strides, as_maps, contiguous
+from archcost.ops.layout import Layout, Strides, channels_last, contiguous
 from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
 from archcost.trace import ceil_div, settle
@@ -52,6 +52,15 @@ def window_settings(
     return cells
 
 
+def convolved(out: Shape, *tensors: Layout | None) -> Strides:
+    """Return the strides of a convolution's output, or of its weight's gradient.
+
+    They have their channels last if input or weight have: ``_conv_determine_backend_memory_format``.
+    """
+    last = len(out) > 1 and any(t and t.suggests_channels_last for t in tensors)
+    return channels_last(out) if last else contiguous(out)
+
+
 @op("conv", kind="conv")
 class Conv(Op):
     """Convolution over any number of spatial dimensions.
@@ -69,7 +78,6 @@ class Conv(Op):
     bias: bool = flag(True)
     padding_mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
 
-    layout: ClassVar[str] = MAPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(96, 11, stride=4, x=(3, 227, 227)),
         example(8, 3, padding="same", x=(4, 9, 10)),
@@ -158,16 +166,15 @@ class Conv(Op):
         how = "" if mode == "constant" else f', mode="{mode}"'
         return f"{module}(nn.functional.pad({tensors[0]}, {flat}{how}))"
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         if self.padding_mode == "circular" and self._pads_first(
             self.geometry(inputs[0].shape[1:])[3]
         ):
-            return contiguous(out)
-        return super().strides(out, *inputs)
+            return convolved(out, weight)
+        return convolved(out, *inputs, weight)
 
-    def gradient_strides(self, param: Shape, *inputs: Layout) -> Strides:
-        # the weight's gradient lies as the map: _conv_determine_backend_memory_format
-        return as_maps(param, *inputs) if len(param) > 1 else super().gradient_strides(param)
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
 
     def _pads_first(self, sides: Any) -> bool:
         pads = any(before or after for before, after in sides)
@@ -230,7 +237,6 @@ class ConvTranspose(Op):
     bias: bool = flag(True)
     dilation: Any = sizes(1)
 
-    layout: ClassVar[str] = MAPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(8, 2, stride=2, x=(16, 7, 5)),
         example(8, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False, x=(16, 7, 5)),
@@ -285,9 +291,11 @@ class ConvTranspose(Op):
             work["transpose_bias_shrunk"] = per_group * self._shrunk(size, kernel)
         return Cost(output, params, work, SAVES_INPUT)
 
-    def gradient_strides(self, param: Shape, *inputs: Layout) -> Strides:
-        # the weight's gradient lies as the map: _conv_determine_backend_memory_format
-        return as_maps(param, *inputs) if len(param) > 1 else super().gradient_strides(param)
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
 
     def _shrunk(self, size: Shape, kernel: Shape) -> int:
         """Return the output positions of an ordinary convolution of the same settings.

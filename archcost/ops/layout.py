@@ -109,6 +109,11 @@ def fresh(shape: Shape) -> Layout:
     return Layout(shape, contiguous(shape))
 
 
+def arranged(shape: Shape, last: bool) -> Layout:
+    """Return the layout of a tensor that is moved to ``torch.channels_last``, or is not."""
+    return Layout(shape, channels_last(shape)) if last and len(shape) == 4 else fresh(shape)
+
+
 def as_maps(out: Shape, *inputs: Layout) -> Strides:
     """Return the strides of a map made from maps: channels-last if all of them suggest it."""
     if all(tensor.suggests_channels_last for tensor in inputs):

@@ -118,7 +118,7 @@ class LayerNorm(Op):
         params = {"weight": features, "bias": features}
         return Cost(x, params, work, (*SAVES_INPUT, *statistics))
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         # other features than the last are moved there and back
         where = self.features(out[1:]) + 1
         *outer, last = contiguous((*out[:where], *out[where + 1 :], out[where]))

@@ -221,7 +221,7 @@ class AvgPool(Op):
             check(len(kernel) < 3 or k <= n, f"3-D kernel_size {k} is more than the input {n}")
         return Cost(out, {}, pool_work("avgpool", x, out, kernel, self.functional), SAVES_INPUT)
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         return contiguous(out) if len(out) == 5 else super().strides(out, *inputs)
 
     def window(self, x: Shape, *_: Shape) -> Windows:
@@ -278,7 +278,7 @@ class AdaptiveAvgPool(Op):
         # pooling to one value is a mean in PyTorch, whose backward needs no input
         return Cost(out, {}, work, () if numel(out[1:]) == 1 else SAVES_INPUT)
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         many = len(out) == 5 and numel(out[2:]) > 1  # to one value it is a mean
         return contiguous(out) if many else super().strides(out, *inputs)
 
@@ -311,7 +311,7 @@ class AdaptiveMaxPool(Op):
         work = {"adaptive_maxpool_in": numel(x)}
         return Cost(out, {}, work, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES)))
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         return contiguous(out) if len(out) == 5 else super().strides(out, *inputs)
 
     def window(self, x: Shape, *_: Shape) -> Windows:
@@ -414,7 +414,7 @@ class RoIPool(Op):
             out, {}, {"roi_pool": numel(out)}, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES))
         )
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         # the regions are joined along the channels
         n, regions, channels, *size = out
         batch, channel, *rest = as_maps((n, regions * channels, *size), *inputs)

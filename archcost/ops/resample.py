@@ -106,7 +106,7 @@ class MaxUnpool(Op):
         # of the map, only the places of its maxima are read, and they pass no gradient
         return (step(OUTPUT, x, (1,), keeps=("indices",)),)
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         return as_maps(out, inputs[1])
 
     def window(self, x: Shape, *others: Shape) -> Windows:

@@ -248,7 +248,7 @@ class Pad(Op):
         out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
         return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
 
-    def strides(self, out: Shape, *inputs: Layout) -> Strides:
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         if self.mode == "circular":
             return contiguous(out)
         # nothing added, which PyTorch calls a clone

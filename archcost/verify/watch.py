@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import shorten
 from archcost.network import Network
 from archcost.torch_twin import import_torch
@@ -72,7 +73,7 @@ def light_copy(twin: Any, convert: Callable[[Any], Any] | None = None) -> Any:
     return copy.deepcopy(twin, memo | {id(buffer): convert(buffer) for buffer in twin.buffers()})
 
 
-def fake_copy(twin: Any, fake: Any, device: str) -> Any:
+def fake_copy(twin: Any, fake: Any, device: str, mode: Mode = PLAIN) -> Any:
     """Return a copy of a twin whose tensors act as the device's but hold nothing.
 
     ``fake`` is the ``FakeTensorMode`` in which it will run.
@@ -81,9 +82,16 @@ def fake_copy(twin: Any, fake: Any, device: str) -> Any:
 
     def empty(tensor: Any) -> Any:
         with fake:
-            return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+            return arranged(torch.empty(tensor.shape, dtype=tensor.dtype, device=device), mode)
 
     return light_copy(twin, empty)
+
+
+def arranged(tensor: Any, mode: Mode) -> Any:
+    """Return the tensor as the mode lays it out."""
+    if not mode.channels_last or tensor.dim() != 4:
+        return tensor
+    return tensor.contiguous(memory_format=import_torch().channels_last)
 
 
 def random_input(subject: Subject, batch: int) -> Any:
