@@ -1,4 +1,4 @@
-"""Memory in other ways to run a network, against PyTorch: channels last."""
+"""Memory in other ways to run a network, against PyTorch: channels last, and recomputation."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def differences(net: Network, batch: int, mode: Mode, **settings: Any) -> dict[s
 @pytest.mark.parametrize("name", MODELS)
 def test_channels_last(name: str, batch: int) -> None:
     assert differences(load(name), batch, Mode(channels_last=True)) == {}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("resnet18", ("layer1", "layer2", "layer3", "layer4")),
+        ("resnet18", ("layer*.*",)),
+        ("densenet121", ("features.denseblock?",)),
+        ("mobilenet_v2", ("features.?",)),
+    ],
+)
+def test_recomputed_groups(name: str, groups: tuple[str, ...], batch: int) -> None:
+    assert differences(load(name), batch, Mode(checkpoint=groups)) == {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archcost.analysis.mode import PLAIN, Mode
+from archcost.analysis.regions import regions
 from archcost.analysis.training import Gradients, gradients
 from archcost.errors import ArchcostError
 from archcost.network import NETWORK_INPUT, Layer, Network
@@ -26,7 +27,7 @@ class Storage:
         owner: path of the layer that makes it, or ``"input"``.
         what: ``"output"``, or the name of a tensor of the layer's own, such as ``"mask"``.
         bytes: its size; a view keeps the whole storage that it lies in.
-        savers: paths of the layers that need it, in execution order.
+        savers: paths of the layers that need it, or of the groups that are computed again.
     """
 
     owner: str
@@ -90,8 +91,15 @@ def saved_for_backward(
     known = gradients(network, freeze)
     sizes: dict[tuple[str, str], int] = {}
     savers: dict[tuple[str, str], list[str]] = {}
+    again = regions(network, mode.checkpoint)
+    for region in again:
+        if any(known.tensors[layer.path] for layer in region.layers):
+            for home in (places[name] for name in region.inputs):
+                sizes[home.owner, OUTPUT] = home.elements * itemsize
+                savers.setdefault((home.owner, OUTPUT), []).append(region.name)
+    recomputed = {layer.path for region in again for layer in region.layers}
     for layer in network:
-        for saved in kept_rules(layer, known, device):
+        for saved in kept_rules(layer, known, device) if layer.path not in recomputed else ():
             place, copied = place_of(saved, layer, places)
             if place is not None and not copied:
                 key, elements, width = (place.owner, OUTPUT), place.elements, itemsize

@@ -11,9 +11,12 @@ class Mode:
 
     Attributes:
         channels_last: network and input are moved to ``torch.channels_last``.
+        checkpoint: shell patterns of groups that run under ``torch.utils.checkpoint``, without
+            reentry, so that backward computes them again.
     """
 
     channels_last: bool = False
+    checkpoint: tuple[str, ...] = ()
 
 
 PLAIN = Mode()

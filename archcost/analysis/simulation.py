@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archcost.analysis.ledger import (
@@ -21,6 +21,7 @@ from archcost.analysis.ledger import (
 )
 from archcost.analysis.memory import check_device, kept_rules, place_of, tensor_places
 from archcost.analysis.mode import PLAIN, Mode
+from archcost.analysis.regions import Region, regions
 from archcost.analysis.training import Gradients, flows_to, gradients
 from archcost.errors import ArchcostError, OpError
 from archcost.network import NETWORK_INPUT, Layer, Network
@@ -31,6 +32,7 @@ from archcost.shape import Shape, numel
 from archcost.units import dtype_bytes
 
 EAGER, IDEAL = READINGS = ("eager", "ideal")
+RESULTS = "results"
 BUFFER_BYTES = 8  # of an integer buffer
 
 
@@ -94,6 +96,45 @@ class _Node:
     scratch: list[int]
     unasked: int
     kept: list[Storage] = field(default_factory=list)
+    keeps: bool = False
+    within: _Recomputed | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Recomputed:
+    """A region at work: what it has kept of its inputs, and its nodes from ``start`` on.
+
+    ``keepers`` are the nodes that would keep something. Computing again ends at the last of them,
+    before it is executed unless ``whole``: it keeps results. The ``first`` that backward reaches
+    is the last to need the region's inputs.
+    """
+
+    region: Region
+    tensors: dict[str, _Tensor]
+    start: int
+    keepers: list[int] = field(default_factory=list)
+    whole: bool = False
+    first: int | None = None
+    done: bool = False
+
+    @property
+    def last(self) -> int:
+        return self.keepers[-1]
+
+    def note(self, node: int, needs: str) -> None:
+        """Write down what a node needs for backward, if anything."""
+        if needs:
+            self.keepers.append(node)
+            self.whole = needs == RESULTS
+
+    def release(self, ledger: Ledger) -> None:
+        """Let go of the inputs."""
+        for tensor in self.tensors.values():
+            ledger.unkeep(tensor.storage)
+
+
+class _Enough(Exception):
+    """All that is needed again has been computed."""
 
 
 @dataclass(slots=True)
@@ -131,6 +172,10 @@ class Simulation:
         self.mode = mode
         self.places = tensor_places(network, batch, mode)
         self.steps = {layer.path: _steps(layer, training) for layer in network}
+        self.regions = regions(network, mode.checkpoint) if training else []
+        self.within: _Recomputed | None = None
+        self.recomputed: list[_Recomputed] = []
+        self.again = False
         self.nodes: list[_Node] = []
         self.ledger = Ledger(block)
         self.trained: list[int] = []
@@ -178,24 +223,60 @@ class Simulation:
 
     def forward(self) -> None:
         """Run all layers."""
-        readers = self.network.last_readers
         self.ledger.most = 0  # the timeline begins with the first layer
+        first = {region.layers[0].path: region for region in self.regions}
+        last = {region.layers[-1].path for region in self.regions}
         for layer in self.network:
-            self.ledger.enter(FORWARD, layer.path)
-            finished = [
-                name
-                for name in dict.fromkeys(layer.inputs)
-                if readers[name] == layer.path and name not in self.network.outputs
-            ]
-            if not self.steps[layer.path]:
-                self.tensors[layer.path] = self.tensors[layer.inputs[0]]
-                self.tensors[layer.path].storage.holders += 1
-            else:
-                self._layer(layer, finished)
-            for name in finished:
-                self._forget(name)
+            if layer.path in first:
+                self._begin(first[layer.path])
+            self._run(layer, FORWARD)
+            if layer.path in last:
+                self.within = None
         for name in [name for name in self.tensors if name not in self.network.outputs]:
             self._forget(name)
+
+    def _run(self, layer: Layer, phase: str) -> None:
+        self.ledger.enter(phase, layer.path)
+        readers = self.network.last_readers
+        finished = [
+            name
+            for name in dict.fromkeys(layer.inputs)
+            if readers[name] == layer.path and name not in self.network.outputs
+        ]
+        if not self.steps[layer.path]:
+            self.tensors[layer.path] = self.tensors[layer.inputs[0]]
+            self.tensors[layer.path].storage.holders += 1
+        else:
+            self._layer(layer, finished)
+        for name in finished:
+            self._forget(name)
+
+    def _begin(self, region: Region) -> None:
+        """Keep the inputs of a region, and nothing else until its end."""
+        tensors = {name: self.tensors[name] for name in region.inputs}
+        for tensor in tensors.values():
+            self.ledger.keep(tensor.storage)
+        self.within = _Recomputed(region, tensors, len(self.nodes))
+        self.recomputed.append(self.within)
+
+    def _recompute(self, within: _Recomputed) -> None:
+        """Run a region again, for what its nodes keep."""
+        nodes, tensors = self.nodes, self.tensors
+        self.nodes, self.tensors = [], dict(within.tensors)
+        for tensor in self.tensors.values():
+            tensor.storage.holders += 1
+        self.within, self.again = within, True
+        try:
+            for layer in within.region.layers:
+                self._run(layer, BACKWARD)
+        except _Enough:
+            pass
+        for name in list(self.tensors):
+            self._forget(name)
+        for node, new in zip(nodes[within.start :], self.nodes, strict=False):
+            node.kept = new.kept
+        self.nodes, self.tensors, self.within, self.again = nodes, tensors, None, False
+        within.done = True
 
     def _forget(self, name: str) -> None:
         tensor = self.tensors.pop(name, None)
@@ -215,7 +296,13 @@ class Simulation:
                 last[name] = number
         rules = self._rules(layer)
         for number, step in enumerate(steps):
-            names[step.makes] = self._step(layer, step, names, rules)
+            try:
+                names[step.makes] = self._step(layer, step, names, rules)
+            except _Enough:
+                for name in names:
+                    if isinstance(name, str) and last[name] >= number:
+                        self.ledger.drop(names[name].storage)
+                raise
             for name in [name for name, end in last.items() if end == number]:
                 if isinstance(name, str):
                     self.ledger.drop(names[name].storage)
@@ -232,6 +319,14 @@ class Simulation:
         """Run one operation: allocate its result and what it keeps, and record it for backward."""
         inputs = range(len(layer.inputs))
         reads = [names[name] for name in (inputs if step.reads is None else step.reads)]
+        params = self._params(layer, step)
+        records = bool(params) or any(tensor.node is not None for tensor in reads)
+        number = len(self.nodes) if records and self.known else None
+        within = self.within
+        ends = self.again and within is not None and number == within.last - within.start
+        if ends and within and not within.whole:  # inputs are kept before the operation runs
+            self._record(layer, step, reads, params, self._kept(layer, step, names, rules, 0)[0])
+            raise _Enough
         size = self._bytes(layer.cost.output if step.shape is None else step.shape)
         viewed = step.view or (step.makes == OUTPUT and self._is_view(layer))
         if viewed:
@@ -239,20 +334,44 @@ class Simulation:
             storage.holders += 1
         else:
             storage = self.ledger.new(size, pieces=step.pieces)
-        params = self._params(layer, step)
-        records = bool(params) or any(tensor.node is not None for tensor in reads)
-        number = len(self.nodes) if records and self.known else None
         made = _Tensor(storage, size, number, step.pieces)
-        kept, dropped = self._kept(layer, step, {**names, step.makes: made}, rules, made.node)
+        forgets = within is not None and not self.again
+        kept, dropped = self._kept(
+            layer, step, {**names, step.makes: made}, rules, None if forgets else number
+        )
         for own in dropped:
             self.ledger.drop(own)
-        if made.node is not None:
-            targets = [_Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
-            targets += params
-            scratch = [n * self.batch * self.itemsize for n in step.scratch]
-            unasked = reads[0].bytes if step.unasked and reads[0].node is None else 0
-            self.nodes.append(_Node(layer.path, targets, step.gradient, scratch, unasked, kept))
+        if number is not None:
+            node = self._record(layer, step, reads, params, kept)
+            if forgets and within:
+                node.within = within
+                within.note(number, self._needs(layer, step, names, rules))
+        if ends:
+            self.ledger.drop(storage)
+            raise _Enough
         return made
+
+    def _record(
+        self, layer: Layer, step: Step, reads: Sequence[_Tensor], params: Sequence[_Target],
+        kept: list[Storage],
+    ) -> _Node:  # fmt: skip
+        """Write down for backward what ran."""
+        targets = [_Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
+        scratch = [n * self.batch * self.itemsize for n in step.scratch]
+        unasked = reads[0].bytes if step.unasked and reads[0].node is None else 0
+        node = _Node(layer.path, [*targets, *params], step.gradient, scratch, unasked, kept)
+        self.nodes.append(node)
+        return node
+
+    def _needs(
+        self, layer: Layer, step: Step, names: Mapping[int | str, _Tensor], rules: Sequence[Saved]
+    ) -> str:
+        """Return what a step keeps for its backward: ``"results"``, ``"input"`` or nothing."""
+        kept = [(saved, name) for saved, name in _saved_of(layer, step) if saved in rules]
+        if any(name not in names or place_of(s, layer, self.places)[1] for s, name in kept):
+            return RESULTS
+        weighted = "weight" in (layer.cost.params if step.params is None else step.params)
+        return INPUT if kept or weighted else ""
 
     def _is_view(self, layer: Layer) -> bool:
         return self.places[layer.path].owner != layer.path
@@ -280,10 +399,7 @@ class Simulation:
     ) -> tuple[list[Storage], list[Storage]]:  # fmt: skip
         """Return what a step keeps for backward, and its own tensors that it drops at once."""
         kept, dropped = [], []
-        for saved in layer.cost.saved:
-            name = saved.index if saved.what == INPUT else saved.what
-            if step.keeps is not None and name not in step.keeps:
-                continue
+        for saved, name in _saved_of(layer, step):
             copied = place_of(saved, layer, self.places)[1]
             own = copied or name not in names
             keeps = node is not None and saved in rules
@@ -325,10 +441,16 @@ class Simulation:
                 continue
             node, gradient = self.nodes[index], arrived.pop(index)
             ledger.enter(BACKWARD, node.layer)
+            within = node.within
+            if within and index in within.keepers and not within.done:
+                self._recompute(within)
+                ledger.enter(BACKWARD, node.layer)
             results = self._gradients(node, gradient, observed)
             ledger.drop(gradient.storage)
             for storage in node.kept:
                 ledger.unkeep(storage)
+            if within and index == within.first:
+                within.release(ledger)
             for target, result in zip(node.targets, results, strict=True):
                 if target.node is not None:
                     self._accumulate(arrived, target.node, result, observed)
@@ -348,9 +470,14 @@ class Simulation:
             node = self.nodes[index]
             if index in reached:
                 reached.update(t.node for t in node.targets if t.node is not None)
+                if node.within and index in node.within.keepers:
+                    node.within.first = index
             else:
                 for storage in node.kept:
                     self.ledger.unkeep(storage)
+        for within in self.recomputed:
+            if within.first is None:
+                within.release(self.ledger)
 
     def _gradients(self, node: _Node, gradient: _Gradient, observed: bool) -> list[_Gradient]:
         """Run a node; return the gradients of its targets, each held once."""
@@ -406,6 +533,14 @@ class Simulation:
         """Allocate tensors, all together, and drop them."""
         for storage in [self.ledger.new(size) for size in sizes if size]:
             self.ledger.drop(storage)
+
+
+def _saved_of(layer: Layer, step: Step) -> Iterator[tuple[Saved, int | str]]:
+    """Yield the rules of a layer that hold for a step, and the step's name of each tensor."""
+    for saved in layer.cost.saved:
+        name = saved.index if saved.what == INPUT else saved.what
+        if step.keeps is None or name in step.keeps:
+            yield saved, name
 
 
 def _steps(layer: Layer, training: bool) -> tuple[Step, ...]:

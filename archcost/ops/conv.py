@@ -55,7 +55,8 @@ def window_settings(
 def convolved(out: Shape, *tensors: Layout | None) -> Strides:
     """Return the strides of a convolution's output, or of its weight's gradient.
 
-    They have their channels last if input or weight have: ``_conv_determine_backend_memory_format``.
+    Their channels are last if those of the input or the weight are, in PyTorch's
+    ``_conv_determine_backend_memory_format``.
     """
     last = len(out) > 1 and any(t and t.suggests_channels_last for t in tensors)
     return channels_last(out) if last else contiguous(out)

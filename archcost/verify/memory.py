@@ -12,9 +12,9 @@ from archcost.analysis.mode import PLAIN
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
+from archcost.verify.modes import arranged, recomputing
 from archcost.verify.watch import (
     Watch,
-    arranged,
     failed_run,
     fake_copy,
     frozen,
@@ -53,6 +53,7 @@ def memory(subject: Subject) -> Iterator[Check]:
         twin = subject.twin
         if mode != PLAIN:
             twin = light_copy(twin, lambda tensor: arranged(tensor.clone(), mode))
+            twin = recomputing(twin, network, mode)
         with in_mode(twin, training=True), frozen(twin, subject.freeze):
             kept = kept_storages(network, twin, arranged(random_input(subject, batch), mode))
     if kept.error is not None:
@@ -74,6 +75,7 @@ def _kept_of_fake(subject: Subject, batch: int) -> Kept:
     """Return what autograd keeps of fake tensors, which act as a CPU's but hold nothing."""
     fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
     twin = fake_copy(subject.twin, fake, "cpu", subject.mode).train()
+    twin = recomputing(twin, subject.network, subject.mode)
     with fake, frozen(twin, subject.freeze):
         x = arranged(random_input(subject, batch), subject.mode)
         return kept_storages(subject.network, twin, x)

@@ -20,7 +20,8 @@ from archcost.errors import ArchcostError
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import Watch, arranged, failed_run, fake_copy, frozen, training_batch
+from archcost.verify.modes import arranged, recomputing
+from archcost.verify.watch import Watch, failed_run, fake_copy, frozen, training_batch
 
 GROUP = "peaks"
 OPTIMIZERS = ("sgd-momentum", "adam")
@@ -86,7 +87,8 @@ class FakeRun:
 
         self.torch = import_torch()
         self.subject, self.fake = subject, FakeTensorMode()
-        self.twin = fake_copy(subject.twin, self.fake, "cpu", subject.mode)
+        twin = fake_copy(subject.twin, self.fake, "cpu", subject.mode)
+        self.twin = recomputing(twin, subject.network, subject.mode)
         self.error: Exception = RuntimeError()
         self.stopped_at = ""
 

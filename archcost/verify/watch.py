@@ -12,6 +12,7 @@ from archcost.errors import shorten
 from archcost.network import Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject
+from archcost.verify.modes import arranged
 
 
 class Watch:
@@ -85,13 +86,6 @@ def fake_copy(twin: Any, fake: Any, device: str, mode: Mode = PLAIN) -> Any:
             return arranged(torch.empty(tensor.shape, dtype=tensor.dtype, device=device), mode)
 
     return light_copy(twin, empty)
-
-
-def arranged(tensor: Any, mode: Mode) -> Any:
-    """Return the tensor as the mode lays it out."""
-    if not mode.channels_last or tensor.dim() != 4:
-        return tensor
-    return tensor.contiguous(memory_format=import_torch().channels_last)
 
 
 def random_input(subject: Subject, batch: int) -> Any:
