@@ -50,8 +50,12 @@ def test_channels_last(name: str, batch: int) -> None:
     [
         ("resnet18", ("layer1", "layer2", "layer3", "layer4")),
         ("resnet18", ("layer*.*",)),
-        ("densenet121", ("features.denseblock?",)),
-        ("mobilenet_v2", ("features.?",)),
+        ("densenet121", ("block?",)),
+        ("mobilenet_v2", ("[0-9]*",)),
+        ("googlenet", ("inception*",)),
+        ("vgg16", ("CONV3*",)),
+        ("convnext_tiny", ("[0-9]*",)),
+        ("squeezenet1_1", ("fire*",)),
     ],
 )
 def test_recomputed_groups(name: str, groups: tuple[str, ...], batch: int) -> None:

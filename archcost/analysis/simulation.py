@@ -73,13 +73,15 @@ class _Tensor:
 class _Target:
     """What gets a gradient: an input, by the operation that made it, or a parameter (None).
 
-    ``copied`` says that a parameter's gradient lies otherwise than the parameter.
+    ``copied`` says that a parameter's gradient lies otherwise than the parameter, ``summed`` that
+    it is a sum of the incoming gradient, taken after the operation.
     """
 
     node: int | None
     bytes: int
     pieces: int = 1
     copied: bool = False
+    summed: bool = False
 
     @property
     def kind(self) -> str:
@@ -383,9 +385,12 @@ class Simulation:
         named = layer.cost.params
         chosen = named if step.params is None else step.params
         return [
-            _Target(None, numel(shape) * self.itemsize, copied=self._turned(layer, shape))
-            for shape in (named[name] for name in chosen)
-        ]
+            _Target(
+                None, numel(named[name]) * self.itemsize,
+                copied=self._turned(layer, named[name]), summed=name in step.summed,
+            )
+            for name in chosen
+        ]  # fmt: skip
 
     def _turned(self, layer: Layer, param: Shape) -> bool:
         """Whether the gradient of a parameter lies in another order than the parameter."""
@@ -447,8 +452,7 @@ class Simulation:
                 ledger.enter(BACKWARD, node.layer)
             results = self._gradients(node, gradient, observed)
             ledger.drop(gradient.storage)
-            for storage in node.kept:
-                ledger.unkeep(storage)
+            self._release(node)
             if within and index == within.first:
                 within.release(ledger)
             for target, result in zip(node.targets, results, strict=True):
@@ -473,21 +477,34 @@ class Simulation:
                 if node.within and index in node.within.keepers:
                     node.within.first = index
             else:
-                for storage in node.kept:
-                    self.ledger.unkeep(storage)
+                self._release(node)
         for within in self.recomputed:
             if within.first is None:
                 within.release(self.ledger)
 
     def _gradients(self, node: _Node, gradient: _Gradient, observed: bool) -> list[_Gradient]:
         """Run a node; return the gradients of its targets, each held once."""
-        made = [self._gradient(node.gradient, target, gradient) for target in node.targets]
+        made = {
+            i: self._gradient(node.gradient, target, gradient)
+            for i, target in enumerate(node.targets)
+            if not target.summed
+        }
         unasked = node.unasked if observed or self.device == "cuda" else 0
         self._use([*node.scratch, unasked])
-        if node.gradient == PRODUCT:
-            pairs = zip(node.targets, made, strict=True)
-            return [self._summed(target, product) for target, product in pairs]
-        return made
+        if node.within:  # what was computed again is dropped before sums are taken
+            self._release(node)
+        for i, target in enumerate(node.targets):
+            if target.summed:
+                made[i] = self._gradient(node.gradient, target, gradient)
+            elif node.gradient == PRODUCT:
+                made[i] = self._summed(target, made[i])
+        return [made[i] for i in range(len(node.targets))]
+
+    def _release(self, node: _Node) -> None:
+        """Let go of what a node has kept."""
+        for storage in node.kept:
+            self.ledger.unkeep(storage)
+        node.kept = []
 
     def _gradient(self, how: str, target: _Target, gradient: _Gradient) -> _Gradient:
         alone = self.batch == 1

@@ -53,8 +53,11 @@ def memory(subject: Subject) -> Iterator[Check]:
         twin = subject.twin
         if mode != PLAIN:
             twin = light_copy(twin, lambda tensor: arranged(tensor.clone(), mode))
-            twin = recomputing(twin, network, mode)
-        with in_mode(twin, training=True), frozen(twin, subject.freeze):
+        with (
+            in_mode(twin, training=True),
+            frozen(twin, subject.freeze),
+            recomputing(twin, network, mode),
+        ):
             kept = kept_storages(network, twin, arranged(random_input(subject, batch), mode))
     if kept.error is not None:
         yield failed_run(GROUP, kept.stopped_at, kept.error)
@@ -75,8 +78,8 @@ def _kept_of_fake(subject: Subject, batch: int) -> Kept:
     """Return what autograd keeps of fake tensors, which act as a CPU's but hold nothing."""
     fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
     twin = fake_copy(subject.twin, fake, "cpu", subject.mode).train()
-    twin = recomputing(twin, subject.network, subject.mode)
-    with fake, frozen(twin, subject.freeze):
+    recomputed = recomputing(twin, subject.network, subject.mode)
+    with fake, frozen(twin, subject.freeze), recomputed:
         x = arranged(random_input(subject, batch), subject.mode)
         return kept_storages(subject.network, twin, x)
 

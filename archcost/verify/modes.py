@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -20,16 +21,21 @@ def arranged(tensor: Any, mode: Mode) -> Any:
     return tensor.contiguous(memory_format=import_torch().channels_last)
 
 
-def recomputing(twin: Any, network: Network, mode: Mode) -> Any:
-    """Return the twin, which from now on runs the mode's regions under ``checkpoint``.
+@contextmanager
+def recomputing(twin: Any, network: Network, mode: Mode) -> Iterator[None]:
+    """Have a twin of :func:`archcost.torch_twin.build` run the mode's regions under ``checkpoint``.
 
-    The twin is one of :func:`archcost.torch_twin.build`. The generator of random numbers is not
-    put back: its state lies in the memory of the host.
+    The generator of random numbers is not put back: its state lies in the memory of the host.
     """
     found = regions(network, mode.checkpoint)
-    if found:
-        twin.forward = types.MethodType(partial(_forward, found), twin)
-    return twin
+    if not found:
+        yield
+        return
+    twin.forward = partial(_forward, found, twin)
+    try:
+        yield
+    finally:
+        del twin.forward
 
 
 def _forward(found: list[Region], twin: Any, x: Any) -> Any:

@@ -87,8 +87,7 @@ class FakeRun:
 
         self.torch = import_torch()
         self.subject, self.fake = subject, FakeTensorMode()
-        twin = fake_copy(subject.twin, self.fake, "cpu", subject.mode)
-        self.twin = recomputing(twin, subject.network, subject.mode)
+        self.twin = fake_copy(subject.twin, self.fake, "cpu", subject.mode)
         self.error: Exception = RuntimeError()
         self.stopped_at = ""
 
@@ -115,7 +114,12 @@ class FakeRun:
         """Return the peaks of a step in which the optimizer's state exists, or None."""
         x = self._input(batch)
         self.twin.train()
-        with frozen(self.twin, self.subject.freeze), Watch(self.subject.network, self.twin) as w:
+        network, twin, mode = self.subject.network, self.twin, self.subject.mode
+        with (
+            frozen(twin, self.subject.freeze),
+            recomputing(twin, network, mode),
+            Watch(network, twin) as w,
+        ):
             try:
                 return self._step(x, self._optimizer(optimizer))
             except Exception as error:  # whatever a wrong twin may raise is the finding
