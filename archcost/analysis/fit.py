@@ -88,7 +88,7 @@ class Fits:
         left = f"; {self.reserve:,} bytes are set aside" if self.reserve else ""
         return (
             f"input {show(self.network.input)}, {setting.dtype}, {setting.device}; "
-            f"{setting.update}{left}",
+            f"{setting.update}{setting.mode.words}{left}",
             NOT_COUNTED + "; --reserve sets memory aside for them",
         )
 

@@ -176,7 +176,7 @@ class Footprint:
         ]
         return (
             f"input {show(self.network.input)}, batch {setting.batch}, {setting.dtype}, "
-            f"{setting.device}; {setting.update}",
+            f"{setting.device}; {setting.update}{setting.mode.words}",
             f"training peak: {where(self.training.peak)}; elsewhere {', '.join(others)}",
             f"inference peak: {where(self.inference.peak)}; ideal {self.ideal.peak.total:,}, "
             f"{where(self.ideal.peak)}",
@@ -213,6 +213,8 @@ class Footprint:
             "kernel": find_kernel(setting.kernel, setting.device),
             "weight_decay": setting.weight_decay,
             "freeze": list(setting.freeze),
+            "channels_last": setting.mode.channels_last,
+            "checkpoint": list(setting.mode.checkpoint),
             "parameters": self.training.params,
             "buffers": self.training.buffers,
             "gradients": self.training.gradients,
@@ -266,6 +268,7 @@ def footprint(
     kernel: str | None = None,
     weight_decay: bool = False,
     freeze: Sequence[str] = (),
+    mode: Mode = PLAIN,
 ) -> Footprint:
     """Return the memory of a network; the arguments are those of :class:`Setting`.
 
@@ -273,5 +276,5 @@ def footprint(
         ArchcostError: a setting that cannot be run, nothing to train, or a layer whose peak is
             not known.
     """
-    setting = Setting(batch, dtype, device, optimizer, kernel, weight_decay, tuple(freeze))
+    setting = Setting(batch, dtype, device, optimizer, kernel, weight_decay, tuple(freeze), mode)
     return Footprint(network, setting)

@@ -18,6 +18,12 @@ class Mode:
     channels_last: bool = False
     checkpoint: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """What is asked for, to follow other settings: ``; channels last``."""
+        again = f"; {', '.join(self.checkpoint)} computed again" if self.checkpoint else ""
+        return "; channels last" * self.channels_last + again
+
 
 PLAIN = Mode()
 """Nothing asked for."""
