@@ -14,14 +14,10 @@ from click.testing import CliRunner
 from archcost import load
 from archcost.analysis.fit import fit, largest_batch
 from archcost.analysis.footprint import Setting, footprint
+from archcost.analysis.ledger import CUDA_BLOCK, Peak
 from archcost.analysis.memory import saved_for_backward
 from archcost.analysis.optimizers import KERNELS, OPTIMIZERS
-from archcost.analysis.peaks import (
-    CUDA_BLOCK,
-    Peak,
-    inference_peak,
-    training_peak,
-)
+from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.cli import cli
 from archcost.errors import ArchcostError, LookupFailed, SpecError
 from archcost.hardware import devices, find_device, read_devices
@@ -97,6 +93,25 @@ def test_several_gradients_are_added_in_place_by_hand() -> None:
     # the sum's gradient, what is added up so far, and a branch's; out of place, the new sum too
     assert run(False).kinds["transient"] == 3 * part + 4 + 4
     assert run(True).kinds["transient"] == 4 * part + 4 + 4
+
+
+TURNED = """
+name: turned
+input: 64x4x4
+layers:
+  - layernorm(dim=0)
+  - conv(64, 2, stride=2)
+  - global_avgpool
+"""
+
+
+@pytest.mark.torch
+def test_a_gradient_that_lies_otherwise_than_its_parameter_is_copied() -> None:
+    # the normalisation leaves its channels last, and so does the convolution its weight's gradient
+    run = training_peak(network(TURNED), 1, optimizer="sgd").peaks["backward"]
+    weight, bias = 64 * 64 * 2 * 2 * 4, 64 * 4
+    assert (run.layer, run.kinds["gradients"]) == ("conv1", 2 * weight + bias)
+    assert differences(network(TURNED), 1) == {}
 
 
 FAN = """

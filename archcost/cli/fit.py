@@ -12,6 +12,7 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_mode,
     training_options,
 )
 from archcost.errors import ArchcostError
@@ -48,7 +49,7 @@ def command(
     found = find_device(gpu) if gpu else None
     setting = Setting(
         dtype=dtype, device=device, optimizer=optimizer, kernel=kernel,
-        weight_decay=weight_decay, freeze=freeze,
+        weight_decay=weight_decay, freeze=freeze, mode=take_mode(options),
     )  # fmt: skip
     fits = fit(
         load_network(model, **options),

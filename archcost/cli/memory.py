@@ -12,6 +12,7 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_mode,
     training_options,
 )
 
@@ -38,9 +39,10 @@ def command(
     """
     from archcost.analysis.footprint import footprint
 
+    mode = take_mode(options)
     figures = footprint(
         load_network(model, **options), batch=batch, dtype=dtype, device=device,
-        optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze,
+        optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze, mode=mode,
     )  # fmt: skip
     table = figures.timeline() if timeline else figures.table()
     show(table, format, output, figures.to_dict(timeline) if format == "json" else None)

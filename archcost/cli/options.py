@@ -85,7 +85,22 @@ training_options = _stack(
     click.option(
         "--freeze", multiple=True, metavar="PATTERN", help="Layers not trained, e.g. 'stem*'."
     ),
+    click.option(
+        "--checkpoint", multiple=True, metavar="GROUP", help="Groups that backward computes again."
+    ),
+    click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
 )  # fmt: skip
+
+MODES = ("checkpoint", "channels_last")
+"""The training options that are a ``Mode``'s."""
+
+
+def take_mode(options: dict[str, Any]) -> Any:
+    """Return the mode that the training options ask for, and take these out of ``options``."""
+    from archcost.analysis.mode import Mode
+
+    return Mode(**{name: options.pop(name) for name in MODES})
+
 
 output_options = _stack(
     click.option(

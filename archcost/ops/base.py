@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from archcost.errors import LookupFailed, OpError, did_you_mean
 from archcost.ops.arguments import show_argument
+from archcost.ops.layout import CONTIGUOUS, Layout, Strides, contiguous, output_strides
 from archcost.ops.steps import Step
 from archcost.shape import Shape
 
@@ -20,9 +21,6 @@ Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
 
 EVERYWHERE: Windows = ((0, 0),)
 """The windows of an op whose every output reads every position."""
-
-Strides = tuple[int, ...]
-"""How many elements lie between neighbours along each dimension, the batch first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,8 @@ class Saved:
         per_batch: False where the batch does not multiply it.
         device: the rule holds only on ``"cpu"`` or ``"cuda"``.
         index: which input.
-        rows: the input is read as a matrix of rows, which is a copy where no view of it can be.
-        dense: the input is read in one piece, which is a copy where it lies in parts.
+        copied_unless: the input is read as a copy unless this property of its ``Layout`` holds,
+            such as ``"is_contiguous"``; empty if it is read as it lies.
         gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
             input; None for any.
         training: a tensor of its own that is made in training mode only; others are made, and
@@ -53,8 +51,7 @@ class Saved:
     per_batch: bool = True
     device: str | None = None
     index: int = 0
-    rows: bool = False
-    dense: bool = False
+    copied_unless: str = ""
     gradient: str | int | None = None
     training: bool = False
 
@@ -111,6 +108,7 @@ class Op:
         inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
         no_gradient: which inputs get none, because only their shape or their order counts.
         integer_buffers: names of the buffers that are int64 whatever the dtype.
+        layout: how a new output lies in memory, a rule of ``archcost.ops.layout``.
         examples: arguments and input shapes from which generic tests are driven.
     """
 
@@ -119,6 +117,7 @@ class Op:
     inputs: tuple[str, ...] = ("x",)
     no_gradient: ClassVar[tuple[int, ...]] = ()
     integer_buffers: ClassVar[tuple[str, ...]] = ()
+    layout: ClassVar[str] = CONTIGUOUS
     examples: ClassVar[tuple[Example, ...]]
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
@@ -144,6 +143,17 @@ class Op:
         keeps all of the storage that it lies in.
         """
         return None
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        """Return the strides of an output that is a new tensor of shape ``out``, batch first.
+
+        ``weight`` is the layout of the parameter of that name, if there is one.
+        """
+        return output_strides(self.layout, out, *inputs)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        """Return the strides that backward gives to the gradient of a parameter."""
+        return contiguous(param.shape)
 
     def passes_through(self, training: bool, x: Shape, *others: Shape) -> bool:
         """Whether the output is the very tensor that comes in, and no operation runs."""

@@ -30,6 +30,7 @@ from archcost.ops.base import (
     example,
     op,
 )
+from archcost.ops.layout import Layout, Strides, channels_last, contiguous
 from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
 from archcost.trace import ceil_div, settle
@@ -49,6 +50,16 @@ def window_settings(
         if value != usual:
             cells.append(f"{label} {show_argument(value)}")
     return cells
+
+
+def convolved(out: Shape, *tensors: Layout | None) -> Strides:
+    """Return the strides of a convolution's output, or of its weight's gradient.
+
+    Their channels are last if those of the input or the weight are, in PyTorch's
+    ``_conv_determine_backend_memory_format``.
+    """
+    last = len(out) > 1 and any(t and t.suggests_channels_last for t in tensors)
+    return channels_last(out) if last else contiguous(out)
 
 
 @op("conv", kind="conv")
@@ -155,6 +166,16 @@ class Conv(Op):
         flat, mode = self._pad_arguments(sides)
         how = "" if mode == "constant" else f', mode="{mode}"'
         return f"{module}(nn.functional.pad({tensors[0]}, {flat}{how}))"
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        if self.padding_mode == "circular" and self._pads_first(
+            self.geometry(inputs[0].shape[1:])[3]
+        ):
+            return convolved(out, weight)
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
 
     def _pads_first(self, sides: Any) -> bool:
         pads = any(before or after for before, after in sides)
@@ -270,6 +291,12 @@ class ConvTranspose(Op):
             work["transpose_bias_in"] = in_places
             work["transpose_bias_shrunk"] = per_group * self._shrunk(size, kernel)
         return Cost(output, params, work, SAVES_INPUT)
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
 
     def _shrunk(self, size: Shape, kernel: Shape) -> int:
         """Return the output positions of an ordinary convolution of the same settings.

@@ -46,7 +46,10 @@ class Linear(Op):
             work["linear_bias_add"] = numel(out)
             if tokens:
                 work["repeated_token_bias"] = numel(out) - self.out_features
-        return Cost(out, params, work, (Saved(INPUT, rows=True, gradient=PARAMS),))
+        return Cost(out, params, work, (Saved(INPUT, copied_unless="is_rows", gradient=PARAMS),))
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(summed=("bias",)),)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Linear(x[-1], self.out_features, bias=self.bias)

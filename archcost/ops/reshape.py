@@ -22,21 +22,27 @@ from archcost.ops.base import (
     Cost,
     Example,
     Op,
-    Strides,
     Windows,
     example,
     op,
 )
+from archcost.ops.layout import (
+    MAPS,
+    Layout,
+    Strides,
+    contiguous,
+    elementwise,
+    merged_stride,
+    viewed_strides,
+)
 from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import (
     Shape,
-    merged_stride,
     numel,
     padding_sides,
     per_axis,
     show,
     spatial,
-    viewed_strides,
 )
 from archcost.trace import settle
 
@@ -212,6 +218,7 @@ class Pad(Op):
     mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
     channels: Any = sizes(0, minimum=0)
 
+    layout: ClassVar[str] = MAPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(1, x=(4, 5, 6)),
         example(((0, 1), (2, 3)), x=(4, 5, 6)),
@@ -240,6 +247,12 @@ class Pad(Op):
                 )
         out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
         return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        if self.mode == "circular":
+            return contiguous(out)
+        # nothing added, which PyTorch calls a clone
+        return elementwise(*inputs) if out == inputs[0].shape else super().strides(out, *inputs)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         check(self.mode != "circular", "the peak of circular padding is not known")
