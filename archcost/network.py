@@ -50,7 +50,9 @@ class Network:
         input: input shape without batch, channels first.
         layers: the layers, each after those that it reads.
         outputs: paths of the outputs; the first is the main one.
-        title, paper, year: for people.
+        title: what it is, in a line.
+        paper: where it was published.
+        year: when.
         published: what others print of it, as written in the spec.
         claims: what a lecture prints beside its layers.
         knobs: the values with which the spec was expanded.
