@@ -19,7 +19,9 @@ README = ROOT / "README.md"
 
 
 @pytest.mark.parametrize(
-    "example", list(every_example()), ids=lambda example: f"{example.page.stem}: {example.command[:60]}"
+    "example",
+    list(every_example()),
+    ids=lambda example: f"{example.page.stem}: {example.command[:60]}",
 )
 def test_example(example: Example) -> None:
     if "archcost verify" in example.command:
