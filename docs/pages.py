@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from archcost.cli import SECTIONS, cli
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, TERMS, Convention
 from archcost.ops import OPS, Op
 from archcost.table import Column, Table
+from archcost.verify import MODULES
+from archcost.verify.counterparts import COUNTERPARTS
 
 KINDS = {
     "conv": "Convolutions", "linear": "Linear layers", "matmul": "Matrix products",
@@ -70,6 +74,7 @@ def added_pages() -> Iterator[tuple[str, str | bytes]]:
     """Yield the name and the text of every page that has no file in docs/, and its pictures."""
     yield "index.md", moved((ROOT / "README.md").read_text("utf-8"))
     yield "contributing.md", moved((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    yield "changelog.md", (ROOT / "CHANGELOG.md").read_text("utf-8")
     shown = first_examples()
     for names in SECTIONS.values():
         for name in names:
@@ -238,6 +243,29 @@ def public_names() -> str:
     return "\n\n".join(f"::: {home.__module__}.{home.__qualname__}" for home in homes)
 
 
+# The proofs.
+
+
+def checks_table() -> str:
+    """Return the checks of ``archcost verify`` with the first line of their documentation."""
+    rows = []
+    for name in MODULES:
+        first, _, _ = (import_module(f"archcost.verify.{name}").__doc__ or "").partition("\n")
+        rows.append((f"`{name}`", first.partition(": ")[2]))
+    return Table((Column("name", "check"), Column("about", "compares")), tuple(rows)).render(
+        "markdown"
+    )
+
+
+def counterparts_table() -> str:
+    """Return how many models of the catalog each collection of reference models has."""
+    columns = (Column("collection", "collection"), Column("models", "models", True))
+    counts = Counter(collection for found in COUNTERPARTS.values() for collection in found)
+    rows = (*counts.most_common(), ("any of them", len(COUNTERPARTS)))
+    total = (("the catalog", len(archcost.catalog())),)
+    return Table(columns, rows, footer=total).render("markdown")
+
+
 # The notebook.
 
 
@@ -271,5 +299,7 @@ INSERTS: Mapping[str, Callable[[], str]] = {
     "conventions": conventions_one_by_one,
     "activations": activations_table,
     "library": public_names,
+    "checks": checks_table,
+    "counterparts": counterparts_table,
 }
 """What pages insert, by name."""
