@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -116,20 +117,30 @@ def help_text(command: click.Command) -> str:
 
 
 def command_page(name: str, shown: Example | None) -> str:
-    """Return the page of a command: what it does, arguments and options, an example with output."""
+    """Return the page of a command: what it does, its options, an example with output."""
     command = find_command(name)
     context = click.Context(command, info_name=f"archcost {name}")
     usage = command.get_usage(context).removeprefix("Usage: ")
-    lines = [f"# {name}", "", help_text(command), "", "```text", " ".join(usage.split()), "```"]
-    records = [param.get_help_record(context) for param in command.get_params(context)]
-    rows = tuple((f"`{record[0]}`", record[1]) for record in records if record)
+    records = [
+        param.get_help_record(context)
+        for param in command.get_params(context)
+        if isinstance(param, click.Option)
+    ]
+    rows = tuple((code(record[0]), record[1]) for record in records if record)
     options = Table((Column("option", "option"), Column("about", "what it does")), rows)
+    lines = [f"# {name}", "", help_text(command), "", "```text", " ".join(usage.split()), "```"]
     lines += ["", "## Options", "", options.render("markdown"), "", "## Example", ""]
-    if example := re.search(r"Example: (.*)", command.help or "", re.DOTALL):
-        lines += ["```sh", " ".join(example[1].split()), "```", ""]
     if shown:
         lines += ["```console", f"$ {shown.command}", shown.output.rstrip("\n"), "```", ""]
+    example = re.search(r"Example: (.*)", command.help or "", re.DOTALL)
+    if example and not (shown and shown.command == example[1].strip()):
+        lines += ["```sh", " ".join(example[1].split()), "```", ""]
     return "\n".join(lines)
+
+
+def code(text: str) -> str:
+    """Return text as code in a cell of a table, where a bar would end the cell."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>"
 
 
 def first_examples() -> Mapping[str, Example]:

@@ -18,11 +18,17 @@ from archcost.cli import COMMANDS
 README = ROOT / "README.md"
 
 
-@pytest.mark.parametrize(
-    "example",
-    list(every_example()),
-    ids=lambda example: f"{example.page.stem}: {example.command[:60]}",
-)
+def cases() -> list[Any]:
+    """Return every example, with its page and command as its name."""
+    found = []
+    for example in every_example():
+        marks = [pytest.mark.slow] if "archcost verify" in example.command else []
+        name = f"{example.page.stem}: {example.command[:60]}"
+        found.append(pytest.param(example, id=name, marks=marks))
+    return found
+
+
+@pytest.mark.parametrize("example", cases())
 def test_example(example: Example) -> None:
     if "archcost verify" in example.command:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
