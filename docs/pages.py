@@ -85,7 +85,11 @@ def added_pages() -> Iterator[tuple[str, str | bytes]]:
 
 def moved(text: str) -> str:
     """Return the text of a page at the top of the repository with the links of the site."""
-    text = text.replace("](docs/", "](").replace("](README.md", "](index.md")
+    text = (
+        text.replace("](docs/tour.ipynb", "](tour.md")
+        .replace("](docs/", "](")
+        .replace("](README.md", "](index.md")
+    )
     return text.replace("](CONTRIBUTING.md", "](contributing.md")
 
 
@@ -207,7 +211,7 @@ def conventions_one_by_one() -> str:
 
 def convention_lines(convention: Convention) -> Iterator[str]:
     """Yield what one convention counts and skips."""
-    yield from (f"{convention.title[0].upper()}{convention.title[1:]}.", "")
+    yield from (f"{convention.title}.", "")
     if convention.tool_version:
         yield f"- Version: {convention.tool_version}"
     yield f"- Source: {convention.source}"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from examples import PAGES, PYTHON, ROOT, SPEC, Example, every_example, rewritten
 
-from archcost import load
+from archcost import build, load
 from archcost.cli import COMMANDS
 
 README = ROOT / "README.md"
@@ -62,6 +62,16 @@ def test_specs_load(page: Path, tmp_path: Path) -> None:
         spec = tmp_path / "spec.yaml"
         spec.write_text(block["text"], "utf-8")
         assert len(load(spec)) > 0
+
+
+@pytest.mark.torch
+def test_torchinfo_prints_the_size_that_the_questions_say() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torchinfo = pytest.importorskip("torchinfo", reason="torchinfo is not installed")
+    twin = build("resnet18", device="meta")
+    image = torch.empty(1, 3, 224, 224, device="meta")
+    found = torchinfo.summary(twin, input_data=image, device="meta", verbose=0)
+    assert f"it is {found.total_output_bytes:,} bytes" in (ROOT / "docs" / "faq.md").read_text()
 
 
 if __name__ == "__main__":
