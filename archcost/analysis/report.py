@@ -283,6 +283,10 @@ class Report:
             },
         }
 
+    def __repr__(self) -> str:
+        """Return a line: what was analysed, and how it was counted."""
+        return f"<Report {self.title}; {self.note}>"
+
     def _repr_html_(self) -> str:
         return self.table().render("html")
 

@@ -370,7 +370,9 @@ class SparseConv(Op):
     false, one bias per output channel; macs = output positions · connections · kernel area.
     """
 
-    connections: Any = argument(_read_connections)
+    connections: Any = argument(
+        "a list of the input channels that each output channel reads", _read_connections
+    )
     kernel_size: Any = sizes(5)
     stride: Any = sizes(1)
     padding: Any = sizes(0, minimum=0)
