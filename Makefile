@@ -30,6 +30,7 @@ bench: $(VENV)/dev ## time archcost against its yardsticks, both sides in one ru
 
 golden: $(VENV)/dev ## write the outputs in the README and the docs anew
 	PYTHONPATH=docs $(BIN)/python tests/test_documents.py
+	$(BIN)/python tests/test_tour.py
 
 # runs with the Python that holds a CUDA build of PyTorch, not with the environment above
 GPU_PYTHON ?= python3
