@@ -172,7 +172,8 @@ _FVCORE = {
 }  # fmt: skip
 
 # attention is not fused when timm counts, and its pooling is a mean, which fvcore does not see
-_TIMM = {term: n for term, n in _FVCORE.items() if term not in ("fused_mac", "adaptive_avgpool_2d_in")}
+_UNSEEN = ("fused_mac", "adaptive_avgpool_2d_in")
+_TIMM = {term: weight for term, weight in _FVCORE.items() if term not in _UNSEEN}
 
 _ALL_BIASES = {"conv_bias_add": 1, "transpose_bias_add": 1, "linear_bias_add": 1}
 
