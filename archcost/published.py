@@ -38,6 +38,7 @@ class Published:
     why: str = ""
     slips: Mapping[str, str] = field(default_factory=dict)
     line: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True)

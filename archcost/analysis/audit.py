@@ -271,7 +271,8 @@ def _slips(network: Network, row: Published, printed: str) -> tuple[Slip, ...]:
             value = ClaimEvaluator(measures, {})(parse(expression))
             slips.append(Slip(text, value, explains=judge(printed, value) != WRONG))
         except (ArchcostError, ExpressionError) as error:
-            raise SpecError(f"{text}: {error}", network.source, row.line) from None
+            place = network.source, row.line, row.column
+            raise SpecError(f"{text}: {error}", *place) from None
     return tuple(slip for slip in slips if slip.explains) or tuple(slips)
 
 

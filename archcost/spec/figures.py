@@ -60,7 +60,9 @@ def _row(source: Source, item: Node, models: Names[str]) -> Published:
         _check_model(source, item, model, models)
     elif len(models) > 1:
         raise source.error(item, "published figures of a family say which model")
-    return Published(model=model, figures=figures, line=item.line, **_about(source, item))
+    return Published(
+        model=model, figures=figures, line=item.line, column=item.column, **_about(source, item)
+    )
 
 
 def _table(source: Source, node: Mapping, models: Names[str]) -> list[Published]:
@@ -87,11 +89,8 @@ def _table(source: Source, node: Mapping, models: Names[str]) -> list[Published]
                 hint = did_you_mean(key, about)
                 raise source.error(key_node, f"unknown source {shorten(key)!r}{hint}")
             printed, reasons = _cells(source, figures, columns[key])
-            rows.append(
-                Published(
-                    model=model, figures=printed, line=key_node.line, **{**about[key], **reasons}
-                )
-            )
+            given = {**about[key], **reasons, "line": key_node.line, "column": key_node.column}
+            rows.append(Published(model=model, figures=printed, **given))
     return rows
 
 
