@@ -73,6 +73,7 @@ class Cost:
         saved: the tensors that autograd keeps for backward.
         buffers: named shapes of state that is not trained.
         products: outputs of the matrix products inside the op, beside its own output.
+        fused: outputs of those products that one function hides.
     """
 
     output: Shape
@@ -81,6 +82,7 @@ class Cost:
     saved: tuple[Saved, ...] = ()
     buffers: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
     products: tuple[Shape, ...] = ()
+    fused: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
