@@ -60,3 +60,10 @@ def test_channels_last(name: str, batch: int) -> None:
 )
 def test_recomputed_groups(name: str, groups: tuple[str, ...], batch: int) -> None:
     assert differences(load(name), batch, Mode(checkpoint=groups)) == {}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", ["vgg11_bn", "resnet18", "mobilenet_v2", "densenet121"])
+def test_autocast(name: str, amp: str) -> None:
+    assert differences(load(name), 2, Mode(amp=amp)) == {}

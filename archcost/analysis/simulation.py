@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from archcost.analysis.ledger import (
     BACKWARD,
@@ -19,15 +19,22 @@ from archcost.analysis.ledger import (
     Peak,
     Storage,
 )
-from archcost.analysis.memory import check_device, kept_rules, place_of, tensor_places
-from archcost.analysis.mode import PLAIN, Mode
+from archcost.analysis.memory import (
+    check_device,
+    keeps_weight,
+    kept_rules,
+    own_bytes,
+    place_of,
+    tensor_places,
+)
+from archcost.analysis.mode import LOWERED, PLAIN, Mode
 from archcost.analysis.regions import Region, regions
 from archcost.analysis.training import Gradients, flows_to, gradients
 from archcost.errors import ArchcostError, OpError
 from archcost.network import NETWORK_INPUT, Layer, Network
-from archcost.ops.base import INPUT, OUTPUT, Saved
+from archcost.ops.base import INPUT, LOWER, OUTPUT, Saved
 from archcost.ops.layout import arranged
-from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step
+from archcost.ops.steps import NEW, PRODUCT, SHARED, SLICED, Step
 from archcost.shape import Shape, numel
 from archcost.units import dtype_bytes
 
@@ -66,6 +73,7 @@ class _Tensor:
     storage: Storage
     bytes: int
     node: int | None
+    itemsize: int
     pieces: int = 1
 
 
@@ -166,13 +174,16 @@ class Simulation:
         reading: str = EAGER,
         freeze: Sequence[str] = (),
         mode: Mode = PLAIN,
+        observed: bool = False,
     ) -> None:
         check_device(device)
+        mode.check(dtype, freeze)
         self.network, self.batch, self.itemsize = network, batch, dtype_bytes(dtype)
         self.device, self.training, self.reading = device, training, reading
         self.known: Gradients | None = gradients(network, freeze) if training else None
-        self.mode = mode
-        self.places = tensor_places(network, batch, mode)
+        self.mode, self.observed = mode, observed
+        self.places = tensor_places(network, batch, mode, self.itemsize)
+        self.copies: list[Storage] = []
         self.steps = {layer.path: _steps(layer, training) for layer in network}
         self.regions = regions(network, mode.checkpoint) if training else []
         self.within: _Recomputed | None = None
@@ -195,8 +206,9 @@ class Simulation:
                 self.ledger.new(numel(shape) * width, BUFFERS)
             if layer.path in updated:
                 self.trained += sizes
-        size = self._bytes(self.network.input)
-        self.tensors = {NETWORK_INPUT: _Tensor(self.ledger.new(size, INPUTS), size, None)}
+        size = numel(self.network.input) * self.batch * self.itemsize
+        x = _Tensor(self.ledger.new(size, INPUTS), size, None, self.itemsize)
+        self.tensors = {NETWORK_INPUT: x}
         if self.reading == EAGER:
             self.tensors[NETWORK_INPUT].storage.holders += 1  # the caller's
         self.static = dict(self.ledger.kinds)
@@ -208,9 +220,6 @@ class Simulation:
             if layer.path in reached:
                 reached.update(flows_to(layer))
         return reached & self.known.trained if self.known else set()
-
-    def _bytes(self, shape: Shape) -> int:
-        return numel(shape) * self.batch * self.itemsize
 
     def result(self, state: int = 0, saved: int = 0) -> Run:
         """Return what was seen; ``state`` and ``saved`` are sizes known to the caller."""
@@ -236,6 +245,8 @@ class Simulation:
                 self.within = None
         for name in [name for name in self.tensors if name not in self.network.outputs]:
             self._forget(name)
+        for copy in self.copies:  # autocast ends
+            self.ledger.drop(copy)
 
     def _run(self, layer: Layer, phase: str) -> None:
         self.ledger.enter(phase, layer.path)
@@ -320,8 +331,9 @@ class Simulation:
     ) -> _Tensor:
         """Run one operation: allocate its result and what it keeps, and record it for backward."""
         inputs = range(len(layer.inputs))
+        names, params = dict(names), self._params(layer, step)
+        casts, weight = self._cast(layer, step, names, params) if self.mode.amp else ([], None)
         reads = [names[name] for name in (inputs if step.reads is None else step.reads)]
-        params = self._params(layer, step)
         records = bool(params) or any(tensor.node is not None for tensor in reads)
         number = len(self.nodes) if records and self.known else None
         within = self.within
@@ -329,20 +341,24 @@ class Simulation:
         if ends and within and not within.whole:  # inputs are kept before the operation runs
             self._record(layer, step, reads, params, self._kept(layer, step, names, rules, 0)[0])
             raise _Enough
-        size = self._bytes(layer.cost.output if step.shape is None else step.shape)
-        viewed = step.view or (step.makes == OUTPUT and self._is_view(layer))
+        last = step.makes == OUTPUT
+        width = self.places[layer.path].itemsize if last else reads[0].itemsize
+        size = numel(layer.cost.output if step.shape is None else step.shape) * self.batch * width
+        viewed = step.view or (last and self._is_view(layer))
         if viewed:
             storage = reads[0].storage
             storage.holders += 1
         else:
             storage = self.ledger.new(size, pieces=step.pieces)
-        made = _Tensor(storage, size, number, step.pieces)
+        made = _Tensor(storage, size, number, width, step.pieces)
         forgets = within is not None and not self.again
         kept, dropped = self._kept(
             layer, step, {**names, step.makes: made}, rules, None if forgets else number
         )
-        for own in dropped:
+        for own in (*dropped, *casts):
             self.ledger.drop(own)
+        if weight and self.known and keeps_weight(layer, self.known):
+            kept.append(self.ledger.keep(weight))
         if number is not None:
             node = self._record(layer, step, reads, params, kept)
             if forgets and within:
@@ -353,13 +369,48 @@ class Simulation:
             raise _Enough
         return made
 
+    def _cast(
+        self, layer: Layer, step: Step, names: dict[int | str, _Tensor], params: list[_Target]
+    ) -> tuple[list[Storage], Storage | None]:
+        """Cast what an operation reads to autocast's type, as operations of their own.
+
+        Returns copies of tensors, which live as long as the operation, and that of the weight:
+        parameters' copies live until autocast ends. ``names`` and ``params`` are changed.
+        """
+        if step.makes != OUTPUT or layer.op.under_autocast(*layer.shapes) != LOWER:
+            return [], None
+        weight = None
+        chosen = list(layer.cost.params if step.params is None else step.params)
+        for i, name in reversed(list(enumerate(chosen))):  # the last argument is cast first
+            size = numel(layer.cost.params[name]) * LOWERED
+            self.copies.append(self.ledger.new(size))
+            weight = self.copies[-1] if name == "weight" else weight
+            if params:
+                cast = _Node(layer.path, [replace(params[i], summed=False)], NEW, [], 0)
+                params[i] = _Target(len(self.nodes), size, summed=params[i].summed)
+                self.nodes.append(cast)
+        casts = []
+        for read in range(len(layer.inputs)) if step.reads is None else step.reads:
+            tensor = names[read]
+            if tensor.itemsize == LOWERED:
+                continue
+            size = tensor.bytes * LOWERED // tensor.itemsize
+            casts.append(self.ledger.new(size))
+            number = None
+            if tensor.node is not None:
+                number = len(self.nodes)
+                target = _Target(tensor.node, tensor.bytes)
+                self.nodes.append(_Node(layer.path, [target], NEW, [], 0))
+            names[read] = _Tensor(casts[-1], size, number, LOWERED)
+        return casts, weight
+
     def _record(
         self, layer: Layer, step: Step, reads: Sequence[_Tensor], params: Sequence[_Target],
         kept: list[Storage],
     ) -> _Node:  # fmt: skip
         """Write down for backward what ran."""
         targets = [_Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
-        scratch = [n * self.batch * self.itemsize for n in step.scratch]
+        scratch = [n * self.batch * self.places[layer.path].itemsize for n in step.scratch]
         unasked = reads[0].bytes if step.unasked and reads[0].node is None else 0
         node = _Node(layer.path, [*targets, *params], step.gradient, scratch, unasked, kept)
         self.nodes.append(node)
@@ -414,9 +465,8 @@ class Simulation:
                 continue
             if saved.device not in (None, self.device) or (saved.training and not self.training):
                 continue
-            shape = layer.shapes[saved.index] if copied else saved.shape
-            width = max(saved.itemsize or self.itemsize, saved.at_least)
-            storage = self.ledger.new(numel(shape) * (self.batch if saved.per_batch else 1) * width)
+            params = self.places[layer.path].itemsize if self.observed else self.itemsize
+            storage = self.ledger.new(own_bytes(saved, layer, self.places, copied, params))
             if keeps:
                 self.ledger.keep(storage)
                 self.ledger.drop(storage)
@@ -427,18 +477,18 @@ class Simulation:
 
     # Backward.
 
-    def backward(self, observed: bool) -> None:
-        """Sum the output up and run backward from there; ``observed`` as for a step."""
+    def backward(self) -> None:
+        """Sum the output up and run backward from there."""
         ledger = self.ledger
         main = self.tensors[self.network.outputs[0]]
         if main.node is None:
             raise ArchcostError(f"{self.network.name}: no layer is trained, so there is no step")
         self._drop_unreached(main.node)
         ledger.enter(FORWARD)
-        loss = ledger.new(self.itemsize)
+        loss = ledger.new(main.itemsize)
         self._forget(self.network.outputs[0])
         ledger.enter(BACKWARD)
-        root = ledger.new(self.itemsize)
+        root = ledger.new(main.itemsize)
         root.holders += 1
         arrived = {main.node: _Gradient(root, main.bytes, dense=False)}
         for index in reversed(range(len(self.nodes))):
@@ -450,14 +500,14 @@ class Simulation:
             if within and index in within.keepers and not within.done:
                 self._recompute(within)
                 ledger.enter(BACKWARD, node.layer)
-            results = self._gradients(node, gradient, observed)
+            results = self._gradients(node, gradient)
             ledger.drop(gradient.storage)
             self._release(node)
             if within and index == within.first:
                 within.release(ledger)
             for target, result in zip(node.targets, results, strict=True):
                 if target.node is not None:
-                    self._accumulate(arrived, target.node, result, observed)
+                    self._accumulate(arrived, target.node, result)
                 elif target.copied:
                     ledger.new(result.bytes, GRADIENTS)
                     ledger.drop(result.storage)
@@ -482,14 +532,14 @@ class Simulation:
             if within.first is None:
                 within.release(self.ledger)
 
-    def _gradients(self, node: _Node, gradient: _Gradient, observed: bool) -> list[_Gradient]:
+    def _gradients(self, node: _Node, gradient: _Gradient) -> list[_Gradient]:
         """Run a node; return the gradients of its targets, each held once."""
         made = {
             i: self._gradient(node.gradient, target, gradient)
             for i, target in enumerate(node.targets)
             if not target.summed
         }
-        unasked = node.unasked if observed or self.device == "cuda" else 0
+        unasked = node.unasked if self.observed or self.device == "cuda" else 0
         self._use([*node.scratch, unasked])
         if node.within:  # what was computed again is dropped before sums are taken
             self._release(node)
@@ -526,14 +576,12 @@ class Simulation:
         self.ledger.drop(product.storage)
         return summed
 
-    def _accumulate(
-        self, arrived: dict[int, _Gradient], target: int, result: _Gradient, observed: bool
-    ) -> None:
+    def _accumulate(self, arrived: dict[int, _Gradient], target: int, result: _Gradient) -> None:
         known = arrived.get(target)
         if known is None:
             arrived[target] = result
             return
-        if observed or not (known.dense and known.storage.holders == 1):
+        if self.observed or not (known.dense and known.storage.holders == 1):
             arrived[target] = _Gradient(self.ledger.new(result.bytes), result.bytes)
             self.ledger.drop(known.storage)
         self.ledger.drop(result.storage)

@@ -20,6 +20,7 @@ from archcost.ops.arguments import (
 )
 from archcost.ops.base import (
     INPUT,
+    LOWER,
     OUTPUT,
     SAVES_INPUT,
     Cost,
@@ -79,6 +80,7 @@ class Conv(Op):
     bias: bool = flag(True)
     padding_mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(96, 11, stride=4, x=(3, 227, 227)),
         example(8, 3, padding="same", x=(4, 9, 10)),
@@ -167,6 +169,10 @@ class Conv(Op):
         how = "" if mode == "constant" else f', mode="{mode}"'
         return f"{module}(nn.functional.pad({tensors[0]}, {flat}{how}))"
 
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        plain = self.padding_mode == "zeros" or not self._pads_first(self.geometry(x)[3])
+        return self.autocast if plain else None  # other paddings differ between CPU and CUDA
+
     def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         if self.padding_mode == "circular" and self._pads_first(
             self.geometry(inputs[0].shape[1:])[3]
@@ -238,6 +244,7 @@ class ConvTranspose(Op):
     bias: bool = flag(True)
     dilation: Any = sizes(1)
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(8, 2, stride=2, x=(16, 7, 5)),
         example(8, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False, x=(16, 7, 5)),

@@ -20,7 +20,7 @@ from archcost.errors import ArchcostError
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
-from archcost.verify.modes import arranged, recomputing
+from archcost.verify.modes import arranged, autocast, recomputing
 from archcost.verify.watch import Watch, failed_run, fake_copy, frozen, training_batch
 
 GROUP = "peaks"
@@ -103,7 +103,7 @@ class FakeRun:
         seen = tracker([x, *self.twin.parameters(), *self.twin.buffers()])
         with Watch(self.subject.network, self.twin) as watch:
             try:
-                with self.fake, seen, self.torch.no_grad():
+                with self.fake, seen, self.torch.no_grad(), autocast(self.subject.mode):
                     self.twin(x)
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error, self.stopped_at = error, watch.running
@@ -157,7 +157,10 @@ class FakeRun:
         seen = tracker([x, *self.twin.parameters(), *self.twin.buffers(), *states])
         found: Phases = {}
         with self.fake, seen:
-            loss = main_output(self.twin(x)).sum()
+            with autocast(self.subject.mode):
+                result = self.twin(x)
+            loss = main_output(result).sum()
+            del result
             found["forward"] = seen.cut()
             loss.backward()
             found["backward"] = seen.cut()
