@@ -85,13 +85,14 @@ training_options = _stack(
     click.option(
         "--freeze", multiple=True, metavar="PATTERN", help="Layers not trained, e.g. 'stem*'."
     ),
+    click.option("--amp", metavar="TYPE", help="Run forward under autocast to bf16 or fp16."),
     click.option(
         "--checkpoint", multiple=True, metavar="GROUP", help="Groups that backward computes again."
     ),
     click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
 )  # fmt: skip
 
-MODES = ("checkpoint", "channels_last")
+MODES = ("amp", "channels_last", "checkpoint")
 """The training options that are a ``Mode``'s."""
 
 
