@@ -22,10 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from archcost.analysis.forward import EAGER, READINGS
 from archcost.analysis.ledger import SAVED, STATE
 from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.simulation import EAGER, READINGS, Run, Simulation
+from archcost.analysis.simulation import Run, Simulation
 from archcost.errors import ArchcostError
 from archcost.network import Network
 
