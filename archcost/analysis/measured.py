@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from archcost.errors import ArchcostError
+from archcost.hardware import Device, find_reported, read_devices
+from archcost.spec.source import Source
 from archcost.table import Cell, Column, Table
 
 SCHEMA = 1
@@ -37,7 +39,20 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def describe_machine(about: dict[str, Any]) -> str:
+def record_device(record: Mapping[str, Any]) -> Device | None:
+    """Return the device on which a record was made, None if its peaks are not known.
+
+    That is the one with the name that it reports, or else as it was calibrated at the time.
+    """
+    about = record["machine"]
+    device = find_reported(str(about.get("name", "")))
+    if device or not about.get("calibration"):
+        return device
+    text = json.dumps({"device": about["calibration"]})
+    return read_devices(Source("calibration of the record", text), measured=True)["device"]
+
+
+def describe_machine(about: Mapping[str, Any]) -> str:
     """Return the device and its versions in one line."""
     parts = [str(about.get("name", "")), f"torch {about.get('torch')}"]
     parts += [f"{key} {about[key]}" for key in ("cuda", "cudnn", "driver") if about.get(key)]
@@ -76,6 +91,6 @@ def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def measurements(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def measurements(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the measurements that succeeded."""
     return (row for row in record["measurements"] if row["status"] == "ok")
