@@ -71,8 +71,13 @@ def listing(pattern: str | None = None, family: str | None = None, sort: str = "
 
 def device_table(devices: Sequence[Device]) -> Table:
     """Return one row per device, with the peak of the fastest path per data type."""
-    paths = {dtype: (dtype, dtype + TENSOR) for dtype in DTYPE_BYTES}
-    paths = {"float64": paths.pop("float64"), "float32": ("float32",), "tf32": (TF32,)} | paths
+    others = [dtype for dtype in DTYPE_BYTES if dtype not in ("float64", "float32")]
+    paths: dict[str, tuple[str, ...]] = {
+        "float64": ("float64", "float64" + TENSOR),
+        "float32": ("float32",),
+        "tf32": (TF32,),
+    }
+    paths |= {dtype: (dtype, dtype + TENSOR) for dtype in others}
     columns = (
         Column("name", "device"), Column("year", "year"), Column("memory", "memory", True),
         Column("bandwidth", "per second", True), *(Column(key, key, True) for key in paths),

@@ -25,8 +25,14 @@ from archcost.shape import show
 from archcost.table import Cell, Column, Table
 from archcost.units import dtype_bytes, human, human_bytes
 
-HARD = "hard bound: no execution of these layers beats it; least operations, compulsory bytes"
-EAGER = "eager roofline: each kernel reads its inputs and parameters from memory and writes there"
+HARD = (
+    "hard bound: no execution of these layers beats it; input, parameters and output moved once, "
+    "and the operations that Winograd's or another fast convolution takes at least"
+)
+EAGER = (
+    "eager roofline: every kernel reads its inputs and parameters from memory and writes its "
+    "output there, and multiplies directly"
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,9 @@ class Roofline:
 
     def _notes(self) -> list[str]:
         device, peaks = self.device, self._peaks()
-        said = ", ".join(f"{human(peak)}FLOP/s for {what}" for what, peak in peaks.items())
+        said = ", ".join(
+            f"{human(peak)[:-1]} {human(peak)[-1]}FLOP/s for {what}" for what, peak in peaks.items()
+        )
         notes = [
             f"input {show(self.network.input)}, batch {self.batch}, {self.dtype}; {said}, "
             f"{human_bytes(device.bandwidth)}/s",
