@@ -6,12 +6,14 @@ as ``archcost hardware calibrate`` measured them.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, did_you_mean, shorten
 from archcost.spec import source as yaml
@@ -108,25 +110,16 @@ def own_devices() -> Mapping[str, Device]:
 
 def write_devices(known: Mapping[str, Device]) -> str:
     """Return the text of a file of devices, which :func:`read_devices` reads."""
-    import json  # a JSON string is a YAML string
+    entries = {device.name: device_entry(device) for device in known.values()}
+    # JSON is YAML too
+    return "\n".join(f"{name}: {json.dumps(entry, indent=2)}" for name, entry in entries.items())
 
-    lines = []
-    for device in known.values():
-        lines += [
-            f"{device.name}:",
-            f"  title: {json.dumps(device.title, ensure_ascii=False)}",
-            f"  year: {device.year}",
-            f"  kind: {device.kind}",
-            f"  memory: {device.memory}",
-            f"  bandwidth: {device.bandwidth}",
-            "  peaks:",
-            *(f"    {path}: {peak}" for path, peak in device.peaks.items()),
-            f"  reports: {json.dumps(device.reports, ensure_ascii=False)}"
-            if device.reports
-            else "",
-            f"  source: {json.dumps(device.source, ensure_ascii=False)}",
-        ]
-    return "\n".join(line for line in lines if line)
+
+def device_entry(device: Device) -> dict[str, Any]:
+    """Return a device as a file of devices has it."""
+    optional = {key: getattr(device, key) for key in OPTIONAL if getattr(device, key)}
+    known = {key: getattr(device, key) for key in KEYS if key != "peaks"}
+    return known | {"peaks": dict(device.peaks)} | optional
 
 
 def read_devices(source: Source, measured: bool = False) -> Mapping[str, Device]:
@@ -155,8 +148,13 @@ def find_device(name: str) -> Device:
 
 
 def find_reported(name: str) -> Device | None:
-    """Return the device that names itself so to programs, None if none is known to."""
-    return next((device for device in devices().values() if device.reports == name), None)
+    """Return the vendor's device that names itself so to programs, None if none is known to."""
+    return next((device for device in vendor_devices().values() if device.reports == name), None)
+
+
+def calibrated(name: str) -> Device | None:
+    """Return the user's own device that names itself so, None if there is none."""
+    return next((device for device in own_devices().values() if device.reports == name), None)
 
 
 def check_name(name: str) -> str:

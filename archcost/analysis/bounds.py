@@ -81,11 +81,13 @@ def hard_bound(
     dtype: str = "float32",
     training: bool = False,
     optimizer: str = "sgd-momentum",
+    cached: int = 0,
 ) -> Work:
     """Return what no execution of the network on the device can beat.
 
     With ``training``, a step: also the products for the gradients, as many again for each gradient
     that is asked for, and the parameters and the optimizer's state, which are read and written.
+    Of the bytes, ``cached`` are taken to lie in a cache already, as the pass before may leave them.
 
     Raises:
         ArchcostError: the device has no peak for the data type.
@@ -109,6 +111,7 @@ def hard_bound(
     else:
         shapes = [network[name].cost.output for name in network.outputs if name != INPUT]
         moved += batch * itemsize * sum(map(numel, shapes))
+    moved = max(moved - cached, 0)
     return kernel(2 * macs * batch, moved, device.peak(dtype), device.bandwidth)
 
 

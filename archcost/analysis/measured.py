@@ -64,7 +64,8 @@ def measured_table(record: dict[str, Any]) -> Table:
     """Return one row per measurement."""
     columns = (
         Column("model", "model"), Column("batch", "batch", True), Column("dtype", "dtype"),
-        Column("status", "status"), Column("forward_ms", "forward ms", True),
+        Column("optimizer", "optimizer"), Column("status", "status"),
+        Column("forward_ms", "forward ms", True),
         Column("forward_quartiles", "quartiles", True), Column("step_ms", "step ms", True),
         Column("step_quartiles", "quartiles", True), Column("saved_bytes", "saved bytes", True),
         Column("inference_peak_bytes", "inference peak", True),
@@ -86,7 +87,8 @@ def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
 
     status = row["status"] + (f": {row['reason']}" if row.get("reason") else "")
     return (
-        row["model"], row["batch"], row["dtype"], status, *times("forward"), *times("step"),
+        row["model"], row["batch"], row["dtype"], row.get("optimizer"), status,
+        *times("forward"), *times("step"),
         row.get("saved_bytes"), row.get("inference_peak_bytes"), row.get("training_peak_bytes"),
     )  # fmt: skip
 

@@ -8,19 +8,17 @@ can be slower than it is, but not faster.
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.hardware import CPU, GPU, TF32, Device
 from archcost.torch_twin import import_torch
-from archcost.torch_twin.measure import check_device
+from archcost.torch_twin.measure import check_device, device_name, reported_name
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 SIDES = {CPU: (512, 1024, 2048), GPU: (2048, 4096, 8192)}
@@ -69,21 +67,8 @@ def calibrate(
         peaks=MappingProxyType(peaks),
         source=f"measured {now.date()} with torch {torch.__version__}"
         + (f" on {torch.get_num_threads()} threads" if kind == CPU else ""),
-        kind=kind, reports=device_name(device), measured=True,
+        kind=kind, reports=reported_name(device), measured=True,
     )  # fmt: skip
-
-
-def device_name(device: str) -> str:
-    """Return what the device calls itself."""
-    torch = import_torch()
-    if device.startswith("cuda"):
-        return str(torch.cuda.get_device_properties(device).name)
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 class _Timer:
