@@ -88,11 +88,11 @@ class Setting:
         decay = ", weight decay" if self.weight_decay else ""
         return f"{self.optimizer}, {find_kernel(self.kernel, self.device)}{decay}"
 
-    def training(self, network: Network) -> Run:
-        """Return the memory of a training step."""
+    def training(self, network: Network, block: int | None = None) -> Run:
+        """Return the memory of a training step; ``block`` is the allocator's unless given."""
         return training_peak(
             network, self.batch, self.dtype, self.device, self.optimizer, self.kernel,
-            self.weight_decay, self.freeze, self.block, mode=self.mode,
+            self.weight_decay, self.freeze, block or self.block, mode=self.mode,
         )  # fmt: skip
 
     def inference(self, network: Network, reading: str = EAGER) -> Run:

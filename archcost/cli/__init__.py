@@ -12,7 +12,7 @@ from archcost.errors import ArchcostError, did_you_mean
 
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
-    "What fits": ("memory", "fit"),
+    "What fits, and how fast": ("memory", "fit", "roofline", "hardware"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
     "How archcost knows": ("verify", "profile"),

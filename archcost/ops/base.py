@@ -136,6 +136,14 @@ class Op:
         """
         raise NotImplementedError
 
+    def least_macs(self, x: Shape, *others: Shape) -> int:
+        """Return the MACs that a fast algorithm takes at least, of those that the cost counts.
+
+        It sums over channels and features product by product, but may share products between
+        neighbouring positions, as the convolutions of Winograd and by Fourier transform do.
+        """
+        return self.cost(x, *others).work.get("mac", 0)
+
     def window(self, x: Shape, *others: Shape) -> Windows:
         """Return (extent, stride) of an output's window on the input, per spatial axis.
 

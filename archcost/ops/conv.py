@@ -63,6 +63,27 @@ def convolved(out: Shape, *tensors: Layout | None) -> Strides:
     return channels_last(out) if last else contiguous(out)
 
 
+def least_products(
+    windows: Shape, kernel: Shape, stride: Shape, pads: Sequence[int], dilation: Shape, size: Shape
+) -> int:
+    """Return how many products a convolution of one channel with one kernel takes at least.
+
+    It is a product of a vector with a matrix of the kernel's weights, and takes as many
+    multiplications as the matrix has columns, or rows, that are independent (Winograd, Comm. Pure
+    Appl. Math. 23, 1970, theorem 1); all are that hold a weight. So it takes one per position that
+    any window reads, and one per window that reads any position.
+    """
+    reading, read = [], []
+    for n, k, s, pad, d, positions in zip(
+        windows, kernel, stride, pads, dilation, size, strict=True
+    ):
+        pairs = [(window, window * s - pad + d * tap) for window in range(n) for tap in range(k)]
+        inside = [(window, at) for window, at in pairs if 0 <= at < positions]
+        reading.append(len({window for window, _ in inside}))
+        read.append(len({at for _, at in inside}))
+    return max(numel(tuple(reading)), numel(tuple(read)))
+
+
 @op("conv", kind="conv")
 class Conv(Op):
     """Convolution over any number of spatial dimensions.
@@ -155,6 +176,20 @@ class Conv(Op):
             step(padded, shape, (0,), keeps=(0,)),
             step(OUTPUT, cost.output, (padded,), params=tuple(cost.params), keeps=(padded,)),
         )
+
+    def least_macs(self, x: Shape, *_: Shape) -> int:
+        kernel, stride, dilation, sides = self.geometry(x)
+        if self.padding_mode != "zeros":  # of the windows that read no padding
+            sides = tuple((0, 0) for _ in sides)
+        windows = tuple(
+            max((n + before + after - d * (k - 1) - 1) // s + 1, 0)
+            for n, k, s, (before, after), d in zip(
+                x[1:], kernel, stride, sides, dilation, strict=True
+            )
+        )
+        before = [pad for pad, _ in sides]
+        pairs = numel((self.out_channels, x[0] // self.groups))
+        return pairs * least_products(windows, kernel, stride, before, dilation, x[1:])
 
     def _pad_arguments(self, sides: Any) -> tuple[list[int], str]:
         """Return what ``nn.functional.pad`` takes: sides from the last axis on, and the mode."""
@@ -305,6 +340,16 @@ class ConvTranspose(Op):
     def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
         return convolved(param.shape, *inputs, param)
 
+    def least_macs(self, x: Shape, *_: Shape) -> int:
+        axes = len(x) - 1
+        kernel, stride, pads, dilation = (
+            per_axis(name, getattr(self, name), axes)
+            for name in ("kernel_size", "stride", "padding", "dilation")
+        )
+        pairs = numel((x[0], self.out_channels // self.groups))
+        size = self.cost(x).output[1:]  # what an ordinary convolution backwards would read
+        return pairs * least_products(x[1:], kernel, stride, pads, dilation, size)
+
     def _shrunk(self, size: Shape, kernel: Shape) -> int:
         """Return the output positions of an ordinary convolution of the same settings.
 
@@ -413,6 +458,11 @@ class SparseConv(Op):
             work["conv_1d_3d_mac"] = work["mac"]
         # the gathered input channels are a copy that the grouped convolution saves
         return Cost(output, params, work, (Saved("gathered input", (links, *size)),))
+
+    def least_macs(self, x: Shape, *_: Shape) -> int:
+        kernel, stride, pads = self.geometry(x)
+        windows, links = self.cost(x).output[1:], sum(len(row) for row in self.connections)
+        return links * least_products(windows, kernel, stride, pads, (1,) * len(pads), x[1:])
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         out, gathered = self.cost(x).output, "gathered input"
