@@ -17,6 +17,7 @@ from archcost.shape import Shape, parse_shape
 from archcost.spec.document import Document, read_document, read_input, read_year
 from archcost.spec.expand import Expander, Group, Scope, Tensor
 from archcost.spec.expression import ExpressionError, literal
+from archcost.spec.revision import SUFFIXES, read_revision, split_revision
 from archcost.spec.source import Source, read_source
 
 
@@ -80,7 +81,7 @@ def load(
 
     Args:
         model: a catalog name, a path ending in ``.yaml`` or ``.txt`` (``file.yaml::variant`` picks
-            a variant), or ``-``.
+            a variant), a path at a git revision (``main:specs/net.yaml``), or ``-``.
         input: input shape without batch, channels first, instead of the spec's.
         knobs: values instead of the spec's; text is read as an expression.
         aux: include the side outputs (auxiliary heads).
@@ -106,7 +107,9 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
     shipped = specs_folder() / f"{path}.txt"
     if path.startswith("lectures/") and shipped.is_file():
         document, variant = _read_file(shipped, f"specs/{path}.txt"), variant
-    elif path == "-" or path.endswith((".yaml", ".yml", ".txt")) or os.sep in path or "/" in path:
+    elif revision := split_revision(path):
+        document = _read_source(read_revision(*revision))
+    elif path == "-" or path.endswith(SUFFIXES) or os.sep in path or "/" in path:
         document = _read_file(path, None)
     else:
         document = find_document(path)
@@ -115,11 +118,24 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
     return document, variant
 
 
+def chosen_models(model: str | os.PathLike[str]) -> list[tuple[Document, str]]:
+    """Return document and variant of every network that a name stands for.
+
+    That is one, or all variants of a family where none is chosen.
+    """
+    document, chosen = find_model(model)
+    if chosen or not document.variants:
+        return [(document, chosen)]
+    return [(document, variant) for variant in document.variants]
+
+
 def _read_file(path: str | Path, name: str | None) -> Document:
     source = read_source(path)
-    if name is not None:
-        source = Source(name, source.text)
-    if str(path).endswith((".yaml", ".yml")):
+    return _read_source(source if name is None else Source(name, source.text))
+
+
+def _read_source(source: Source) -> Document:
+    if source.name.endswith((".yaml", ".yml")):
         return read_document(source)
     from archcost.spec.lecture import is_spec, read_lecture
 
