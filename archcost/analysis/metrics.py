@@ -208,3 +208,8 @@ def largest_shares(
     """Return the layers that cost most, the dearest first, each with what it costs."""
     shares = {path: share for path, share in metric.shares(subject, on).items() if share > 0}
     return sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+
+def plain(value: Number) -> int | float:
+    """Return a number as JSON and tables have it; whole numbers stay whole."""
+    return int(value) if value == int(value) else float(value)

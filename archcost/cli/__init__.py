@@ -13,6 +13,7 @@ from archcost.errors import ArchcostError, did_you_mean
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
     "What fits": ("memory", "fit"),
+    "In a pipeline": ("check", "diff"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
     "How archcost knows": ("verify", "profile"),

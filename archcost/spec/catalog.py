@@ -59,14 +59,25 @@ def find_document(name: str) -> Document:
     Raises:
         LookupFailed: no model has that name; the text gives the nearest.
     """
+    if document := _look_up(name):
+        return document
+    names = [*catalog(), *(document.name for document in documents())]
+    raise LookupFailed("model", name, names)
+
+
+def is_known(name: str) -> bool:
+    """Whether the catalog has a model or family of that name."""
+    return _look_up(name) is not None
+
+
+def _look_up(name: str) -> Document | None:
     mention = re.compile(rf"^(?:name:|family:)? *{re.escape(name)}\b", re.MULTILINE)
     likely = [source for source in _sources() if mention.search(source.text)]
     for source in likely:
         document = _document(source)
         if name == document.name or name in document.variants:
             return document
-    names = [*catalog(), *(document.name for document in documents())]
-    raise LookupFailed("model", name, names)
+    return None
 
 
 def load(
@@ -108,7 +119,7 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
     if path.startswith("lectures/") and shipped.is_file():
         document, variant = _read_file(shipped, f"specs/{path}.txt"), variant
     elif revision := split_revision(path):
-        document = _read_source(read_revision(*revision))
+        document = read_spec(read_revision(*revision))
     elif path == "-" or path.endswith(SUFFIXES) or os.sep in path or "/" in path:
         document = _read_file(path, None)
     else:
@@ -131,10 +142,15 @@ def chosen_models(model: str | os.PathLike[str]) -> list[tuple[Document, str]]:
 
 def _read_file(path: str | Path, name: str | None) -> Document:
     source = read_source(path)
-    return _read_source(source if name is None else Source(name, source.text))
+    return read_spec(source if name is None else Source(name, source.text))
 
 
-def _read_source(source: Source) -> Document:
+def read_spec(source: Source) -> Document:
+    """Return the document of a text: a spec, or a lecture's tables.
+
+    Raises:
+        SpecError: with file, line and column.
+    """
     if source.name.endswith((".yaml", ".yml")):
         return read_document(source)
     from archcost.spec.lecture import is_spec, read_lecture

@@ -58,7 +58,9 @@ def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
             f"no git revision, file or model is called {shorten(revision)!r}"
             f"{did_you_mean(revision, names)}"
         )
-    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", check.split(b" ")[0].decode())
+    whole = [] if path.startswith("./") else ["--full-tree"]
+    tree = check.split(b" ")[0].decode()
+    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", *whole, tree)
     files = [
         name for name in listed.decode(errors="replace").split("\0") if name.endswith(SUFFIXES)
     ]
