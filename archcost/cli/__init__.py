@@ -13,7 +13,8 @@ from archcost.errors import ArchcostError, did_you_mean
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
     "What fits": ("memory", "fit"),
-    "In a pipeline": ("check", "diff"),
+    "In a pipeline": ("check", "diff", "badge"),
+    "Writing specs": ("lint", "fmt", "schema"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
     "How archcost knows": ("verify", "profile"),
