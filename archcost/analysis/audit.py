@@ -41,7 +41,7 @@ from archcost.published import (
     Published,
 )
 from archcost.shape import Shape, numel
-from archcost.spec.catalog import catalog, expand, find_model
+from archcost.spec.catalog import catalog, chosen_models, expand
 from archcost.spec.document import Document
 from archcost.spec.expression import ExpressionError, parse
 from archcost.table import Column, Table
@@ -219,9 +219,7 @@ def audit_models(names: Iterable[str]) -> list[Finding]:
     """
     findings: list[Finding] = []
     for name in names:
-        document, chosen = find_model(name)
-        all_variants = bool(document.variants) and not chosen
-        for variant in document.variants if all_variants else [chosen]:
+        for document, variant in chosen_models(name):
             network = expand(document, variant)
             findings += audit_published(document, network, variant)
             findings += audit_text(document, network, variant)

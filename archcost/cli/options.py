@@ -132,13 +132,18 @@ def load_network(
     """Return the network that the shared options ask for."""
     from archcost.spec.catalog import load
 
+    return load(model, input=input, knobs=knob_settings(knobs), aux=aux, bias=not no_bias)
+
+
+def knob_settings(knobs: Sequence[str]) -> dict[str, str]:
+    """Return the values that ``--set KNOB=VALUE`` gives, as text."""
     settings: dict[str, str] = {}
     for text in knobs:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ArchcostError(f"--set takes KNOB=VALUE; got {text!r}")
         settings[key.strip()] = value.strip()
-    return load(model, input=input, knobs=settings, aux=aux, bias=not no_bias)
+    return settings
 
 
 def show(table: Table, format: str | None, output: str | None, data: Any = None) -> None:
