@@ -1,4 +1,4 @@
-"""What several tests need: torchvision beside any build of PyTorch."""
+"""What several tests need: torchvision beside any build of PyTorch, no device of the user's own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def declare_torchvision_ops(torch: Any) -> Any:
     for name in (*COMPILED, *(f"_{name}_backward" for name in COMPILED), "qnms", "qroi_align"):
         library.define(f"{name}(Tensor x) -> Tensor")
     return library
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_own_devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests from the devices that the user has calibrated."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("configuration")))
+        yield
 
 
 @pytest.fixture(scope="session")
