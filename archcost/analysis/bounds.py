@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from archcost.analysis.memory import Place, place_of, tensor_places
+from archcost.analysis.memory import Place, own_bytes, place_of, tensor_places
 from archcost.analysis.optimizers import find_kernel, find_optimizer
 from archcost.analysis.training import gradients
 from archcost.errors import OpError
@@ -142,7 +142,8 @@ def eager_layers(
         ArchcostError: the device has no peak for the data type.
     """
     precision = precision or Precision()
-    places, itemsize = tensor_places(network, batch), dtype_bytes(dtype)
+    itemsize = dtype_bytes(dtype)
+    places = tensor_places(network, batch, itemsize=itemsize)
     rules = "cpu" if device.kind == CPU else "cuda"
     layers, whole = {}, []
     for layer in network:
@@ -199,9 +200,8 @@ def _moved(
         name = saved.index if saved.what == INPUT else saved.what
         if step.keeps is not None and name not in step.keeps:
             continue
-        if place_of(saved, layer, places, batch)[1]:  # it is copied first
+        if place_of(saved, layer, places)[1]:  # it is copied first
             size += 2 * sample * numel(layer.shapes[saved.index])
         elif name not in made and saved.device in (None, device) and not saved.training:
-            width = max(saved.itemsize or itemsize, saved.at_least)
-            size += width * numel(saved.shape) * (batch if saved.per_batch else 1)
+            size += own_bytes(saved, layer, places, False, itemsize)
     return size

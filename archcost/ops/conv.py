@@ -20,6 +20,7 @@ from archcost.ops.arguments import (
 )
 from archcost.ops.base import (
     INPUT,
+    LOWER,
     OUTPUT,
     SAVES_INPUT,
     Cost,
@@ -30,6 +31,7 @@ from archcost.ops.base import (
     example,
     op,
 )
+from archcost.ops.layout import Layout, Strides, channels_last, contiguous
 from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
 from archcost.trace import ceil_div, settle
@@ -49,6 +51,16 @@ def window_settings(
         if value != usual:
             cells.append(f"{label} {show_argument(value)}")
     return cells
+
+
+def convolved(out: Shape, *tensors: Layout | None) -> Strides:
+    """Return the strides of a convolution's output, or of its weight's gradient.
+
+    Their channels are last if those of the input or the weight are, in PyTorch's
+    ``_conv_determine_backend_memory_format``.
+    """
+    last = len(out) > 1 and any(t and t.suggests_channels_last for t in tensors)
+    return channels_last(out) if last else contiguous(out)
 
 
 def least_products(
@@ -89,6 +101,7 @@ class Conv(Op):
     bias: bool = flag(True)
     padding_mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(96, 11, stride=4, x=(3, 227, 227)),
         example(8, 3, padding="same", x=(4, 9, 10)),
@@ -191,6 +204,20 @@ class Conv(Op):
         how = "" if mode == "constant" else f', mode="{mode}"'
         return f"{module}(nn.functional.pad({tensors[0]}, {flat}{how}))"
 
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        plain = self.padding_mode == "zeros" or not self._pads_first(self.geometry(x)[3])
+        return self.autocast if plain else None  # other paddings differ between CPU and CUDA
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        if self.padding_mode == "circular" and self._pads_first(
+            self.geometry(inputs[0].shape[1:])[3]
+        ):
+            return convolved(out, weight)
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
+
     def _pads_first(self, sides: Any) -> bool:
         pads = any(before or after for before, after in sides)
         uneven = any(before != after for before, after in sides)
@@ -252,6 +279,7 @@ class ConvTranspose(Op):
     bias: bool = flag(True)
     dilation: Any = sizes(1)
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(8, 2, stride=2, x=(16, 7, 5)),
         example(8, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False, x=(16, 7, 5)),
@@ -305,6 +333,12 @@ class ConvTranspose(Op):
             work["transpose_bias_in"] = in_places
             work["transpose_bias_shrunk"] = per_group * self._shrunk(size, kernel)
         return Cost(output, params, work, SAVES_INPUT)
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
 
     def least_macs(self, x: Shape, *_: Shape) -> int:
         axes = len(x) - 1
@@ -388,7 +422,9 @@ class SparseConv(Op):
     false, one bias per output channel; macs = output positions · connections · kernel area.
     """
 
-    connections: Any = argument(_read_connections)
+    connections: Any = argument(
+        "a list of the input channels that each output channel reads", _read_connections
+    )
     kernel_size: Any = sizes(5)
     stride: Any = sizes(1)
     padding: Any = sizes(0, minimum=0)
