@@ -89,6 +89,9 @@ def test_a_training_step_by_hand(tmp_path: Path) -> None:
     assert step.flops == 2 * 2 * (2 * 1_536 + 3 * 3_840)
     assert step.bytes == 4 * (2 * 256 + 2 * 4_072 + 2 * 4_072)
     assert hard_bound(small(tmp_path), device(), cached=10**6).bytes == 0
+    attention = small(tmp_path, "name: a\ninput: 5x8\nlayers: [linear(24), attention(2)]")
+    # 5·8·24 twice; two products of 2 heads · 5·5 · 4, and as many for each factor's gradient
+    assert hard_bound(attention, device(), training=True).flops == 2 * (2 * 960 + 3 * 400)
 
 
 def test_layers_of_several_kernels_by_hand(tmp_path: Path) -> None:
@@ -236,6 +239,17 @@ def test_a_time_below_the_hard_bound_fails_the_replay(
         checks = {c.name.partition(": ")[2]: c for c in replay(put(record, tmp_path))}
         assert checks["hard bound of a forward"].passed is holds
         assert not checks["hard bound of a forward"].skipped
+    # what another calibration says does not count beside the vendor's peaks
+    record["machine"]["calibration"] = device_entry(device())
+    record["measurements"][0]["forward"]["fastest"] = bound * 1.001
+    assert all(c.passed for c in replay(put(record, tmp_path)))
+    # without the size of the cache no byte counts: batch 1 is bound by its parameters
+    record["machine"] |= {"cache_bytes": None, "calibration": None}
+    cold, warm = (float(hard_bound(network, h200, cached=n).seconds) for n in (0, 10**9))
+    assert warm < cold / 2
+    record["measurements"][0] |= {"batch": 1}
+    record["measurements"][0]["forward"]["fastest"] = cold / 2
+    assert all(c.passed for c in replay(put(record, tmp_path)))
     record["machine"]["name"] = "NVIDIA Z1"
     [skipped] = [c for c in replay(put(record, tmp_path)) if c.skipped]
     assert skipped.skipped == "no peaks are known of NVIDIA Z1"
