@@ -128,9 +128,13 @@ class Roofline:
         return f"{self.network.name} on {self.device.title}"
 
     def _notes(self) -> list[str]:
-        device, peaks = self.device, self._peaks()
+        device = self.device
+        uses: dict[int, list[str]] = {}
+        for use, peak in self._peaks().items():
+            uses.setdefault(peak, []).append(use)
         said = ", ".join(
-            f"{human(peak)[:-1]} {human(peak)[-1]}FLOP/s for {what}" for what, peak in peaks.items()
+            f"{human(peak)[:-1]} {human(peak)[-1]}FLOP/s for {' and '.join(of)}"
+            for peak, of in uses.items()
         )
         notes = [
             f"input {show(self.network.input)}, batch {self.batch}, {self.dtype}; {said}, "
@@ -140,7 +144,7 @@ class Roofline:
         ]
         if device.measured:
             notes.append(
-                f"{device.name} is calibrated: its peaks are what was reached, so the bounds hold "
+                f"{device.title} is calibrated: its peaks are what was reached, so the bounds hold "
                 "as far as these do"
             )
         if self.whole:
@@ -158,7 +162,7 @@ class Roofline:
         fastest = self.device.peak(self.dtype)
         if conv == product == fastest:
             return {self.dtype: fastest}
-        return {"convolutions and the hard bound": conv, "other products": product}
+        return {"convolutions": conv, "other products": product, "the hard bound": fastest}
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures; counts stay integers, times are in seconds."""

@@ -106,7 +106,6 @@ def machine(device: str) -> dict[str, Any]:
         about |= {
             "name": device_name(device),
             "threads": torch.get_num_threads(),
-            "cache_bytes": _cpu_cache(),
         }
     own = calibrated(reported_name(device))
     if own is not None:
@@ -130,17 +129,6 @@ def reported_name(device: str) -> str:
     """Return what a calibration is known by: the device's name, a CPU's with its threads."""
     threads = "" if device.startswith("cuda") else f", {import_torch().get_num_threads()} threads"
     return device_name(device) + threads
-
-
-def _cpu_cache() -> int | None:
-    """Return the bytes of all caches that a core may use, None if the system does not say."""
-    sizes = []
-    for level in (2, 3):
-        try:
-            sizes.append(os.sysconf(f"SC_LEVEL{level}_CACHE_SIZE"))
-        except (OSError, ValueError):
-            return None
-    return sum(sizes) or None
 
 
 def _driver() -> str | None:
