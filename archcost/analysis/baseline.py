@@ -12,7 +12,7 @@ from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import Network
 from archcost.spec.catalog import expand, find_model, is_known, read_spec
 from archcost.spec.document import Document
-from archcost.spec.revision import SUFFIXES, read_revision, split_revision
+from archcost.spec.revision import SUFFIXES, NotInRevision, read_revision, split_revision
 from archcost.spec.source import Source
 
 
@@ -87,7 +87,10 @@ class Request:
                 "compare it with a model, or name a file"
             )
         file = self.folder / path
-        found = read_revision(revision, f"./{file.name}", file.parent)
+        try:
+            found = read_revision(revision, f"./{file.name}", file.parent)
+        except NotInRevision as error:
+            raise NotInRevision(f"{path}: {error}") from None
         return read_spec(Source(f"{revision}:{path}", found.text))
 
 

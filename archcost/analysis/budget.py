@@ -3,6 +3,7 @@
 In ``archcost.toml``, or under ``[tool.archcost]`` in ``pyproject.toml``::
 
     baseline = "main"                    # what +2% refers to where a condition does not say
+    allow_new = true                     # a file that the baseline has not is not compared with it
 
     [budgets]
     resnet50 = ["macs <= 4.2G", "batch on v100 >= 128"]
@@ -33,6 +34,7 @@ from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
 from archcost.network import Network
 from archcost.spec.catalog import catalog, chosen_models
 from archcost.spec.expression import ExpressionError
+from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
 from archcost.table import Cell, Column, Table
 from archcost.units import human
@@ -44,7 +46,13 @@ RUN_KEYS: Mapping[str, type] = {
     "weight_decay": bool, "freeze": list,
 }  # fmt: skip
 COUNT_KEYS: Mapping[str, type] = {"convention": str, "activations": str}
-SETTINGS: Mapping[str, type] = {"baseline": str, **NETWORK_KEYS, **RUN_KEYS, **COUNT_KEYS}
+SETTINGS: Mapping[str, type] = {
+    "baseline": str,
+    "allow_new": bool,
+    **NETWORK_KEYS,
+    **RUN_KEYS,
+    **COUNT_KEYS,
+}
 """What a budget file may set, for all networks or for one, and of which type."""
 
 
@@ -267,9 +275,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """All verdicts; made by :func:`check`."""
+    """All verdicts; made by :func:`check`. ``new`` are files that a baseline does not have."""
 
     verdicts: tuple[Verdict, ...]
+    new: tuple[str, ...] = ()
 
     @property
     def broken(self) -> tuple[Verdict, ...]:
@@ -282,7 +291,9 @@ class Check:
         models = len({verdict.model for verdict in self.verdicts})
         count = len(self.verdicts)
         of = f"{count} budget{'s' * (count != 1)} of {models} network{'s' * (models != 1)}"
-        return f"{len(self.broken)} of {of} broken" if self.broken else f"{of}: all hold"
+        new = f"; new, not compared: {', '.join(self.new)}" if self.new else ""
+        broken = len(self.broken)
+        return (f"{broken} of {of} broken" if broken else f"{of}: all hold") + new
 
     def table(self, everything: bool = False) -> Table:
         """Return one row for every broken budget, or for every budget."""
@@ -301,6 +312,7 @@ class Check:
         return {
             "holds": not self.broken,
             "budgets": [verdict.record() for verdict in self.verdicts],
+            "new": list(self.new),
         }
 
 
@@ -324,12 +336,18 @@ class _Bench:
     """Networks and baselines, each loaded and analysed once."""
 
     subjects: dict[Any, Subject] = field(default_factory=dict)
+    new: dict[str, None] = field(default_factory=dict)
 
     def verdicts(self, budget: Budget) -> Iterator[Verdict]:
         for request in budget.requests():
             own = self._subject(budget, request, "")
             for condition in budget.conditions:
-                yield self._verdict(budget, request, own, condition)
+                try:
+                    yield self._verdict(budget, request, own, condition)
+                except NotInRevision:
+                    if not budget.settings.get("allow_new"):
+                        raise
+                    self.new[request.name] = None
 
     def _subject(self, budget: Budget, request: Request, reference: str) -> Subject:
         settings = repr(sorted(budget.settings.items()))
@@ -360,4 +378,5 @@ def check(budgets: Sequence[Budget]) -> Check:
         ArchcostError: a model or baseline that cannot be read.
     """
     bench = _Bench()
-    return Check(tuple(verdict for budget in budgets for verdict in bench.verdicts(budget)))
+    verdicts = tuple(verdict for budget in budgets for verdict in bench.verdicts(budget))
+    return Check(verdicts, tuple(bench.new))
