@@ -79,6 +79,9 @@ def command(
     if replay is not None:
         if models or everything or family:
             raise ArchcostError("--replay takes its models from the record; leave out MODEL")
+        from archcost.analysis.measured import read_record
+        from archcost.analysis.proof import proof_table
+
         found, about = _replay(replay), {"record": replay}
         total = 1
     else:
@@ -108,6 +111,9 @@ def command(
     record = results.results_record(outcomes, about, interrupted)
     table = results.summary_table if summary else results.results_table
     show(table(outcomes, about), format, output, record)
+    if replay is not None and output is None and format in (None, "text", "markdown"):
+        click.echo()
+        show(proof_table(read_record(replay)), format, None)
     if interrupted or not record["passed"]:
         raise click.exceptions.Exit(130 if interrupted else 1)
 

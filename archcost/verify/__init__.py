@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import LookupFailed
 from archcost.network import Network
 
@@ -71,6 +72,7 @@ class Subject:
         batch: samples per pass.
         against: reference collections or ``module:callable`` names, for the reference validator.
         freeze: layer patterns that are not trained.
+        mode: how the memory and peaks checks run the twin.
     """
 
     network: Network
@@ -79,6 +81,7 @@ class Subject:
     batch: int = 1
     against: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    mode: Mode = PLAIN
 
 
 Validator = Callable[[Subject], Iterator[Check]]

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import shorten
 from archcost.network import Network
 from archcost.shape import numel
 from archcost.torch_twin import import_torch
 from archcost.units import dtype_bytes
 from archcost.verify import Check, Subject
+from archcost.verify.modes import arranged
 
 
 class Watch:
@@ -74,7 +76,7 @@ def light_copy(twin: Any, convert: Callable[[Any], Any] | None = None) -> Any:
     return copy.deepcopy(twin, memo | {id(buffer): convert(buffer) for buffer in twin.buffers()})
 
 
-def fake_copy(twin: Any, fake: Any, device: str) -> Any:
+def fake_copy(twin: Any, fake: Any, device: str, mode: Mode = PLAIN) -> Any:
     """Return a copy of a twin whose tensors act as the device's but hold nothing.
 
     ``fake`` is the ``FakeTensorMode`` in which it will run.
@@ -83,7 +85,7 @@ def fake_copy(twin: Any, fake: Any, device: str) -> Any:
 
     def empty(tensor: Any) -> Any:
         with fake:
-            return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+            return arranged(torch.empty(tensor.shape, dtype=tensor.dtype, device=device), mode)
 
     return light_copy(twin, empty)
 
