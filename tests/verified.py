@@ -35,7 +35,7 @@ COUNTED = {
 INTRO = """\
 # What is verified
 
-`make verified` writes this page from a run of all checks over the whole catalog ([how archcost knows](../README.md#how-archcost-knows)).
+`make verified` writes this page from a run of all checks over the whole catalog ([how archcost knows](proofs.md)).
 A number is the count of comparisons made, all of them passed; `3 of 4` says that one differs, `-` that the check does not apply
 (the reasons are below the table).
 
