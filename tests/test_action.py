@@ -156,7 +156,7 @@ class Repository:
         )  # fmt: skip
         self.log += done.stdout + done.stderr
         pairs = [line.split("=", 1) for line in output.read_text().splitlines()]
-        self.outputs[step.get("id", "")] = {key: value for key, value in pairs}
+        self.outputs[step.get("id", "")] = dict(pairs)
         return done.returncode
 
     @property
@@ -172,8 +172,8 @@ def holds(condition: str, context: dict[str, str]) -> bool:
         return text[1:-1] if text.startswith("'") else context.get(text, text)
 
     for part in condition.split("&&"):
-        left, sign, right = (re.split(r"(==|!=)", part) + ["", ""])[:3]
-        if not value(left) if not sign else (value(left) == value(right)) != (sign == "=="):
+        left, sign, right = [*re.split(r"(==|!=)", part), "!=", "''"][:3]  # a name alone: not empty
+        if (value(left) == value(right)) != (sign == "=="):
             return False
     return True
 

@@ -75,6 +75,11 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["show", "resnet18"],
         ["memory", "resnet50", "--batch", "256"],
         ["fit", "alexnet", "--gpu", "gtx580"],
+        ["check", "--budget", "resnet18: training peak <= 1GiB"],
+        ["diff", "resnet18", "resnet34"],
+        ["lint", "specs/unet.yaml"],
+        ["fmt", "--check", "specs/unet.yaml"],
+        ["badge", "resnet18"],
     ],
     ids=" ".join,
 )
