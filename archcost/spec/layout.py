@@ -133,6 +133,8 @@ class _Layout:
             )
             before = token
         self._break(self.text[before.end_mark.index :] + "\n", -1, 0, last=True)
+        while self.lines[-1].empty:
+            self.lines.pop()
         self._settle_comments()
         return self._join(sections)
 
