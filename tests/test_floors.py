@@ -77,6 +77,11 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["fit", "alexnet", "--gpu", "gtx580"],
         ["roofline", "resnet50", "--gpu", "h100"],
         ["hardware"],
+        ["check", "--budget", "resnet18: training peak <= 1GiB"],
+        ["diff", "resnet18", "resnet34"],
+        ["lint", "specs/unet.yaml"],
+        ["fmt", "--check", "specs/unet.yaml"],
+        ["badge", "resnet18"],
     ],
     ids=" ".join,
 )

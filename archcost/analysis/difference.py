@@ -11,7 +11,7 @@ from typing import Any
 from archcost.analysis.baseline import Request, is_file
 from archcost.analysis.condition import Condition
 from archcost.analysis.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
-from archcost.analysis.metrics import METRICS, Metric, Number, Subject, plain
+from archcost.analysis.metrics import METRICS, Metric, Number, Subject, memory_of, plain
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.spec.catalog import chosen_models, is_known
@@ -304,6 +304,8 @@ def diff(
     Raises:
         ArchcostError: one of them cannot be read, or they have no network in common.
     """
+    if on:
+        memory_of(on)  # a device that is not known is a mistake, not a figure that is not known
     chosen = chosen_models(model)
     requests = [Request(model, doc, variant, options=options or {}) for doc, variant in chosen]
     before = requests[0].baseline(reference)

@@ -13,6 +13,7 @@ import tokenize
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from keyword import iskeyword
 from typing import Any
 
@@ -39,7 +40,10 @@ def format_spec(source: Source) -> str:
     """
     read_document(source)
     text = source.text.replace("\r\n", "\n")
-    formatted = _Layout(source, text).run()
+    try:
+        formatted = _Layout(source, text).run()
+    except yaml.YAMLError as error:  # refused here, though not by the faster reader
+        raise SpecError(str(error), source.name) from None
     if not _same(text, formatted):
         raise SpecError("the spec cannot be put into the layout; it is left as it is", source.name)
     return formatted
@@ -62,6 +66,12 @@ class _Line:
     column: int
     old_column: int
     comment: bool = False
+    inside: bool = False
+    """Whether it is inside a text of several lines, whose empty lines count."""
+
+    @property
+    def empty(self) -> bool:
+        return not self.text and not self.inside
 
 
 @dataclass
@@ -123,19 +133,21 @@ class _Layout:
             )
             before = token
         self._break(self.text[before.end_mark.index :] + "\n", -1, 0, last=True)
+        while self.lines[-1].empty:
+            self.lines.pop()
         self._settle_comments()
         return self._join(sections)
 
     def _write(self, token: Any, is_code: bool, is_key: bool) -> None:
         words = self.text[token.start_mark.index : token.end_mark.index]
         if isinstance(token, yaml.ScalarToken) and "\n" in words:
-            first, *rest = words.rstrip("\n ").split("\n")
+            first, *rest = words.rstrip(" ").removesuffix("\n").split("\n")
             self.lines[-1].text += first.rstrip()
             shift = self._shift(token.start_mark.line)
             for line in rest:
                 old = len(line) - len(line.lstrip())
                 new = old + shift if line.strip() else 0
-                self.lines.append(_Line(line.strip(), max(new, 0), old))
+                self.lines.append(_Line(line.strip(), max(new, 0), old, inside=True))
             return
         if is_code and isinstance(token, yaml.ScalarToken) and token.plain:
             words = words if is_key and NAME.fullmatch(words) else space_call(words)
@@ -152,9 +164,8 @@ class _Layout:
             self.lines[-1].text += " " + trailing.strip()
         for other in others[:-1]:
             words = other.strip()
-            if words or (self.lines and self.lines[-1].text):
-                old = len(other) - len(other.lstrip())
-                self.lines.append(_Line(words, 0, old, comment=bool(words)))
+            old = len(other) - len(other.lstrip())
+            self.lines.append(_Line(words, 0, old, comment=bool(words)))
         if not last:
             new = self.indents[line][1] if line in self.indents else column + self._shift(line)
             self.lines.append(_Line("", max(new, 0), column))
@@ -211,7 +222,11 @@ class _Layout:
         }  # fmt: skip
         ordered = sorted(names, key=KEYS.index)
         lines = [*self.lines[:head], *(line for name in ordered for line in parts[name])]
-        texts = [" " * line.column + line.text if line.text else "" for line in lines]
+        texts = [
+            " " * line.column + line.text if line.text else ""
+            for before, line in pairwise([_Line("", 0, 0), *lines])
+            if not (line.empty and before.empty)
+        ]
         return "\n".join(texts).strip("\n") + "\n"
 
 
@@ -262,7 +277,10 @@ def _words(text: str) -> list[str] | None:
     except (tokenize.TokenError, SyntaxError):
         return None
     words = [token.string for token in tokens if token.string.strip()]
-    bad = any(token.type in (tokenize.ERRORTOKEN, tokenize.COMMENT) for token in tokens)
+    bad = any(token.type in (tokenize.ERRORTOKEN, tokenize.COMMENT) for token in tokens) or any(
+        a.type == tokenize.NUMBER and b.type == tokenize.NAME and a.end == b.start  # as in 3x3
+        for a, b in pairwise(tokens)
+    )
     return None if bad or "".join(words) != re.sub(r"\s", "", text) else words
 
 
