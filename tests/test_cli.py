@@ -178,7 +178,13 @@ def test_compare_adds_up_ensembles() -> None:
 
 
 def test_the_fusion_of_five_that_won_in_2016() -> None:
-    five = ["inception_v3", "inception_v4", "inception_resnet_v2", "preresnet200", "wide_resnet68_3"]
+    five = [
+        "inception_v3",
+        "inception_v4",
+        "inception_resnet_v2",
+        "preresnet200",
+        "wide_resnet68_3",
+    ]
     out = run("compare", "+".join(five), *five, "--format", "csv")[0]
     fusion, *parts = csv.DictReader(io.StringIO(out))
     for figure in ("params", "macs", "activations"):
