@@ -572,6 +572,8 @@ NO_TORCH = "import sys; sys.modules['torch'] = None"
         (["gogglenet"], "", "unknown model 'gogglenet'; did you mean 'googlenet'?"),
         (["vgg16", "--checks", "memroy"], "", "unknown check 'memroy'; did you mean 'memory'?"),
         (["vgg16", "--device", "gpu"], "", "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
+        (["vgg16", "--against", "timn"], "", "unknown reference 'timn'; did you mean 'timm'?"),
+        (["vgg16", "--against", "timm:"], "", "a reference is a collection or module:callable"),
         (["lenet5", "--freeze", "C9"], "", "unknown layer or group to freeze 'C9'"),
         (["lenet5", "--batch", "0"], "", "Invalid value for '--batch'"),
         (["lenet5", "--junit", "/no/x.xml"], "", "cannot write /no/x.xml: no folder /no that can"),

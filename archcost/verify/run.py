@@ -19,6 +19,7 @@ from archcost.errors import ArchcostError, shorten
 from archcost.network import Network
 from archcost.torch_twin import build, import_torch
 from archcost.verify import Check, Subject, find_validator, load_validators
+from archcost.verify.counterparts import split_reference
 from archcost.verify.results import Outcome
 from archcost.verify.watch import footprint
 
@@ -47,10 +48,13 @@ class Request:
         """Return the validators to run.
 
         Raises:
-            LookupFailed: an unknown one.
+            LookupFailed: an unknown one, or an unknown reference.
+            ArchcostError: a reference of another form.
         """
         for name in self.checks:
             find_validator(name)
+        for against in self.against:
+            split_reference(against)
         every = load_validators()
         return [n for n in every if n in self.checks or (not self.checks and self._runs_anyway(n))]
 
