@@ -17,7 +17,7 @@ FLOORS = {
     "analysis": 3,
     "torch_twin": 4,
     "verify": 5,
-    "report": 6,
+    "plot": 6, "report": 6,
     "cli": 7, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 HEAVY = ("torch", "numpy", "pandas", "sympy", "matplotlib", "fvcore")
