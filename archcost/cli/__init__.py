@@ -15,7 +15,7 @@ SECTIONS = {
     "What fits": ("memory", "fit"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
-    "Pictures and pages": ("plot",),
+    "Pictures and pages": ("plot", "report"),
     "How archcost knows": ("verify", "profile"),
 }
 COMMANDS = tuple(name for names in SECTIONS.values() for name in names)

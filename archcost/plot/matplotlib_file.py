@@ -238,9 +238,11 @@ def _key_rows(content: p.Picture) -> list[tuple[float, list[_Key]]]:
     """Return the legend in rows that fit, each with its height in inches."""
     keys = [_Key(label, 0.1, colour) for colour, label in content.legend]
     keys += [_Key(label, 2 * (area / pi) ** 0.5 / INCH) for area, label in content.bubbles]
+    room = p.WIDTH - LEFT * 0.4
     rows: list[list[_Key]] = []
-    for key in keys:
-        if not rows or sum(k.width for k in [*rows[-1], key]) > p.WIDTH - LEFT * 0.4:
+    for i, key in enumerate(keys):
+        rest = keys[i:] if i == len(content.legend) else [key]  # bubbles stay together
+        if not rows or sum(k.width for k in [*rows[-1], *rest]) > room:
             rows.append([])
         rows[-1].append(key)
     return [(max([0.2, *(key.side + 0.02 for key in row)]), row) for row in rows]

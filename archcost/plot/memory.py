@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from archcost.analysis.footprint import Footprint, where
@@ -26,6 +27,8 @@ def memory(footprints: Sequence[Footprint]) -> Picture:
     scale, unit = (1e9, "GB") if top >= 1e9 else (1e6, "MB")
     setting = footprints[0].setting
     panels = [_panel(footprint, scale, unit, top / scale * 1.24) for footprint in footprints]
+    if len(panels) == 1:
+        panels = [replace(panels[0], title="")]
     return Picture(
         title="Live bytes over a training step: "
         + ", ".join(footprint.network.name for footprint in footprints),
@@ -45,10 +48,9 @@ def memory(footprints: Sequence[Footprint]) -> Picture:
 def _panel(footprint: Footprint, scale: float, unit: str, high: float) -> Panel:
     run = footprint.training
     moments = run.timeline
-    points = tuple((float(i), moment.bytes / scale) for i, moment in enumerate(moments))
+    points = [(float(i), moment.bytes / scale) for i, moment in enumerate(moments)]
     end = float(len(points))
-    if points:
-        points = (*points, (end, points[-1][1]))
+    points += [(end, moment.bytes / scale) for moment in moments[-1:]]
     tips = tuple(f"{m.phase} of {m.layer or 'the step'}: {m.bytes:,} bytes" for m in moments)
     spans: list[Span] = []
     start = 0
@@ -64,7 +66,7 @@ def _panel(footprint: Footprint, scale: float, unit: str, high: float) -> Panel:
     rest = (run.params + run.buffers + run.state) / scale
     marks: tuple[Mark, ...] = (
         *spans,
-        Line(points, 0, steps=True, fill=True, tips=tips),
+        Line(tuple(points), 0, steps=True, fill=True, tips=tips),
         Level(rest, f"at rest {human_bytes(int(rest * scale))}"),
         Note(at + 0.5, peak.total / scale, f"{human_bytes(peak.total)} in {where(peak)}"),
     )
