@@ -30,15 +30,21 @@ bench: $(VENV)/dev ## time archcost against its yardsticks, both sides in one ru
 
 golden: $(VENV)/dev ## write the outputs in the README and the docs anew
 	PYTHONPATH=docs $(BIN)/python tests/test_documents.py
+	$(BIN)/python tests/test_tour.py
 
 # runs with the Python that holds a CUDA build of PyTorch, not with the environment above
 GPU_PYTHON ?= python3
 RECORD ?= measurements/gpu.json
-gpu: ## on a machine with a GPU: run its tests and record the whole catalog
+# blocks that can grow leave no remainder unsplit, so that what is allocated is what was asked for,
+# rounded up to 512 bytes; one variable for PyTorch up to 2.8, the other for later ones
+gpu: export PYTORCH_CUDA_ALLOC_CONF = expandable_segments:True
+gpu: export PYTORCH_ALLOC_CONF = expandable_segments:True
+gpu: ## on a machine with a GPU: run its tests, record the whole catalog, compare with the predicted
 	$(GPU_PYTHON) -m pytest -m gpu
 	mkdir -p $(dir $(RECORD))
 	$(GPU_PYTHON) -m archcost profile --all --device cuda --batch 1,32,256 \
-		--dtype float32,bfloat16 --record $(RECORD)
+		--dtype float32,bfloat16 --optimizer sgd-momentum,adam --record $(RECORD)
+	$(GPU_PYTHON) -m archcost verify --replay $(RECORD)
 
 # a CUDA build of PyTorch makes CUDA tensors without content, also where there is no GPU
 CUDA_VENV ?= .venv-cuda

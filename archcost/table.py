@@ -57,6 +57,13 @@ class Table:
         return [[show_cell(cell) for cell in row] for row in (*self.rows, *self.footer)]
 
 
+def folded(summary: str, body: str) -> str:
+    """Return Markdown that GitHub and GitLab show folded under a line of summary."""
+    from html import escape
+
+    return f"<details><summary>{escape(summary)}</summary>\n\n{body}\n\n</details>"
+
+
 def show_cell(cell: Cell) -> str:
     """Return a cell for people: thousands separated, nothing for None."""
     if cell is None:

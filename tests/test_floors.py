@@ -17,7 +17,7 @@ FLOORS = {
     "analysis": 3,
     "torch_twin": 4,
     "verify": 5,
-    "plot": 6, "report": 6,
+    "report": 6, "plot": 6, "badge": 6,
     "cli": 7, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 HEAVY = ("torch", "numpy", "pandas", "sympy", "matplotlib", "fvcore")
@@ -75,6 +75,8 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["show", "resnet18"],
         ["memory", "resnet50", "--batch", "256"],
         ["fit", "alexnet", "--gpu", "gtx580"],
+        ["roofline", "resnet50", "--gpu", "h100"],
+        ["hardware"],
     ],
     ids=" ".join,
 )

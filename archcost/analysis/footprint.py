@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from archcost.analysis.forward import EAGER, IDEAL
 from archcost.analysis.ledger import (
     CUDA_BLOCK,
     GRADIENTS,
@@ -23,7 +24,7 @@ from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.optimizers import find_kernel, find_optimizer
 from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.analysis.report import MAX_BATCH
-from archcost.analysis.simulation import EAGER, IDEAL, Run
+from archcost.analysis.simulation import Run
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.shape import show
@@ -74,6 +75,7 @@ class Setting:
         check_device(self.device)
         find_optimizer(self.optimizer)
         find_kernel(self.kernel, self.device)
+        self.mode.check(self.dtype, self.freeze)
 
     @property
     def block(self) -> int:
@@ -86,11 +88,11 @@ class Setting:
         decay = ", weight decay" if self.weight_decay else ""
         return f"{self.optimizer}, {find_kernel(self.kernel, self.device)}{decay}"
 
-    def training(self, network: Network) -> Run:
-        """Return the memory of a training step."""
+    def training(self, network: Network, block: int | None = None) -> Run:
+        """Return the memory of a training step; ``block`` is the allocator's unless given."""
         return training_peak(
             network, self.batch, self.dtype, self.device, self.optimizer, self.kernel,
-            self.weight_decay, self.freeze, self.block, mode=self.mode,
+            self.weight_decay, self.freeze, block or self.block, mode=self.mode,
         )  # fmt: skip
 
     def inference(self, network: Network, reading: str = EAGER) -> Run:
@@ -213,6 +215,7 @@ class Footprint:
             "kernel": find_kernel(setting.kernel, setting.device),
             "weight_decay": setting.weight_decay,
             "freeze": list(setting.freeze),
+            "amp": setting.mode.amp,
             "channels_last": setting.mode.channels_last,
             "checkpoint": list(setting.mode.checkpoint),
             "parameters": self.training.params,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from archcost.analysis.mode import PLAIN, Mode
+from archcost.analysis.mode import LOWERED, PLAIN, Mode
 from archcost.analysis.regions import regions
 from archcost.analysis.training import Gradients, gradients
 from archcost.errors import ArchcostError
 from archcost.network import NETWORK_INPUT, Layer, Network
-from archcost.ops.base import INPUT, OUTPUT, PARAMS, Saved
+from archcost.ops.base import INPUT, LOWER, OUTPUT, PARAMS, Saved
 from archcost.ops.layout import Layout, arranged
 from archcost.shape import numel
 from archcost.units import dtype_bytes
@@ -86,8 +86,9 @@ def saved_for_backward(
         ArchcostError: an unknown device, dtype or pattern.
     """
     check_device(device)
+    mode.check(dtype, freeze)
     itemsize = dtype_bytes(dtype)
-    places = tensor_places(network, batch, mode)
+    places = tensor_places(network, batch, mode, itemsize)
     known = gradients(network, freeze)
     sizes: dict[tuple[str, str], int] = {}
     savers: dict[tuple[str, str], list[str]] = {}
@@ -95,21 +96,24 @@ def saved_for_backward(
     for region in again:
         if any(known.tensors[layer.path] for layer in region.layers):
             for home in (places[name] for name in region.inputs):
-                sizes[home.owner, OUTPUT] = home.elements * itemsize
+                sizes[home.owner, OUTPUT] = home.elements * home.itemsize
                 savers.setdefault((home.owner, OUTPUT), []).append(region.name)
     recomputed = {layer.path for region in again for layer in region.layers}
     for layer in network:
         for saved in kept_rules(layer, known, device) if layer.path not in recomputed else ():
             place, copied = place_of(saved, layer, places)
+            copied = copied or (place is not None and place.itemsize > places[layer.path].itemsize)
             if place is not None and not copied:
-                key, elements, width = (place.owner, OUTPUT), place.elements, itemsize
+                key, size = (place.owner, OUTPUT), place.elements * place.itemsize
             else:
                 key = (layer.path, "copied input" if copied else saved.what)
-                shape = layer.shapes[saved.index] if copied else saved.shape
-                elements = numel(shape) * (batch if saved.per_batch else 1)
-                width = max(saved.itemsize or itemsize, saved.at_least)
-            sizes[key] = elements * width
+                size = own_bytes(saved, layer, places, copied, itemsize)
+            sizes[key] = size
             savers.setdefault(key, []).append(layer.path)
+        if mode.amp and keeps_weight(layer, known):
+            key = (layer.path, "cast weight")
+            sizes[key] = numel(layer.cost.params["weight"]) * LOWERED
+            savers[key] = [layer.path]
     storages = (
         Storage(owner, what, size, tuple(dict.fromkeys(savers[owner, what])))
         for (owner, what), size in sizes.items()
@@ -130,12 +134,22 @@ class Place:
     owner: str
     elements: int
     layout: Layout
+    itemsize: int
 
 
-def tensor_places(network: Network, batch: int, mode: Mode = PLAIN) -> dict[str, Place]:
-    """Return where the network's input and the output of every layer lie."""
+def tensor_places(
+    network: Network, batch: int, mode: Mode = PLAIN, itemsize: int = 4
+) -> dict[str, Place]:
+    """Return where the network's input and the output of every layer lie.
+
+    ``itemsize`` is that of the input and the parameters.
+
+    Raises:
+        ArchcostError: under autocast, a layer whose memory is not known.
+    """
     size = (batch, *network.input)
-    places = {NETWORK_INPUT: Place(NETWORK_INPUT, numel(size), arranged(size, mode.channels_last))}
+    layout = arranged(size, mode.channels_last)
+    places = {NETWORK_INPUT: Place(NETWORK_INPUT, numel(size), layout, itemsize)}
     for layer in network:
         sources = [places[name] for name in layer.inputs]
         owner, elements = sources[0].owner, sources[0].elements
@@ -146,8 +160,29 @@ def tensor_places(network: Network, batch: int, mode: Mode = PLAIN) -> dict[str,
             shape = layer.cost.params.get("weight")
             weight = arranged(shape, mode.channels_last) if shape else None
             strides = layer.op.strides(size, *(p.layout for p in sources), weight=weight)
-        places[layer.path] = Place(owner, elements, Layout(size, strides))
+        width = _width(layer, {place.itemsize for place in sources}) if mode.amp else itemsize
+        places[layer.path] = Place(owner, elements, Layout(size, strides), width)
     return places
+
+
+def _width(layer: Layer, widths: Collection[int]) -> int:
+    """Return the bytes per element of a layer's output under autocast."""
+    rule = layer.op.under_autocast(*layer.shapes)
+    if rule == LOWER:
+        return LOWERED
+    if rule is None or len(widths) > 1:
+        mixed = " of tensors of two types" if rule else ""
+        raise ArchcostError(
+            f"{layer.path}: the memory of {layer.op.name}{mixed} under autocast is not known"
+        )
+    return next(iter(widths))
+
+
+def keeps_weight(layer: Layer, known: Gradients) -> bool:
+    """Whether the copy that autocast makes of a layer's weight is kept for backward."""
+    needs = [known.tensors[name] for name in layer.inputs]
+    lowered = layer.op.under_autocast(*layer.shapes) == LOWER
+    return lowered and known.tensors[layer.path] and layer.op.weight_is_kept(needs)
 
 
 def kept_rules(layer: Layer, known: Gradients, device: str) -> Iterator[Saved]:
@@ -172,3 +207,15 @@ def place_of(saved: Saved, layer: Layer, places: Mapping[str, Place]) -> tuple[P
         return None, False
     place = places[layer.inputs[saved.index]]
     return place, bool(saved.copied_unless) and not getattr(place.layout, saved.copied_unless)
+
+
+def own_bytes(
+    saved: Saved, layer: Layer, places: Mapping[str, Place], copied: bool, itemsize: int
+) -> int:
+    """Return the bytes of a kept tensor of the layer's own; ``itemsize`` is the parameters'."""
+    place = places[layer.path]
+    batch = place.layout.shape[0] if saved.per_batch else 1
+    if copied:
+        return numel(layer.shapes[saved.index]) * batch * place.itemsize
+    width = itemsize if saved.of_params else place.itemsize
+    return numel(saved.shape) * batch * max(saved.itemsize or width, saved.at_least)

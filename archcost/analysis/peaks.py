@@ -22,10 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from archcost.analysis.forward import EAGER, READINGS
 from archcost.analysis.ledger import SAVED, STATE
 from archcost.analysis.mode import PLAIN, Mode
 from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.simulation import EAGER, READINGS, Run, Simulation
+from archcost.analysis.simulation import Run, Simulation
 from archcost.errors import ArchcostError
 from archcost.network import Network
 
@@ -91,7 +92,8 @@ def training_peak(
         block: as for :func:`inference_peak`.
         observed: as an observer of every operation on fake tensors sees it, PyTorch's MemTracker
             for one: gradients are added out of place, and batch normalisation makes a gradient of
-            its input that nobody asked for, as it does on CUDA.
+            its input that nobody asked for, as it does on CUDA. Under autocast its statistics are
+            kept in the type of the activations.
         mode: how the step is run.
 
     Raises:
@@ -99,12 +101,22 @@ def training_peak(
             not known.
     """
     rule, kernel = find_optimizer(optimizer), find_kernel(kernel, device)
-    run = Simulation(network, batch, dtype, device, block, training=True, freeze=freeze, mode=mode)
+    run = Simulation(
+        network,
+        batch,
+        dtype,
+        device,
+        block,
+        training=True,
+        freeze=freeze,
+        mode=mode,
+        observed=observed,
+    )
     state = rule.state(run.trained, kernel, device)
     for size in state:
         run.ledger.new(size, STATE)
     run.forward()
     saved = run.ledger.kinds[SAVED]
-    run.backward(observed)
+    run.backward()
     run.update(list(rule.transients(run.trained, kernel, weight_decay)))
     return run.result(state=sum(state), saved=saved)

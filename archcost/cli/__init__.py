@@ -12,7 +12,9 @@ from archcost.errors import ArchcostError, did_you_mean
 
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
-    "What fits": ("memory", "fit"),
+    "What fits, and how fast": ("memory", "fit", "roofline", "hardware"),
+    "In a pipeline": ("check", "diff", "badge"),
+    "Writing specs": ("lint", "fmt", "schema"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
     "Pictures and pages": ("plot", "report"),

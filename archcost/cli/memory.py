@@ -12,6 +12,7 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_kernel,
     take_mode,
     training_options,
 )
@@ -25,7 +26,7 @@ from archcost.cli.options import (
 @network_options
 @output_options
 def command(
-    model: str, batch: int, dtype: str, device: str, optimizer: str, kernel: str | None,
+    model: str, batch: int, dtype: str, device: str, optimizer: str,
     weight_decay: bool, freeze: tuple[str, ...], timeline: bool, format: str | None,
     output: str | None, **options: Any,
 ) -> None:  # fmt: skip
@@ -39,7 +40,7 @@ def command(
     """
     from archcost.analysis.footprint import footprint
 
-    mode = take_mode(options)
+    kernel, mode = take_kernel(options), take_mode(options)
     figures = footprint(
         load_network(model, **options), batch=batch, dtype=dtype, device=device,
         optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze, mode=mode,

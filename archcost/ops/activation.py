@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from archcost.ops.arguments import axis, axis_of, choice, flag, number
 from archcost.ops.base import (
+    KEEPS,
     SAVES_INPUT,
     SAVES_OUTPUT,
     Cost,
@@ -30,6 +31,7 @@ class ReLU(Op):
     functional: bool = flag(False)
 
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(functional=True, x=(8,)),
@@ -57,6 +59,7 @@ class Pointwise(Op):
     module: ClassVar[str]
     saves: ClassVar[tuple[Saved, ...]] = SAVES_INPUT
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -186,6 +189,7 @@ class Dropout(Op):
     p: float = number(0.5)
 
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(16,)), example(0.0, x=(4, 3, 2)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -219,6 +223,7 @@ class StochasticDepth(Op):
     p: float = number()
 
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(0.2, x=(4, 3, 2)), example(0.0, x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:

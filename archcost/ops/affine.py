@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import number
-from archcost.ops.base import OUTPUT, Cost, Example, Op, example, op
+from archcost.ops.base import KEEPS, OUTPUT, Cost, Example, Op, example, op
 from archcost.ops.layout import ELEMENTWISE
 from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import Shape, numel
@@ -47,6 +47,7 @@ class Rescale(Op):
     addend: float = number(0.0, low=-1e6, high=1e6)
 
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(0.17, x=(6, 5, 4)), example(-1, 1, x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:

@@ -45,7 +45,9 @@ class Attention(Op):
             Saved(OUTPUT),
             Saved("logsumexp", (self.heads, tokens), FLOAT_BYTES),
         )
-        return Cost((tokens, settle(self.heads * width)), {}, {"mac": mac, "fused_mac": mac}, saved)
+        out = (tokens, settle(self.heads * width))
+        scores = (self.heads, tokens, tokens)
+        return Cost(out, {}, {"mac": mac, "fused_mac": mac}, saved, fused=(scores,))
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         parts = "queries, keys and values"  # three gradients, which are then put side by side

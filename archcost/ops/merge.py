@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import axis, axis_of, check
-from archcost.ops.base import INPUT, OUTPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, KEEPS, OUTPUT, Cost, Example, Op, Saved, example, op
 from archcost.ops.layout import ELEMENTWISE, MAPS
 from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, show
@@ -22,6 +22,7 @@ class Add(Op):
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 5, 6)]),
         example(x=[(8,), (8,), (8,)]),
@@ -61,6 +62,7 @@ class Concat(Op):
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
     layout: ClassVar[str] = MAPS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (3, 5, 6), (1, 5, 6)]),
         example(-1, x=[(4, 5), (4, 2)]),
@@ -101,6 +103,7 @@ class Multiply(Op):
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
     layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 1, 1)]),
         example(x=[(4, 5, 6), (4, 5, 6)]),

@@ -17,6 +17,7 @@ from archcost.ops.arguments import (
 from archcost.ops.base import (
     EVERYWHERE,
     INPUT,
+    KEEPS,
     OUTPUT,
     PARAMS,
     SAVES_INPUT,
@@ -45,6 +46,7 @@ class BatchNorm(Op):
 
     integer_buffers: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
     layout: ClassVar[str] = MAPS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(eps=1e-3, momentum=0.01, affine=False, x=(6, 4, 4)),
@@ -66,7 +68,15 @@ class BatchNorm(Op):
             params = {"weight": channels, "bias": channels}
         buffers = {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
         statistics = tuple(
-            Saved(what, channels, per_batch=False, device=device, at_least=least, training=True)
+            Saved(
+                what,
+                channels,
+                per_batch=False,
+                device=device,
+                at_least=least,
+                of_params=True,
+                training=True,
+            )
             for what in ("mean", "invstd")
             for device, least in (("cpu", 1), ("cuda", STATISTIC_BYTES))
         )

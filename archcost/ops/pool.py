@@ -18,6 +18,7 @@ from archcost.ops.arguments import (
 )
 from archcost.ops.base import (
     EVERYWHERE,
+    KEEPS,
     SAVES_INPUT,
     Cost,
     Example,
@@ -150,6 +151,7 @@ class MaxPool(Op):
     functional: bool = flag(False)
 
     layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(3, stride=2, x=(96, 55, 55)),
         example(2, x=(4, 9, 8)),
@@ -167,6 +169,9 @@ class MaxPool(Op):
         )
         work = pool_work("maxpool", x, out, kernel, self.functional)
         return Cost(out, {}, work, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES)))
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride, self.dilation)
@@ -204,6 +209,7 @@ class AvgPool(Op):
     functional: bool = flag(False)
 
     layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, x=(6, 28, 28)),
         example(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False, x=(4, 10, 7)),
@@ -223,6 +229,9 @@ class AvgPool(Op):
 
     def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         return contiguous(out) if len(out) == 5 else super().strides(out, *inputs)
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride)
@@ -259,6 +268,7 @@ class AdaptiveAvgPool(Op):
     functional: bool = flag(False)
 
     layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(6, x=(4, 7, 13)),
         example((2, 3), functional=True, x=(4, 7, 9)),
@@ -282,6 +292,9 @@ class AdaptiveAvgPool(Op):
         many = len(out) == 5 and numel(out[2:]) > 1  # to one value it is a mean
         return contiguous(out) if many else super().strides(out, *inputs)
 
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
+
     def window(self, x: Shape, *_: Shape) -> Windows:
         return adaptive_window(x, adaptive_shape("adaptive_avgpool", x, self.output_size))
 
@@ -301,6 +314,7 @@ class AdaptiveMaxPool(Op):
     output_size: Any = sizes()
 
     layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(3, x=(4, 7, 9)),
         example(1, x=(4, 7)),
@@ -313,6 +327,9 @@ class AdaptiveMaxPool(Op):
 
     def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         return contiguous(out) if len(out) == 5 else super().strides(out, *inputs)
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return adaptive_window(x, adaptive_shape("adaptive_maxpool", x, self.output_size))
@@ -360,6 +377,7 @@ class Mean(Op):
     dims: Any = axes()
     keepdim: bool = flag(False)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([1, 2], x=(6, 5, 4)),
         example([1, 2], keepdim=True, x=(6, 5, 4)),

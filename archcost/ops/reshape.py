@@ -17,6 +17,7 @@ from archcost.ops.arguments import (
     sizes,
 )
 from archcost.ops.base import (
+    KEEPS,
     OUTPUT,
     SAVES_INPUT,
     Cost,
@@ -51,6 +52,7 @@ from archcost.trace import settle
 class Identity(Op):
     """The input itself."""
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(4, 5, 6)),)
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -72,6 +74,7 @@ class Flatten(Op):
 
     start_dim: int = axis(0)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(256, 6, 6)),
         example(x=(8,)),
@@ -107,6 +110,7 @@ class Permute(Op):
 
     dims: Any = axes()
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([1, 2, 0], x=(6, 5, 4)),
         example([1, 0], x=(6, 5)),
@@ -144,6 +148,7 @@ class Reshape(Op):
 
     shape: Any = shape_argument()
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([2, 3, -1], x=(6, 5, 4)),
         example([-1], x=(6, 5)),
@@ -183,6 +188,7 @@ class ChannelShuffle(Op):
 
     groups: int = count()
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(3, x=(12, 5, 4)), example(2, x=(6, 5)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -219,6 +225,7 @@ class Pad(Op):
     channels: Any = sizes(0, minimum=0)
 
     layout: ClassVar[str] = MAPS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(1, x=(4, 5, 6)),
         example(((0, 1), (2, 3)), x=(4, 5, 6)),
@@ -247,6 +254,9 @@ class Pad(Op):
                 )
         out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
         return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if self.mode == "zeros" else None  # others differ, CPU and CUDA
 
     def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         if self.mode == "circular":
@@ -280,6 +290,7 @@ class Crop(Op):
     size: Any = sizes(None)
 
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(4, x=(3, 9, 8)),
         example((3, 5), x=(3, 9, 8)),
@@ -335,6 +346,7 @@ class Slice(Op):
     stop: Any = count(None)
     step: int = count(1)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(0, 1, 3, x=(4, 5, 6)),
         example(1, step=2, x=(4, 5, 6)),
@@ -378,6 +390,7 @@ class Chunk(Op):
     index: int = count(0, minimum=0)
     dim: int = axis(0)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, x=(6, 5, 4)),
         example(2, 1, x=(7, 5, 4)),

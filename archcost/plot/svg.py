@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from math import log10
+from typing import Any
 
 from archcost.plot import picture as p
 from archcost.plot.labels import Bubble, lead_end, place_labels, text_width
@@ -114,7 +116,9 @@ def _panel(panel: p.Panel, frame: _Frame, first: bool, upright: bool) -> Iterato
         )
     yield from _along(panel, frame, upright)
     for mark in panel.marks:
-        if not isinstance(mark, p.Span):
+        if isinstance(mark, p.Points):
+            yield from _points(frame, mark, [m for m in panel.marks if isinstance(m, p.Line)])
+        elif not isinstance(mark, p.Span):
             yield from _MARKS[type(mark)](frame, mark)
     yield f'<path class="axis" d="M{frame.left:.1f} {frame.foot:.1f}h{frame.width:.1f}"/>'
 
@@ -127,8 +131,8 @@ def _along(panel: p.Panel, frame: _Frame, upright: bool) -> Iterator[str]:
         x, y = frame.at(i), frame.foot
         if upright:
             yield (
-                f'<text class="small" text-anchor="end" transform="translate({x + 3:.1f} {y + 5:.1f})'
-                f' rotate(-90)">{escape(name)}</text>'
+                f'<text class="small" text-anchor="end" '
+                f'transform="translate({x + 3:.1f} {y + 5:.1f}) rotate(-90)">{escape(name)}</text>'
             )
         else:
             yield _text(name, x, y + 13, "middle", "small")
@@ -160,8 +164,9 @@ def _bars(frame: _Frame, mark: p.Bars) -> Iterator[str]:
         colour = mark.colours[i] if mark.colours else 0
         tall = max(frame.foot - top, 0.7 if value else 0.0)
         yield (
-            f'<rect class="f{colour}" x="{frame.at(i) - width / 2:.1f}" y="{frame.foot - tall:.1f}" '
-            f'width="{width:.1f}" height="{tall:.1f}"{_tip(mark.tips, i)}/>'
+            f'<rect class="f{colour}" x="{frame.at(i) - width / 2:.1f}" '
+            f'y="{frame.foot - tall:.1f}" width="{width:.1f}" height="{tall:.1f}"'
+            f"{_tip(mark.tips, i)}/>"
         )
         if mark.labels:
             yield _text(mark.labels[i], frame.at(i), top - 3, "middle", "small")
@@ -179,8 +184,15 @@ def _line(frame: _Frame, mark: p.Line) -> Iterator[str]:
     yield f'<path class="{style} s{mark.colour}" d="{path}"/>'
 
 
-def _points(frame: _Frame, mark: p.Points) -> Iterator[str]:
+def _points(frame: _Frame, mark: p.Points, lines: Sequence[p.Line]) -> Iterator[str]:
     bubbles = []
+    drawn = [
+        (*a, *b)
+        for line in lines
+        for a, b in pairwise(
+            (frame.at(x) - frame.left, frame.foot - frame.up(y)) for x, y in line.corners()
+        )
+    ]
     for point in sorted(mark.points, key=lambda point: -point.area):
         ring = " ring" if point.ringed else ""
         tip = f' data-tip="{escape(point.tip)}"' if point.tip else ""
@@ -191,7 +203,7 @@ def _points(frame: _Frame, mark: p.Points) -> Iterator[str]:
     for point in mark.points:
         x, y = frame.at(point.x) - frame.left, frame.foot - frame.up(point.y)
         bubbles.append(Bubble(x, y, point.radius * 1.25, text_width(point.label, SIZE), SIZE))
-    places = place_labels(bubbles, frame.width, frame.height)
+    places = place_labels(bubbles, frame.width, frame.height, drawn)
     for point, bubble, place in zip(mark.points, bubbles, places, strict=True):
         if place is None:
             continue
@@ -229,6 +241,6 @@ def _note(frame: _Frame, mark: p.Note) -> Iterator[str]:
     yield _text(mark.text, x + (6 if left else -6), y - 5, "start" if left else "end", "small")
 
 
-_MARKS = {
-    p.Bars: _bars, p.Line: _line, p.Points: _points, p.Level: _level, p.Note: _note,
+_MARKS: dict[type, Any] = {
+    p.Bars: _bars, p.Line: _line, p.Level: _level, p.Note: _note,
 }  # fmt: skip

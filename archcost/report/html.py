@@ -102,12 +102,14 @@ def _section(section: Section, unfolded: bool) -> Iterator[str]:
 def _tiles(section: Section) -> Iterator[str]:
     """Yield the figures at a glance; the exact count is under each."""
     report, total = section.report, section.report.total
-    unit = report.convention.unit
+    price = report.convention
+    named = "" if price.name == "flops" else f" as {price.name} counts"
+    counted = f"{price.unit}s{named}"
     tiles = [
         ("parameters", human(total.params), f"{total.params:,}"),
         ("size", human_bytes(total.param_bytes), f"{total.param_bytes:,} bytes"),
         ("MACs", human(total.macs), f"{total.macs:,}"),
-        (f"{report.convention.name}, {unit}s", human(total.counted), f"{total.counted:,}"),
+        (counted, human(total.counted), f"{total.counted:,}"),
         ("activations", human_bytes(total.activation_bytes), f"{total.activations:,} values"),
         ("layers", str(report.weight_layers), "convolutions and linear, longest path"),
     ]
@@ -132,7 +134,8 @@ def _figure(content: Picture) -> Iterator[str]:
 
 def _head(table: Table) -> str:
     cells = (
-        f'<th{_side(column.numeric)} aria-sort="none"><button>{escape(column.heading)}</button></th>'
+        f'<th{_side(column.numeric)} aria-sort="none">'
+        f"<button>{escape(column.heading)}</button></th>"
         for column in table.columns
     )
     return f"<thead><tr>{''.join(cells)}</tr></thead>"

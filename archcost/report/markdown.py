@@ -57,9 +57,8 @@ def _layers(section: Section) -> Table:
     """Return the layers, with groups folded as far as that takes to be short."""
     report = section.report
     deepest = max((row.path.count(".") for row in report.rows), default=0) + 1
-    columns = ("name", "op", "settings", "output", "params", "macs", "activations")
-    if report.convention.name not in ("macs", "flops"):
-        columns = (*columns[:-1], "counted", columns[-1])
+    other = ("counted",) if report.convention.name not in ("macs", "flops") else ()
+    columns = ("name", "op", "settings", "output", "params", "macs", *other, "activations")
     table = report.table(columns)
     for depth in range(deepest, 0, -1):
         table = report.table(columns, depth)

@@ -1,4 +1,4 @@
-"""What a report holds: totals, layers, memory, audit and checks of each model, and one comparison."""
+"""What a report holds: totals, layers, memory, audit and checks of each model; a comparison."""
 
 from __future__ import annotations
 
@@ -234,8 +234,5 @@ def make_page(
         for report, footprint, audit in models
     )  # fmt: skip
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return Page(
-        sections,
-        about,
-        title or f"What they cost: {shown}" if len(names) > 1 else title or f"What {shown} costs",
-    )
+    own = f"What they cost: {shown}" if len(names) > 1 else f"What {shown} costs"
+    return Page(sections, about, title or own)

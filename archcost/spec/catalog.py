@@ -17,6 +17,7 @@ from archcost.shape import Shape, parse_shape
 from archcost.spec.document import Document, read_document, read_input, read_year
 from archcost.spec.expand import Expander, Group, Scope, Tensor
 from archcost.spec.expression import ExpressionError, literal
+from archcost.spec.revision import SUFFIXES, read_revision, split_revision
 from archcost.spec.source import Source, read_source
 
 
@@ -58,14 +59,25 @@ def find_document(name: str) -> Document:
     Raises:
         LookupFailed: no model has that name; the text gives the nearest.
     """
+    if document := _look_up(name):
+        return document
+    names = [*catalog(), *(document.name for document in documents())]
+    raise LookupFailed("model", name, names)
+
+
+def is_known(name: str) -> bool:
+    """Whether the catalog has a model or family of that name."""
+    return _look_up(name) is not None
+
+
+def _look_up(name: str) -> Document | None:
     mention = re.compile(rf"^(?:name:|family:)? *{re.escape(name)}\b", re.MULTILINE)
     likely = [source for source in _sources() if mention.search(source.text)]
     for source in likely:
         document = _document(source)
         if name == document.name or name in document.variants:
             return document
-    names = [*catalog(), *(document.name for document in documents())]
-    raise LookupFailed("model", name, names)
+    return None
 
 
 def load(
@@ -80,7 +92,7 @@ def load(
 
     Args:
         model: a catalog name, a path ending in ``.yaml`` or ``.txt`` (``file.yaml::variant`` picks
-            a variant), or ``-``.
+            a variant), a path at a git revision (``main:specs/net.yaml``), or ``-``.
         input: input shape without batch, channels first, instead of the spec's.
         knobs: values instead of the spec's; text is read as an expression.
         aux: include the side outputs (auxiliary heads).
@@ -107,7 +119,9 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
     shipped = specs_folder() / f"{path}.txt"
     if path.startswith("lectures/") and shipped.is_file():
         document, variant = _read_file(shipped, f"specs/{path}.txt"), variant
-    elif path == "-" or path.endswith((".yaml", ".yml", ".txt")) or os.sep in path or "/" in path:
+    elif revision := split_revision(path):
+        document = read_spec(read_revision(*revision))
+    elif path == "-" or path.endswith(SUFFIXES) or os.sep in path or "/" in path:
         document = _read_file(path, None)
     else:
         document = find_document(path)
@@ -116,11 +130,29 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
     return document, variant
 
 
+def chosen_models(model: str | os.PathLike[str]) -> list[tuple[Document, str]]:
+    """Return document and variant of every network that a name stands for.
+
+    That is one, or all variants of a family where none is chosen.
+    """
+    document, chosen = find_model(model)
+    if chosen or not document.variants:
+        return [(document, chosen)]
+    return [(document, variant) for variant in document.variants]
+
+
 def _read_file(path: str | Path, name: str | None) -> Document:
     source = read_source(path)
-    if name is not None:
-        source = Source(name, source.text)
-    if str(path).endswith((".yaml", ".yml")):
+    return read_spec(source if name is None else Source(name, source.text))
+
+
+def read_spec(source: Source) -> Document:
+    """Return the document of a text: a spec, or a lecture's tables.
+
+    Raises:
+        SpecError: with file, line and column.
+    """
+    if source.name.endswith((".yaml", ".yml")):
         return read_document(source)
     from archcost.spec.lecture import is_spec, read_lecture
 

@@ -29,6 +29,7 @@ class Check:
         tolerance: the largest allowed |residual|, 0 for exact.
         note: the reason of a tolerance, or what a tool gets wrong here.
         skipped: why the check could not run; then nothing was compared.
+        against: the tool or the reference network that measured, empty for PyTorch itself.
     """
 
     validator: str
@@ -39,6 +40,7 @@ class Check:
     tolerance: float = 0
     note: str = ""
     skipped: str = ""
+    against: str = ""
 
     @property
     def residual(self) -> Any:
@@ -106,7 +108,8 @@ def load_validators() -> dict[str, Validator]:
     """Return every validator by its name, in the order in which they run."""
     for module in MODULES:
         import_module(f"archcost.verify.{module}")
-    return VALIDATORS
+    first = {name: VALIDATORS[name] for name in MODULES}  # whichever was imported first
+    return first | VALIDATORS
 
 
 def find_validator(name: str) -> Validator:

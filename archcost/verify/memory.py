@@ -12,7 +12,7 @@ from archcost.analysis.mode import PLAIN
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.modes import arranged, recomputing
+from archcost.verify.modes import arranged, autocast, recomputing
 from archcost.verify.watch import (
     Watch,
     failed_run,
@@ -57,6 +57,7 @@ def memory(subject: Subject) -> Iterator[Check]:
             in_mode(twin, training=True),
             frozen(twin, subject.freeze),
             recomputing(twin, network, mode),
+            autocast(mode, device),
         ):
             kept = kept_storages(network, twin, arranged(random_input(subject, batch), mode))
     if kept.error is not None:
@@ -79,7 +80,7 @@ def _kept_of_fake(subject: Subject, batch: int) -> Kept:
     fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
     twin = fake_copy(subject.twin, fake, "cpu", subject.mode).train()
     recomputed = recomputing(twin, subject.network, subject.mode)
-    with fake, frozen(twin, subject.freeze), recomputed:
+    with fake, frozen(twin, subject.freeze), recomputed, autocast(subject.mode):
         x = arranged(random_input(subject, batch), subject.mode)
         return kept_storages(subject.network, twin, x)
 

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from archcost.analysis.mode import Mode
+from archcost.analysis.mode import AMP, Mode
 from archcost.analysis.regions import Region, regions
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
@@ -19,6 +19,13 @@ def arranged(tensor: Any, mode: Mode) -> Any:
     if not mode.channels_last or tensor.dim() != 4:
         return tensor
     return tensor.contiguous(memory_format=import_torch().channels_last)
+
+
+def autocast(mode: Mode, device: str = "cpu") -> Any:
+    """Return the context in which the mode's forward pass runs."""
+    torch = import_torch()
+    dtype = getattr(torch, AMP[mode.amp]) if mode.amp else None
+    return torch.autocast(device, dtype, enabled=mode.amp is not None)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from archcost.errors import ArchcostError
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
-from archcost.verify.modes import arranged, recomputing
+from archcost.verify.modes import arranged, autocast, recomputing
 from archcost.verify.watch import Watch, failed_run, fake_copy, frozen, training_batch
 
 GROUP = "peaks"
@@ -88,6 +88,7 @@ class FakeRun:
         self.torch = import_torch()
         self.subject, self.fake = subject, FakeTensorMode()
         self.twin = fake_copy(subject.twin, self.fake, "cpu", subject.mode)
+        self.updated: list[Any] | None = None
         self.error: Exception = RuntimeError()
         self.stopped_at = ""
 
@@ -103,7 +104,7 @@ class FakeRun:
         seen = tracker([x, *self.twin.parameters(), *self.twin.buffers()])
         with Watch(self.subject.network, self.twin) as watch:
             try:
-                with self.fake, seen, self.torch.no_grad():
+                with self.fake, seen, self.torch.no_grad(), autocast(self.subject.mode):
                     self.twin(x)
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error, self.stopped_at = error, watch.running
@@ -121,14 +122,16 @@ class FakeRun:
             Watch(network, twin) as w,
         ):
             try:
-                return self._step(x, self._optimizer(optimizer))
+                return self._step(x, self._optimizer(optimizer, x))
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error, self.stopped_at = error, w.running
                 return None
 
-    def _optimizer(self, name: str) -> Any:
+    def _optimizer(self, name: str, x: Any) -> Any:
         """Return an optimizer that has made a step, so that its state exists."""
-        optim, params = self.torch.optim, self._updated()
+        if self.updated is None:
+            self.updated = self._updated(x)
+        optim, params = self.torch.optim, self.updated
         if name == "adam":
             made = optim.Adam(params, foreach=True)
         else:
@@ -139,10 +142,10 @@ class FakeRun:
         made.zero_grad()
         return made
 
-    def _updated(self) -> list[Any]:
+    def _updated(self, x: Any) -> list[Any]:
         """Return the parameters that get a gradient: those at the leaves of autograd's graph."""
         with self.fake:
-            loss = main_output(self.twin(self._input(2))).sum()
+            loss = main_output(self.twin(x)).sum()
         found, seen, ahead = set(), set(), [loss.grad_fn]
         while ahead:
             node = ahead.pop()
@@ -157,7 +160,10 @@ class FakeRun:
         seen = tracker([x, *self.twin.parameters(), *self.twin.buffers(), *states])
         found: Phases = {}
         with self.fake, seen:
-            loss = main_output(self.twin(x)).sum()
+            with autocast(self.subject.mode):
+                result = self.twin(x)
+            loss = main_output(result).sum()
+            del result
             found["forward"] = seen.cut()
             loss.backward()
             found["backward"] = seen.cut()

@@ -1,0 +1,102 @@
+"""What a network is compared with: a git revision of its own file, another file, or a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from archcost.errors import ArchcostError, LookupFailed
+from archcost.network import Network
+from archcost.spec.catalog import expand, find_model, is_known, read_spec
+from archcost.spec.document import Document
+from archcost.spec.revision import SUFFIXES, read_revision, split_revision
+from archcost.spec.source import Source
+
+
+@dataclass(frozen=True)
+class Request:
+    """A network as somebody asks for it, so that the same can be asked of a baseline.
+
+    Attributes:
+        model: a catalog name or a file, as it was written.
+        document: what was read for it.
+        variant: the variant of it, empty for none.
+        folder: the folder to which file names refer.
+        options: how it is expanded: ``input``, ``knobs``, ``aux``, ``bias``.
+    """
+
+    model: str
+    document: Document
+    variant: str = ""
+    folder: Path = Path()
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def name(self) -> str:
+        """How results call the network: the file or name, and the variant."""
+        plain = self.model.partition("::")[0]
+        if not self.variant or self.variant == plain:
+            return plain
+        return f"{plain}::{self.variant}" if is_file(plain) else self.variant
+
+    def network(self) -> Network:
+        """Return the network."""
+        return expand(self.document, self.variant, **self.options)
+
+    def baseline(self, reference: str) -> Request:
+        """Return what a reference names, with the same input; with the same knobs if it has them.
+
+        A reference is a file, a model of the catalog, ``REVISION:path``, or a revision: then the
+        baseline is this file as it was.
+
+        Raises:
+            ArchcostError: none of these, or a revision in which the file is not.
+        """
+        options = dict(self.options)
+        plain = reference.partition("::")[0]
+        if split_revision(plain) or is_file(plain) or is_known(reference):
+            document, variant = find_model(within(self.folder, reference))
+            if document.name != self.document.name:
+                options["knobs"] = {}
+        else:
+            document, variant = self._at_revision(reference), ""
+        return Request(reference, document, variant, self.folder, options)
+
+    def baseline_network(self, reference: str) -> Network:
+        """Return the network that a reference names: there, the same variant unless it names one.
+
+        Raises:
+            ArchcostError: as :meth:`baseline`, or the variant is not there.
+        """
+        found = self.baseline(reference)
+        if self.variant and not found.variant and found.document.variants:
+            if self.variant not in found.document.variants:
+                name, known = found.document.source.name, found.document.variants
+                raise LookupFailed(f"variant of {name}", self.variant, known)
+            found = replace(found, variant=self.variant)
+        return found.network()
+
+    def _at_revision(self, revision: str) -> Document:
+        path = self.model.partition("::")[0]
+        if not is_file(path):
+            raise ArchcostError(
+                f"{path} is a model of the catalog, which has no git revision {revision!r}; "
+                "compare it with a model, or name a file"
+            )
+        file = self.folder / path
+        found = read_revision(revision, f"./{file.name}", file.parent)
+        return read_spec(Source(f"{revision}:{path}", found.text))
+
+
+def is_file(model: str) -> bool:
+    """Whether a model is asked for as a file, not by a name of the catalog."""
+    return model.endswith(SUFFIXES)
+
+
+def within(folder: Path, model: str) -> str:
+    """Return a model whose file is named from ``folder``."""
+    plain = model.partition("::")[0]
+    return str(folder / model) if is_file(plain) and not split_revision(plain) else model

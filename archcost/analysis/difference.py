@@ -1,0 +1,348 @@
+"""What changed between two networks: every figure, and the layers that make the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+from archcost.analysis.baseline import Request, is_file
+from archcost.analysis.condition import Condition
+from archcost.analysis.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
+from archcost.analysis.metrics import METRICS, Metric, Number, Subject, plain
+from archcost.errors import ArchcostError
+from archcost.network import Network
+from archcost.spec.catalog import chosen_models, is_known
+from archcost.table import Cell, Column, Table, folded
+
+
+@dataclass(frozen=True)
+class Move:
+    """A figure before and after.
+
+    Attributes:
+        metric: the figure.
+        on: the device that it is about, or empty.
+        old, new: its values.
+    """
+
+    metric: Metric
+    on: str
+    old: Number
+    new: Number
+
+    @property
+    def change(self) -> Number:
+        """By how much it grew."""
+        return self.new - self.old
+
+    @property
+    def ratio(self) -> Fraction | None:
+        """The change in parts of the old value; None from zero."""
+        return Fraction(self.change) / Fraction(self.old) if self.old else None
+
+    @property
+    def percent(self) -> str:
+        """The change as people read it: ``+12.25%``."""
+        if not self.change:
+            return ""
+        return "from zero" if self.ratio is None else f"{float(self.ratio):+.2%}"
+
+    @property
+    def name(self) -> str:
+        """The metric, and the device if there is one."""
+        return f"{self.metric.name} on {self.on}" if self.on else self.metric.name
+
+    def record(self) -> dict[str, Any]:
+        """Return the move for JSON."""
+        return {
+            "metric": self.metric.name,
+            "device": self.on or None,
+            "old": plain(self.old),
+            "new": plain(self.new),
+            "change": plain(self.change),
+            "ratio": None if self.ratio is None else float(self.ratio),
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two networks in the same setting; made by :func:`compare_subjects`.
+
+    Attributes:
+        name: what was compared.
+        old, new: the networks as they are run and counted.
+        moves: every figure, the one that moved most first.
+        layers: the layers that are not as they were, in execution order.
+        unknown: figures that are not known of one of them, and why.
+        conditions: what must not happen.
+    """
+
+    name: str
+    old: Subject
+    new: Subject
+    moves: tuple[Move, ...]
+    layers: tuple[LayerChange, ...]
+    unknown: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+    @cached_property
+    def same(self) -> bool:
+        """Whether nothing changed."""
+        return not self.layers and not any(move.change for move in self.moves)
+
+    @cached_property
+    def failed(self) -> tuple[str, ...]:
+        """The conditions that came true, each as a line with the figures."""
+        lines = []
+        for condition in self.conditions:
+            metric, on = condition.metric, condition.on
+            move = Move(metric, on, metric.value(self.old, on), metric.value(self.new, on))
+            if condition.holds(move.new, move.old):
+                was, now = f"{plain(move.old):,}", f"{plain(move.new):,}"
+                lines.append(f"failed: {condition.text}: {was} -> {now} {move.percent}".rstrip())
+        return tuple(lines)
+
+    @property
+    def headline(self) -> str:
+        """The change in one line: the figure that moved most, and by how much."""
+        first = self.moves[0]
+        if self.same:
+            return f"{self.name}: no change"
+        if not first.change:
+            return f"{self.name}: other layers, the same figures"
+        return f"{self.name}: {first.name} {first.percent}"
+
+    def totals(self) -> Table:
+        """Return one row per figure, the one that moved most first."""
+        columns = (
+            Column("metric", "figure"), Column("old", "was", True), Column("new", "is", True),
+            Column("change", "change", True), Column("percent", "%", True),
+        )  # fmt: skip
+        rows: tuple[tuple[Cell, ...], ...] = tuple(
+            (move.name, plain(move.old), plain(move.new), plain(move.change), move.percent)
+            for move in self.moves
+        )
+        setting = self.new.setting
+        kinds = [f"{n} {kind}" for kind in KINDS if (n := self._count(kind))]
+        notes = (
+            f"layers: {', '.join(kinds) or 'none changed'}",
+            f"batch {setting.batch}, {setting.dtype}, {setting.device}; {setting.update}; peaks, "
+            "saved and size in bytes",
+            *self.unknown,
+            *self.failed,
+        )
+        return Table(columns, rows, title=self.headline, notes=notes)
+
+    def _count(self, kind: str) -> int:
+        return sum(change.kind == kind for change in self.layers)
+
+    def layer_table(self) -> Table:
+        """Return one row per layer that is not as it was."""
+        columns = (
+            Column("kind", "what"), Column("layer", "layer"),
+            Column("old", "was"), Column("new", "is"),
+            *(Column(key, name, True) for key, name in zip(
+                LAYER_FIGURES, ("params", "MACs", "activations"), strict=True
+            )),
+        )  # fmt: skip
+        rows: tuple[tuple[Cell, ...], ...] = tuple(
+            (
+                change.kind, change.path,
+                describe(change.old, change.new), describe(change.new, change.old),
+                *(change.figure(key) for key in LAYER_FIGURES),
+            )
+            for change in self.layers
+        )  # fmt: skip
+        sums = [sum(change.figure(key) for change in self.layers) for key in LAYER_FIGURES]
+        return Table(columns, rows, footer=(("in all", "", "", "", *sums),))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the difference as ``schema/diff.json`` has it."""
+        return {
+            "name": self.name,
+            "old": self.old.network.name,
+            "new": self.new.network.name,
+            "same": self.same,
+            "figures": [move.record() for move in self.moves],
+            "layers": [change.record() for change in self.layers],
+            "failed": list(self.failed),
+        }
+
+
+def compare_subjects(
+    name: str,
+    old: Subject,
+    new: Subject,
+    on: str = "",
+    conditions: Sequence[Condition] = (),
+) -> Difference:
+    """Return what changed from ``old`` to ``new``.
+
+    Args:
+        name: what is compared, for the title.
+        old: the network before.
+        new: the network after, in the same setting.
+        on: a device or memory size, for the figures that need one; without it they are left out.
+        conditions: what must not happen.
+    """
+    moves, unknown = [], []
+    for metric in METRICS.values():
+        if (metric.on_device and not on) or (metric.name, new.convention) == ("counted", "flops"):
+            continue
+        device = on if metric.on_device else ""
+        try:
+            values = metric.value(old, device), metric.value(new, device)
+        except ArchcostError as error:  # no rule for the memory of one of its layers
+            unknown.append(f"{metric.name} is not known: {error}")
+            continue
+        moves.append(Move(metric, device, *values))
+    moves.sort(key=_extent, reverse=True)
+    layers = tuple(layer_changes(old, new))
+    return Difference(name, old, new, tuple(moves), layers, tuple(unknown), tuple(conditions))
+
+
+def _extent(move: Move) -> tuple[bool, Fraction]:
+    """Return a key that grows with the relative change; a change from zero is the largest."""
+    return move.ratio is None and bool(move.change), abs(move.ratio or Fraction(0))
+
+
+# Several networks: the variants of a family.
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What changed in a file or model; made by :func:`diff`.
+
+    Attributes:
+        name: what was compared.
+        parts: one difference per network that is in both.
+        added, removed: variants that are in one of them only.
+    """
+
+    name: str
+    parts: tuple[Difference, ...]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The conditions that came true."""
+        return tuple(line for part in self.parts for line in part.failed)
+
+    @property
+    def shown(self) -> tuple[Difference, ...]:
+        """The networks that changed, or a single one in any case."""
+        one = len(self.parts) == 1
+        return tuple(part for part in self.parts if one or not part.same or part.failed)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is not in the tables."""
+        same = len(self.parts) - len(self.shown)
+        return [
+            *([f"new: {', '.join(self.added)}"] if self.added else []),
+            *([f"removed: {', '.join(self.removed)}"] if self.removed else []),
+            *([f"{same} networks of {self.name} did not change"] if same else []),
+        ]
+
+    def tables(self) -> list[Table]:
+        """Return the totals of every network that changed, and the layers of a single one."""
+        tables = [part.totals() for part in self.shown]
+        if len(self.parts) == 1 and self.parts[0].layers:
+            tables.append(self.parts[0].layer_table())
+        return tables
+
+    def markdown(self) -> str:
+        """Return a comment for a pull request: totals, and layers folded."""
+        texts = []
+        for part in self.shown:
+            texts.append(part.totals().render("markdown"))
+            if part.layers:
+                summary = f"{len(part.layers)} layers of {part.name}"
+                texts.append(folded(summary, part.layer_table().render("markdown")))
+        return "\n\n".join([*texts, *self.remarks])
+
+    def flat(self, layers: bool = False) -> Table:
+        """Return the totals, or the layers, of every network in one table."""
+        tables = [(part, part.layer_table() if layers else part.totals()) for part in self.parts]
+        columns = (Column("network", "network"), *tables[0][1].columns)
+        rows = tuple((part.name, *row) for part, table in tables for row in table.rows)
+        return Table(columns, rows, title=self.name, notes=(*self.remarks, *self.failed))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON contract of ``archcost diff`` (see ``schema/diff.json``)."""
+        return {
+            "name": self.name,
+            "networks": [part.to_dict() for part in self.parts],
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "failed": list(self.failed),
+        }
+
+
+def diff(
+    reference: str,
+    model: str,
+    view: Callable[[Network], Subject] = Subject,
+    options: Mapping[str, Any] | None = None,
+    on: str = "",
+    conditions: Sequence[Condition] = (),
+) -> Differences:
+    """Return what changed from a reference to a model: in all variants of a family.
+
+    Args:
+        reference: a file, a model, ``REVISION:path``, or a revision of ``model``'s file.
+        model: the network now.
+        view: how a network is run and counted.
+        options: how both are expanded: ``input``, ``knobs``, ``aux``, ``bias``.
+        on: a device or memory size, for the figures that need one.
+        conditions: what must not happen.
+
+    Raises:
+        ArchcostError: one of them cannot be read, or they have no network in common.
+    """
+    chosen = chosen_models(model)
+    requests = [Request(model, doc, variant, options=options or {}) for doc, variant in chosen]
+    before = requests[0].baseline(reference)
+    theirs = list(before.document.variants)
+    family = len(requests) > 1 and theirs and not before.variant
+    if not family:
+        pairs = [(request, request.baseline_network(reference)) for request in requests]
+        added, removed = [], []
+    else:
+        ours = [request.variant for request in requests]
+        added = [name for name in ours if name not in theirs]
+        removed = [name for name in theirs if name not in ours]
+        pairs = [
+            (request, replace(before, variant=request.variant).network())
+            for request in requests
+            if request.variant in theirs
+        ]
+    if not pairs:
+        raise ArchcostError(
+            f"{reference} and {model} have no network in common; choose one of each"
+        )
+    parts = tuple(
+        compare_subjects(
+            _name(request, reference), view(old), view(request.network()), on, conditions
+        )
+        for request, old in pairs
+    )
+    return Differences(_title(reference, model), parts, tuple(added), tuple(removed))
+
+
+def _name(request: Request, reference: str) -> str:
+    return _title(reference, request.name)
+
+
+def _title(reference: str, name: str) -> str:
+    """Return ``resnet18 -> resnet50``, or one name for a file that is compared with itself."""
+    plain = name.partition("::")[0]
+    if not is_file(reference) and is_file(plain) and not is_known(reference):
+        return f"{name} since {reference}"
+    if reference.partition(":")[2].removeprefix("./") == plain:
+        return f"{name} since {reference.partition(':')[0]}"
+    return f"{reference} -> {name}"

@@ -1,0 +1,145 @@
+"""Which layer of a network is which of another, and what happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archcost.analysis.metrics import Subject
+from archcost.analysis.report import Row
+from archcost.network import Layer
+from archcost.shape import show
+
+ADDED, REMOVED, CHANGED, RENAMED = KINDS = ("added", "removed", "changed", "renamed")
+"""What can happen to a layer; one that is changed or renamed has a counterpart."""
+MAX_PAIRS = 10**6  # beyond, layers that occur often are matched only next to rare ones
+LAYER_FIGURES = ("params", "macs", "activations")
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """A layer that is not as it was; ``old`` or ``new`` is None for one that came or went."""
+
+    kind: str
+    old: Row | None
+    new: Row | None
+
+    @property
+    def path(self) -> str:
+        """The layer's name, with its old one if it has another now."""
+        if self.old and self.new and self.old.path != self.new.path:
+            return f"{self.old.path} -> {self.new.path}"
+        row = self.new or self.old
+        return row.path if row else ""
+
+    def figure(self, key: str) -> int:
+        """Return the change of a figure of the layer."""
+        before, after = (getattr(row, key) if row else 0 for row in (self.old, self.new))
+        change: int = after - before
+        return change
+
+    def record(self) -> dict[str, Any]:
+        """Return the change for JSON."""
+        return {
+            "kind": self.kind,
+            "old": _layer_record(self.old),
+            "new": _layer_record(self.new),
+            **{key: self.figure(key) for key in LAYER_FIGURES},
+        }
+
+
+def _layer_record(row: Row | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {
+        "name": row.path,
+        "op": row.layer.op.name,
+        "settings": row.layer.settings,
+        "inputs": [list(shape) for shape in row.layer.shapes],
+        "output": list(row.output),
+        **{key: getattr(row, key) for key in LAYER_FIGURES},
+    }
+
+
+def describe(row: Row | None, other: Row | None) -> str:
+    """Return a layer in one cell: ``conv 3x3, pad 1: 64x56x56 -> 128x56x56``.
+
+    Where the only change from the ``other`` is in what it reads, that is said instead.
+    """
+    if row is None:
+        return ""
+    layer = row.layer
+    if other is not None and row.path == other.path and _alike(row, other):
+        return f"{layer.op.name} of {', '.join(layer.inputs)}"
+    settings = f" {layer.settings}" if layer.settings else ""
+    read = " and ".join(dict.fromkeys(map(show, layer.shapes)))
+    return f"{layer.op.name}{settings}: {read} -> {show(row.output)}"
+
+
+def layer_changes(old: Subject, new: Subject) -> Iterator[LayerChange]:
+    """Yield the layers that are not as they were, in the new network's order.
+
+    Layers are matched by path where the op is the same one; what is left is matched by structure,
+    in order: the same op with the same arguments on the same shapes.
+    """
+    rows, known = new.report.rows, old.report.by_layer()
+    pairs = match_layers(old, new)
+    kept = set(pairs.values())
+    gone = iter([row for row in old.report.rows if row.path not in kept])
+    place = {row.path: index for index, row in enumerate(old.report.rows)}
+    removed = next(gone, None)
+    for row in rows:
+        was = known[pairs[row.path]] if row.path in pairs else None
+        while was and removed and place[removed.path] < place[was.path]:
+            yield LayerChange(REMOVED, removed, None)
+            removed = next(gone, None)
+        kind = _kind(was, row, pairs)
+        if kind:
+            yield LayerChange(kind, was, row)
+    while removed:
+        yield LayerChange(REMOVED, removed, None)
+        removed = next(gone, None)
+
+
+def _kind(old: Row | None, new: Row, pairs: Mapping[str, str]) -> str:
+    """Return what happened to a layer, empty if nothing."""
+    if old is None:
+        return ADDED
+    if not _alike(old, new):
+        return CHANGED
+    if old.path != new.path:
+        return RENAMED
+    read = tuple(pairs.get(name, name) for name in new.layer.inputs)
+    return CHANGED if read != old.layer.inputs else ""
+
+
+def match_layers(old: Subject, new: Subject) -> dict[str, str]:
+    """Return the old path of every layer of the new network that has a counterpart."""
+    before, after = old.network.by_path, new.network.by_path
+    pairs = {
+        path: path
+        for path, layer in after.items()
+        if path in before and before[path].op.name == layer.op.name
+    }
+    left = [layer for path, layer in before.items() if path not in pairs]
+    found = [layer for path, layer in after.items() if path not in pairs]
+    if left and found:
+        from difflib import SequenceMatcher
+
+        many = len(left) * len(found) > MAX_PAIRS
+        old_keys, new_keys = list(map(_structure, left)), list(map(_structure, found))
+        matcher = SequenceMatcher(None, old_keys, new_keys, autojunk=many)
+        for block in matcher.get_matching_blocks():
+            for i in range(block.size):
+                pairs[found[block.b + i].path] = left[block.a + i].path
+    return pairs
+
+
+def _alike(old: Row, new: Row) -> bool:
+    return (old.layer.op, old.layer.shapes) == (new.layer.op, new.layer.shapes)
+
+
+def _structure(layer: Layer) -> tuple[Any, ...]:
+    """Return what makes a layer what it is, its name and place aside."""
+    return layer.op.call(), layer.shapes

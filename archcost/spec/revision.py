@@ -1,0 +1,84 @@
+"""Specs out of a git repository's history: ``main:specs/net.yaml``, read without a checkout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from archcost.errors import ArchcostError, did_you_mean, shorten
+from archcost.spec.source import MAX_BYTES, Source
+
+SUFFIXES = (".yaml", ".yml", ".txt")
+"""How the name of a spec file ends."""
+
+
+def split_revision(name: str) -> tuple[str, str] | None:
+    """Return revision and path of ``main:specs/net.yaml``, or None if the name is another thing."""
+    revision, colon, path = name.partition(":")
+    if not colon or not revision or not path.endswith(SUFFIXES) or Path(name).exists():
+        return None
+    return revision, path
+
+
+def read_revision(revision: str, path: str, folder: str | Path = ".") -> Source:
+    """Return a file as it was at a revision.
+
+    Args:
+        revision: what git takes for one: ``main``, ``v1.2``, ``HEAD~3``, a hash.
+        path: from the top of the repository, or from ``folder`` if it begins with ``./``.
+        folder: a folder inside the repository.
+
+    Raises:
+        ArchcostError: no git, no repository, no such revision, or no such file in it.
+    """
+    name = f"{revision}:{path}"
+    if not re.fullmatch(r"[^\s:?*\[\\^~-][^\s:?*\[\\]*", revision) or "\n" in path:
+        raise ArchcostError(f"{shorten(revision)!r} is not a git revision")
+    # by standard input, a name is never taken for an option
+    found = _git(folder, "cat-file", "--batch", stdin=f"{name}\n".encode())
+    header, _, content = found.partition(b"\n")
+    kind = header.split(b" ")
+    if len(kind) != 3 or kind[1] != b"blob":
+        raise _missing(revision, path, folder)
+    size = int(kind[2])
+    if size > MAX_BYTES:
+        raise ArchcostError(f"{name}: the file is larger than {MAX_BYTES:,} bytes")
+    try:
+        return Source(name, content[:size].decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ArchcostError(f"{name}: not UTF-8") from None
+
+
+def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
+    """Return what is wrong: the revision, or the path in it."""
+    check = _git(folder, "cat-file", "--batch-check", stdin=f"{revision}^{{tree}}\n".encode())
+    if b" tree " not in check:
+        names = _git(folder, "for-each-ref", "--format=%(refname:short)").decode().split()
+        return ArchcostError(
+            f"no git revision, file or model is called {shorten(revision)!r}"
+            f"{did_you_mean(revision, names)}"
+        )
+    whole = [] if path.startswith("./") else ["--full-tree"]
+    tree = check.split(b" ")[0].decode()
+    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", *whole, tree)
+    files = [
+        name for name in listed.decode(errors="replace").split("\0") if name.endswith(SUFFIXES)
+    ]
+    plain = path.removeprefix("./")
+    return ArchcostError(f"{revision} has no file {plain}{did_you_mean(plain, files)}")
+
+
+def _git(folder: str | Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    """Run git in a folder and return its output."""
+    import subprocess  # only revisions need it
+
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], input=stdin, capture_output=True, check=False
+        )
+    except OSError as error:
+        raise ArchcostError(f"git cannot be run: {error.strerror}") from None
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ArchcostError(f"git: {shorten(words[0] if words else 'failed', 200)}")
+    return done.stdout
