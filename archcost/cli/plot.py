@@ -27,7 +27,10 @@ from archcost.errors import ArchcostError, LookupFailed
 @click.option("--x", "x_axis", default="operations", show_default=True, help="scatter: its x axis.")
 @click.option("--y", "y_axis", default="top1", show_default=True, help="scatter: its y axis.")
 @click.option("--size", default="params", show_default=True, help="scatter: the bubbles' areas.")
-@click.option("--record", metavar="FILE", help="scatter: a record of profile, for --x latency.")
+@click.option(
+    "--record", metavar="FILE", help="scatter: a record of profile, for --x latency; roofline."
+)
+@click.option("--gpu", metavar="NAME", help="roofline: a device of `archcost hardware`.")
 @click.option("--device", default="cuda", show_default=True, help="memory: cuda or cpu.")
 @click.option(
     "--optimizer", default="sgd-momentum", show_default=True,
@@ -50,7 +53,8 @@ def command(
 
     KIND is one of: layers (memory, parameters and operations, layer by layer), scatter (accuracy
     against operations, with the Pareto front), timeline (winners of ILSVRC), receptive (receptive
-    field over depth), memory (live bytes over a training step), graph (the network, box by box).
+    field over depth), memory (live bytes over a training step), roofline (layers under the roof of
+    a device), graph (the network, box by box).
 
     Axes of scatter: operations, macs, flops, params, size, activations, layers, year, top1, top5,
     latency.
@@ -104,6 +108,8 @@ def _picture(kind: str, models: tuple[str, ...], options: dict[str, Any]) -> Any
         if len(networks) != 1:
             raise ArchcostError(f"graph draws one network; got {len(networks)}")
         return graph(networks[0], options["depth"])
+    if kind == "roofline":
+        return _roofline(networks, options)
     if kind == "memory":
         from archcost.plot.memory import memory
 
@@ -125,3 +131,21 @@ def _picture(kind: str, models: tuple[str, ...], options: dict[str, Any]) -> Any
         reports, options["x_axis"], options["y_axis"], options["size"], record,
         options["batch"], options["dtype"],
     )  # fmt: skip
+
+
+def _roofline(networks: list[Any], options: dict[str, Any]) -> Any:
+    from archcost.analysis.measured import read_record, record_device
+    from archcost.analysis.roofline import roofline as analyse
+    from archcost.hardware import find_device
+    from archcost.plot.roofline import roofline
+
+    if len(networks) != 1:
+        raise ArchcostError(f"roofline draws one network; got {len(networks)}")
+    record = read_record(options["record"]) if options["record"] else None
+    device = find_device(options["gpu"]) if options["gpu"] else None
+    if device is None and record:
+        device = record_device(record)
+    if device is None:
+        raise ArchcostError("name a device, such as --gpu h100; `archcost hardware` lists them")
+    batch, dtype = options["batch"], options["dtype"]
+    return roofline(analyse(networks[0], device, batch=batch, dtype=dtype, record=record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ from archcost.errors import LookupFailed
 @click.option(
     "--verification", metavar="FILE", help="What `archcost verify --format json` printed."
 )
+@click.option("--budgets", metavar="FILE", help="Budgets, as for `archcost check`.")
 @click.option("--device", default="cuda", show_default=True, help="For the memory: cuda or cpu.")
 @click.option(
     "--optimizer", default="sgd-momentum", show_default=True,
@@ -40,19 +42,21 @@ from archcost.errors import LookupFailed
 )  # fmt: skip
 def command(
     models: tuple[str, ...], everything: bool, family: tuple[str, ...], title: str,
-    verification: str | None, device: str, optimizer: str, batch: int, dtype: str, convention: str,
-    activations: str, format: str, output: str | None, **options: Any,
+    verification: str | None, budgets: str | None, device: str, optimizer: str, batch: int,
+    dtype: str, convention: str, activations: str, format: str, output: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Write a page on models: totals, layers, memory, published figures, checks, conventions.
 
     The HTML needs no network: tables sort and fold, charts tell what is under the pointer. Markdown
-    is for a comment on a pull request, JUnit XML makes a test case of every published figure.
+    is for a comment on a pull request, JUnit XML makes a test case of every published
+    figure, budget and check.
 
     Example: archcost report resnet18 resnet50 -o report.html
     """
     import json
 
     from archcost.analysis.audit import Audit, audit_models
+    from archcost.analysis.budget import check, read_budgets
     from archcost.analysis.comparison import select
     from archcost.analysis.footprint import footprint
     from archcost.analysis.report import analyze
@@ -72,7 +76,8 @@ def command(
         )
         memory = footprint(network, batch=batch, dtype=dtype, device=device, optimizer=optimizer)
         made.append((report, memory, Audit(own)))
-    page = make_page(made, found, title)
+    verdicts = check(read_budgets(Path(budgets))).verdicts if budgets else ()
+    page = make_page(made, found, verdicts, title)
     if format == "json":
         write(json.dumps(page.to_dict(), indent=1, ensure_ascii=False), output)
     elif format == "markdown":

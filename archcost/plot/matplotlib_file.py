@@ -289,7 +289,8 @@ def _labels(axes: Any, mark: p.Points, width: float, height: float) -> None:
     for drawn_line in axes.get_lines():
         ends = [(x * width, y * height) for x, y in to_points(drawn_line.get_xydata())]
         lines += [(*a, *b) for a, b in pairwise(ends)]
-    for point in mark.points:
+    named = [point for point in mark.points if point.label]
+    for point in named:
         text = axes.text(0, 0, point.label, fontsize=SMALL, color=p.INK, zorder=6)
         box = text.get_window_extent(renderer)
         x, y = to_points((point.x, point.y))

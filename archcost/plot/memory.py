@@ -33,8 +33,8 @@ def memory(footprints: Sequence[Footprint]) -> Picture:
         title="Live bytes over a training step: "
         + ", ".join(footprint.network.name for footprint in footprints),
         caption=(
-            f"The most that is alive while each layer runs, {unit} of {scale:,.0f} bytes, allocator "
-            f"rounding included. Batch {setting.batch}, {setting.dtype}, "
+            f"The most that is alive while each layer runs, {unit} of {scale:,.0f} bytes, "
+            f"allocator rounding included. Batch {setting.batch}, {setting.dtype}, "
             f"{setting.device}; {setting.update}. Input "
             f"{', '.join(dict.fromkeys(show(f.network.input) for f in footprints))}. At rest: "
             "parameters, buffers and optimizer state. Not counted: workspaces of convolutions and "

@@ -78,7 +78,12 @@ def _section(section: Section, unfolded: bool) -> Iterator[str]:
     yield f"<summary>{escape(network.name)}<span>{escape(line)}</span></summary>"
     about = [network.title, network.paper, str(network.year or ""), f"input {show(network.input)}"]
     yield f'<p class="faint">{escape("; ".join(part for part in about if part))}</p>'
+    for words in section.failed:
+        yield f'<p class="wrong">{escape(words)}</p>'
     yield from _tiles(section)
+    if section.budgets:
+        yield "<h3>Budgets</h3>"
+        yield from _table(section.budget_table(), "budgets")
     yield "<h3>Layers</h3>"
     if section.bars:
         yield from _figure(section.bars)
@@ -180,7 +185,8 @@ def _table(table: Table, kind: str) -> Iterator[str]:
 
 def _failed(table: Table, row: tuple[object, ...]) -> str:
     cells = {column.key: cell for column, cell in zip(table.columns, row, strict=True)}
-    return ' class="failed"' if cells.get("run") != cells.get("passed") else ""
+    failed = cells.get("run") != cells.get("passed") or bool(cells.get("over"))
+    return ' class="failed"' if failed else ""
 
 
 def _layers(section: Section) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The page as JUnit XML: audit and verification results as test cases."""
+"""The page as JUnit XML: published figures, budgets and checks as test cases."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from archcost.analysis.audit import Finding
+from archcost.analysis.budget import Verdict
+from archcost.analysis.metrics import plain
 from archcost.published import NOT_COMPUTED
 from archcost.report.page import Page, Section, first_difference
 
@@ -22,12 +24,15 @@ class Case:
 
 
 def cases(section: Section) -> Iterator[Case]:
-    """Yield a case for every published figure and every check of a model.
+    """Yield a case for every published figure, every budget and every check of a model.
 
     A figure fails if it is wrong and it is not known why.
     """
     for finding in section.audit.findings:
         yield _figure(finding)
+    for verdict in section.budgets:
+        text = verdict.condition.text
+        yield Case("budget", text, "" if verdict.holds else _over(verdict))
     for row in section.checks:
         failed = row["run"] != row["passed"]
         yield Case(
@@ -35,6 +40,10 @@ def cases(section: Section) -> Iterator[Case]:
             first_difference(row) or "failed" if failed else "",
             first_difference(row) or "not run" if not row["run"] else "",
         )  # fmt: skip
+
+
+def _over(verdict: Verdict) -> str:
+    return f"{plain(verdict.value):,}, allowed {plain(verdict.allowed):,}"
 
 
 def _figure(finding: Finding) -> Case:

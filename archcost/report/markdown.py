@@ -37,10 +37,11 @@ def _section(section: Section) -> Iterator[str]:
         f"{human(total.counted)} {section.report.convention.unit}s, "
         f"{human_bytes(total.activation_bytes)} of activations"
     )
-    failed = sum(row["run"] != row["passed"] for row in section.checks)
-    if failed:
-        summary += f", <b>{failed} of {len(section.checks)} checks failed</b>"
+    if section.failed:
+        summary += f"; <b>{escape('; '.join(section.failed))}</b>"
     yield from (f"<details><summary>{summary}</summary>", "")
+    if section.budgets:
+        yield from ("**Budgets**", "", section.budget_table().render("markdown"), "")
     yield from (_layers(section).render("markdown"), "")
     if section.no_memory:
         yield from (f"Memory: {section.no_memory}", "")

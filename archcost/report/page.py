@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from archcost.analysis.audit import Audit
+from archcost.analysis.budget import Check, Verdict
 from archcost.analysis.comparison import Comparison, compare
 from archcost.analysis.footprint import Footprint
 from archcost.analysis.report import Report
@@ -34,12 +35,14 @@ class Section:
         footprint: its memory.
         audit: what others print of it, held against the computed figures.
         checks: its rows of the results of ``archcost verify``.
+        budgets: the budgets that it is held against.
     """
 
     report: Report
     footprint: Footprint
     audit: Audit
     checks: tuple[Mapping[str, Any], ...] = ()
+    budgets: tuple[Verdict, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,6 +84,18 @@ class Section:
         )
         return Table(columns, rows)
 
+    def budget_table(self) -> Table:
+        """Return the budgets, broken ones and others."""
+        return replace(Check(self.budgets).table(everything=True), title="")
+
+    @property
+    def failed(self) -> list[str]:
+        """What is wrong, a line each: broken budgets, failed checks, wrong figures."""
+        broken = [f"budget {v.condition.text} is broken" for v in self.budgets if not v.holds]
+        checks = [f"check {r['check']} failed" for r in self.checks if r["run"] != r["passed"]]
+        wrong = [f"{f.quantity} {f.printed} is wrong" for f in self.audit.unexplained]
+        return [*broken, *checks, *wrong]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the section for JSON: the contracts of ``table``, ``memory`` and ``audit``."""
         data: dict[str, Any] = dict(self.report.to_dict())
@@ -90,6 +105,7 @@ class Section:
             data["memory"] = self.footprint.to_dict(timeline=True)
         data["audit"] = self.audit.to_dict()
         data["verification"] = [dict(row) for row in self.checks]
+        data["budgets"] = [verdict.record() for verdict in self.budgets]
         return data
 
 
@@ -209,6 +225,7 @@ def read_verification(path: str | Path) -> tuple[list[dict[str, Any]], dict[str,
 def make_page(
     models: Sequence[tuple[Report, Footprint, Audit]],
     verification: tuple[Sequence[Mapping[str, Any]], Mapping[str, str]] = ((), {}),
+    budgets: Sequence[Verdict] = (),
     title: str = "",
 ) -> Page:
     """Return the page on models.
@@ -216,20 +233,26 @@ def make_page(
     Args:
         models: report, memory and audit of each.
         verification: what :func:`read_verification` returns.
+        budgets: verdicts of :func:`archcost.analysis.budget.check`.
         title: of the page; the models' names by default.
 
     Raises:
-        ArchcostError: results on models that are not on the page.
+        ArchcostError: results or budgets of which none is of a model on the page.
     """
     rows, about = verification
     names = [report.network.name for report, _, _ in models]
-    if rows and not any(row["model"] in names for row in rows):
-        found = ", ".join(dict.fromkeys(str(row["model"]) for row in rows))
-        raise ArchcostError(f"the verification is of {found}, none of which is in the report")
+    for what, of in (
+        ("verification is", [str(row["model"]) for row in rows]),
+        ("budgets are", [verdict.model for verdict in budgets]),
+    ):
+        if of and not set(of) & set(names):
+            found = ", ".join(dict.fromkeys(of))
+            raise ArchcostError(f"the {what} of {found}, none of which is in the report")
     sections = tuple(
         Section(
             report, footprint, audit,
             tuple(row for row in rows if row["model"] == report.network.name),
+            tuple(verdict for verdict in budgets if verdict.model == report.network.name),
         )
         for report, footprint, audit in models
     )  # fmt: skip
