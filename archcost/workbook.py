@@ -23,7 +23,11 @@ def write_workbook(table: Table, path: Path) -> None:
     try:
         from openpyxl import Workbook  # type: ignore[import-untyped]
         from openpyxl.styles import (  # type: ignore[import-untyped]
-            Alignment, Border, Font, PatternFill, Side,
+            Alignment,
+            Border,
+            Font,
+            PatternFill,
+            Side,
         )  # fmt: skip
         from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
     except ImportError:

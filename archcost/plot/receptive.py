@@ -26,7 +26,7 @@ def widths(report: Report) -> list[tuple[int, float]]:
         own = layer.op.kind in WEIGHT_KINDS
         depth[layer.path] = max(depth[name] for name in layer.inputs) + own
         windows = layer.op.window(*layer.shapes)
-        flat = len(layer.shapes[0]) < 2
+        flat = len(layer.cost.output) < 2
         whole[layer.path] = (
             windows == EVERYWHERE or flat or any(whole[name] for name in layer.inputs)
         )

@@ -23,14 +23,18 @@ def roofline(found: Roofline) -> Picture:
     layers = {path: part for path, part in found.layers.items() if part.flops and part.bytes}
     if not layers:
         raise ArchcostError(f"{found.network.name} has no layer that multiplies")
-    roofs = sorted(set(found._peaks().values()))
+    roofs = sorted(set(found.to_dict()["peaks"].values()))
     ridge = max(roofs) / found.device.bandwidth
     at = {path: float(part.flops) / part.bytes for path, part in layers.items()}
     low, high = min(at.values()) / 2, max(*at.values(), ridge) * 2
     marks: list[Mark] = []
     for peak in roofs:
         foot = peak / found.device.bandwidth
-        corners = (low, low * found.device.bandwidth / 1e9), (foot, peak / 1e9), (high, peak / 1e9)
+        corners = (
+            (low, low * found.device.bandwidth / 1e12),
+            (foot, peak / 1e12),
+            (high, peak / 1e12),
+        )
         marks.append(Line(corners, 6, f"{human(peak)}FLOP/s", dashed=peak != max(roofs)))
     slowest = sorted(layers, key=lambda path: -layers[path].seconds)[:NAMED]
     areas = dict(
@@ -38,7 +42,7 @@ def roofline(found: Roofline) -> Picture:
     )
     points = [
         Point(
-            at[path], float(part.flops / part.seconds) / 1e9, path if path in slowest else "",
+            at[path], float(part.flops / part.seconds) / 1e12, path if path in slowest else "",
             areas[path], 0 if part.binds == COMPUTE else 1,
             tip=f"{path}: {at[path]:.4g} FLOP/byte, bound by {part.binds}, at best "
             f"{float(part.seconds) * 1e6:.4g} µs",
@@ -47,7 +51,7 @@ def roofline(found: Roofline) -> Picture:
     ]  # fmt: skip
     times = found.measured.layers if found.measured else {}
     points += [
-        Point(at[path], layers[path].flops / taken / 1e9, "", areas[path], 2,
+        Point(at[path], layers[path].flops / taken / 1e12, "", areas[path], 2,
               tip=f"{path}: measured {taken * 1e6:.4g} µs")
         for path, taken in times.items() if path in layers and taken
     ]  # fmt: skip
@@ -68,7 +72,7 @@ def roofline(found: Roofline) -> Picture:
         ),
         rows=((
             Panel("", Axis("FLOPs per byte", log=True, low=low, high=high),
-                  Axis("GFLOP/s", log=True), tuple(marks)),
+                  Axis("TFLOP/s", log=True), tuple(marks)),
         ),),
         height=4.0,
         legend=tuple(legend + [(2, "measured")] * bool(times)),
