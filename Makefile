@@ -81,6 +81,6 @@ $(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
 # packages without their dependencies, which would replace it
 $(VENV)/dev: $(VENV)/core pyproject.toml constraints.txt
 	$(PIP) torch numpy
-	$(PIP) --editable '.[torch,onnx,pandas,plot,docs,dev]'
+	$(PIP) --editable '.[torch,onnx,pandas,plot,excel,browser,docs,dev]'
 	$(PIP) --no-deps torchvision timm pytorchcv torchinfo ptflops thop
 	@touch $@

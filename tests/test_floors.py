@@ -11,13 +11,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "archcost"
 FLOORS = {
-    "errors": 0, "shape": 0, "trace": 0, "units": 0, "table": 0,
+    "errors": 0, "shape": 0, "trace": 0, "units": 0, "table": 0, "workbook": 0,
     "ops": 1, "network": 1, "published": 1,
     "spec": 2, "conventions": 2, "hardware": 2,
     "analysis": 3,
     "torch_twin": 4,
     "verify": 5,
-    "report": 6, "badge": 6,
+    "report": 6, "plot": 6, "badge": 6,
     "cli": 7, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 HEAVY = ("torch", "numpy", "pandas", "sympy", "matplotlib", "fvcore")

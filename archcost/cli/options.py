@@ -16,6 +16,9 @@ from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.table import FORMATS, Table, show_cell
 
+EXCEL = "xlsx"
+"""The one format that is no text, and so needs a file."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -112,7 +115,7 @@ def take_kernel(options: dict[str, Any]) -> str | None:
 
 output_options = _stack(
     click.option(
-        "--format", "format", type=click.Choice(sorted(FORMATS)), default=None,
+        "--format", "format", type=click.Choice(sorted([*FORMATS, EXCEL])), default=None,
         help="Format of the output; the default is a table.",
     ),
     click.option(
@@ -151,6 +154,13 @@ def show(table: Table, format: str | None, output: str | None, data: Any = None)
 
     ``data`` replaces the rows for ``json``, where a command has a contract of its own.
     """
+    if format == EXCEL:
+        if output is None:
+            raise ArchcostError("an Excel file is not text: say where with --output FILE.xlsx")
+        from archcost.workbook import write_workbook
+
+        write_file(output, lambda path: write_workbook(table, path))
+        return
     if format == "json" and data is not None:
         import json
 
