@@ -12,8 +12,10 @@ import pytest
 from test_cli import refused, run
 
 from archcost import load
+from archcost.analysis.bounds import hard_bound
 from archcost.analysis.condition import parse_condition
 from archcost.analysis.metrics import METRICS, Subject, largest_shares
+from archcost.hardware import find_device
 from archcost.spec.expression import ExpressionError
 
 SMALL = "name: small\ninput: 3x32x32\nknobs: {width: 8}\nlayers:\n  - a: conv(width, 3, padding=1)\n  - b: conv(2 * width, 3, padding=1)\n"
@@ -124,6 +126,7 @@ def test_every_metric_has_a_value_and_its_dearest_layers() -> None:
     assert values["flops"] == values["counted"] == 2 * values["macs"] == 2 * 1_814_073_344
     assert values["layers"] == 18
     assert values["inference_batch"] > values["batch"] > 1
+    assert values["hard_bound"] == hard_bound(load("resnet18"), find_device("v100")).seconds
     for name, metric in METRICS.items():
         shares = largest_shares(metric, subject, "v100")
         assert [share for _, share in shares] == sorted((s for _, s in shares), reverse=True)

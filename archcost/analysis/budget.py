@@ -37,7 +37,6 @@ from archcost.spec.expression import ExpressionError
 from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
 from archcost.table import Cell, Column, Table
-from archcost.units import human
 
 CONFIG, PROJECT, SECTION = "archcost.toml", "pyproject.toml", "archcost"
 NETWORK_KEYS: Mapping[str, type] = {"input": str, "set": dict, "aux": bool}
@@ -323,7 +322,7 @@ def _row(verdict: Verdict) -> tuple[Cell, ...]:
         if over is not None and verdict.allowed
         else None
     )
-    shares = [f"{path} {human(plain(value))}" for path, value in verdict.shares]
+    shares = [f"{path} {verdict.condition.metric.brief(value)}" for path, value in verdict.shares]
     return (
         verdict.model, verdict.condition.text,
         None if verdict.base is None else plain(verdict.base), plain(verdict.allowed),

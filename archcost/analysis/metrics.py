@@ -12,13 +12,14 @@ from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
 
+from archcost.analysis.bounds import hard_bound
 from archcost.analysis.fit import INFERENCE, TRAINING, largest_batch
 from archcost.analysis.footprint import Footprint, Setting
 from archcost.analysis.report import Report, analyze
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.hardware import devices, find_device
 from archcost.network import NETWORK_INPUT, Network
-from archcost.units import dtype_bytes, parse_bytes
+from archcost.units import dtype_bytes, human, human_bytes, human_seconds, parse_bytes
 
 Number = int | Fraction
 COUNT, BYTES, SECONDS = "count", "bytes", "seconds"
@@ -80,6 +81,12 @@ class Metric:
     shares: Shares
     on_device: bool = False
     more_is_better: bool = False
+
+    def brief(self, value: Number) -> str:
+        """Return a value as people say it: 4.089G, 102.2 MB, 30.7 µs."""
+        if self.unit == BYTES:
+            return human_bytes(int(value))
+        return human_seconds(float(value)) if self.unit == SECONDS else human(plain(value))
 
 
 def _total(key: str, row_key: str = "") -> tuple[Value, Shares]:
@@ -144,6 +151,20 @@ def _batch(use: str) -> Value:
     return value
 
 
+def _hard_bound(subject: Subject, on: str) -> Number:
+    setting = subject.setting
+    return hard_bound(subject.network, find_device(on), setting.batch, setting.dtype).seconds
+
+
+def _hard_shares(subject: Subject, on: str) -> Mapping[str, Number]:
+    """Return the seconds that the least products of each layer take."""
+    peak, batch = find_device(on).peak(subject.setting.dtype), subject.setting.batch
+    return {
+        layer.path: Fraction(2 * batch * layer.op.least_macs(*layer.shapes), peak)
+        for layer in subject.network
+    }
+
+
 def memory_of(on: str) -> int:
     """Return the bytes of a device, by its name or as a size: ``v100``, ``16GB``.
 
@@ -183,7 +204,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                    _receptive_field, _receptive_shares, more_is_better=True),
             Metric("layers", "convolutions and linear layers on the longest path", COUNT,
                    lambda subject, _: subject.report.weight_layers, lambda subject, on: {}),
-            # a bound on the time of a pass belongs here: unit SECONDS, on_device=True
+            Metric("hard_bound", "least seconds of a forward pass on a device", SECONDS,
+                   _hard_bound, _hard_shares, on_device=True),
         )
     }
 )  # fmt: skip
