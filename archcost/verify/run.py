@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -90,9 +91,11 @@ def verify(network: Network, request: Request, twin: Any = None) -> Iterator[Out
 
 
 def settle() -> None:
-    """Have later collections pass over what is alive now: the tools, which stay."""
+    """After a model, give its memory back; later collections pass over what stays: the tools."""
     gc.collect()
     gc.freeze()
+    with suppress(OSError, AttributeError):  # glibc alone has it, and alone needs it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def checks(subject: Subject, name: str) -> Iterator[Check]:
