@@ -75,6 +75,8 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["show", "resnet18"],
         ["memory", "resnet50", "--batch", "256"],
         ["fit", "alexnet", "--gpu", "gtx580"],
+        ["plot", "layers", "alexnet", "--terminal"],
+        ["report", "resnet18", "alexnet"],
         ["roofline", "resnet50", "--gpu", "h100"],
         ["hardware"],
         ["check", "--budget", "resnet18: training peak <= 1GiB"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 from collections.abc import Callable
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -343,6 +344,14 @@ def test_neighbouring_colours_differ_in_grey() -> None:
 )  # fmt: skip
 def test_bad_input_is_one_line(arguments: list[str], reason: str) -> None:
     assert reason in refused(*arguments)
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert refused("layers", "alexnet", "-o", "x.png") == (
+        "pictures need matplotlib: pip install 'archcost[plot]'"
+    )
+    assert "CONV1" in run("layers", "alexnet", "--terminal")
 
 
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from archcost.shape import show
 from archcost.units import human_bytes
 
 MOST = 6
+_UNNAMED = {"forward": "the loss", "backward": "the loss", "optimizer": "all parameters"}
 
 
 def memory(footprints: Sequence[Footprint]) -> Picture:
@@ -51,7 +52,7 @@ def _panel(footprint: Footprint, scale: float, unit: str, high: float) -> Panel:
     points = [(float(i), moment.bytes / scale) for i, moment in enumerate(moments)]
     end = float(len(points))
     points += [(end, moment.bytes / scale) for moment in moments[-1:]]
-    tips = tuple(f"{m.phase} of {m.layer or 'the step'}: {m.bytes:,} bytes" for m in moments)
+    tips = tuple(f"{m.phase} of {m.layer or _UNNAMED[m.phase]}: {m.bytes:,} bytes" for m in moments)
     spans: list[Span] = []
     start = 0
     for phase, run_of in groupby(moments, key=lambda moment: moment.phase):

@@ -62,8 +62,8 @@ def receptive(reports: Sequence[Report]) -> Picture:
         title="Receptive field over depth",
         caption=(
             "Side of the stretch of the input that one value can see, the widest over all paths, "
-            "not cut at the border; layers after a global pooling see everything and are left "
-            f"out. Input {', '.join(dict.fromkeys(show(r.network.input) for r in reports))}."
+            "not cut at the border; what comes after a global pooling or a flattening sees "
+            f"everything and is left out. Input {', '.join(dict.fromkeys(show(r.network.input) for r in reports))}."
         ),
         rows=((Panel("", x, Axis("receptive field, pixels", log=wide), marks),),),
         height=3.6,

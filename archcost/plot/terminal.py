@@ -31,7 +31,7 @@ def text(content: p.Picture | Diagram, width: int = 100) -> str:
 def _folded(words: str, width: int) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(words, width)
+    return textwrap.wrap(words, width, break_on_hyphens=False)
 
 
 def _bars(panel: p.Panel) -> p.Bars | None:
