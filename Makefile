@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check bench golden gpu fake-cuda dist clean
+.PHONY: help demo test check docs bench golden gpu fake-cuda dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,20 +22,29 @@ check: $(VENV)/dev ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/dev ## build the docs site into site/, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 bench: $(VENV)/dev ## time archcost against its yardsticks, both sides in one run
 	$(BIN)/python tests/bench.py
 
-golden: $(VENV)/dev ## write the recorded outputs of the README anew
-	$(BIN)/python tests/test_readme.py
+golden: $(VENV)/dev ## write the outputs in the README and the docs anew
+	PYTHONPATH=docs $(BIN)/python tests/test_documents.py
+	$(BIN)/python tests/test_tour.py
 
 # runs with the Python that holds a CUDA build of PyTorch, not with the environment above
 GPU_PYTHON ?= python3
 RECORD ?= measurements/gpu.json
-gpu: ## on a machine with a GPU: run its tests and record the whole catalog
+# blocks that can grow leave no remainder unsplit, so that what is allocated is what was asked for,
+# rounded up to 512 bytes; one variable for PyTorch up to 2.8, the other for later ones
+gpu: export PYTORCH_CUDA_ALLOC_CONF = expandable_segments:True
+gpu: export PYTORCH_ALLOC_CONF = expandable_segments:True
+gpu: ## on a machine with a GPU: run its tests, record the whole catalog, compare with the predicted
 	$(GPU_PYTHON) -m pytest -m gpu
 	mkdir -p $(dir $(RECORD))
 	$(GPU_PYTHON) -m archcost profile --all --device cuda --batch 1,32,256 \
-		--dtype float32,bfloat16 --record $(RECORD)
+		--dtype float32,bfloat16 --optimizer sgd-momentum,adam --record $(RECORD)
+	$(GPU_PYTHON) -m archcost verify --replay $(RECORD)
 
 # a CUDA build of PyTorch makes CUDA tensors without content, also where there is no GPU
 CUDA_VENV ?= .venv-cuda
@@ -47,7 +56,7 @@ dist: $(VENV)/dev ## build wheel and sdist into dist/
 	$(BIN)/python -m build
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) $(CUDA_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CUDA_VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "archcost needs Python 3.11 or newer")'
@@ -67,6 +76,6 @@ $(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
 # packages without their dependencies, which would replace it
 $(VENV)/dev: $(VENV)/core pyproject.toml constraints.txt
 	$(PIP) torch numpy
-	$(PIP) --editable '.[torch,onnx,pandas,dev]'
+	$(PIP) --editable '.[torch,onnx,pandas,plot,docs,dev]'
 	$(PIP) --no-deps torchvision timm pytorchcv torchinfo ptflops thop
 	@touch $@

@@ -11,7 +11,7 @@ from typing import Any
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.ops import Cost, Op
 from archcost.published import Claim, Published
-from archcost.shape import Shape
+from archcost.shape import Shape, show
 
 NETWORK_INPUT = "input"
 """The name under which layers refer to the network's input."""
@@ -50,7 +50,9 @@ class Network:
         input: input shape without batch, channels first.
         layers: the layers, each after those that it reads.
         outputs: paths of the outputs; the first is the main one.
-        title, paper, year: for people.
+        title: what it is, in a line.
+        paper: where it was published.
+        year: when.
         published: what others print of it, as written in the spec.
         claims: what a lecture prints beside its layers.
         knobs: the values with which the spec was expanded.
@@ -82,6 +84,11 @@ class Network:
             if layer.path in known:
                 raise ArchcostError(f"{self.name}: two layers are named {layer.path}")
             known.add(layer.path)
+
+    def __repr__(self) -> str:
+        """Return a line: its name, its input and output, and how many layers it has."""
+        shapes = f"{show(self.input)} to {show(self.output)}"
+        return f"<Network {self.name}: {shapes}, {len(self)} layers>"
 
     def __iter__(self) -> Iterator[Layer]:
         """Iterate over the layers in execution order."""

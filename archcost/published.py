@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archcost.shape import Shape
 
@@ -24,7 +24,9 @@ class Published:
     """Figures that one source prints of a model, each as it is printed (``62.3M``).
 
     ``convention`` names how the source counts ``macs`` or ``flops`` where that is not the default;
-    ``why`` explains a figure that differs from the computed one.
+    ``why`` explains a figure that differs from the computed one; ``slips`` are mistakes or other
+    ways to count, each with the expression that computes what is printed, in the language of
+    :mod:`archcost.analysis.claims`, where ``this`` is the network.
     """
 
     source: str
@@ -34,7 +36,9 @@ class Published:
     input: Shape | None = None
     convention: str = ""
     why: str = ""
+    slips: Mapping[str, str] = field(default_factory=dict)
     line: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
 
 from archcost.errors import ArchcostError, OpError, shorten
 from archcost.trace import Traced, ceil_div, settle
@@ -29,38 +27,6 @@ def numel(shape: Shape) -> int:
 def show(shape: Shape) -> str:
     """Return a shape as people write it: ``64x224x224``."""
     return "x".join(str(int(size)) for size in shape) if shape else "scalar"
-
-
-def merged_stride(shape: Shape, strides: Sequence[int]) -> int | None:
-    """Return the stride of all dimensions seen as one, or None where that would take a copy."""
-    kept = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    for (_, stride), (n, inner) in pairwise(kept):
-        if stride != n * inner:
-            return None
-    return kept[-1][1] if kept else 1
-
-
-def viewed_strides(shape: Shape, strides: Sequence[int], new: Shape) -> tuple[int, ...] | None:
-    """Return the strides of the same elements in a ``new`` shape, or None where that takes a copy.
-
-    PyTorch's rule: each run of dimensions that lie densely in memory is split up anew.
-    """
-    result: list[int] = []
-    left = list(new)
-    run, step = 1, 0
-    for d in reversed(range(len(shape))):
-        step = step or strides[d]
-        run *= shape[d]
-        if d and (shape[d - 1] == 1 or strides[d - 1] == run * step):
-            continue  # the next dimension out belongs to the same run
-        covered = 1
-        while left and (covered < run or left[-1] == 1):
-            result.insert(0, covered * step)
-            covered *= left.pop()
-        if covered != run:
-            return None
-        run, step = 1, 0
-    return None if left else tuple(result)
 
 
 def parse_shape(text: str) -> Shape:

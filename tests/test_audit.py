@@ -18,6 +18,7 @@ from archcost.analysis.audit import (
     Audit,
     Finding,
     Slip,
+    audit_catalog,
     audit_lectures,
     audit_models,
     judge,
@@ -28,6 +29,7 @@ from archcost.analysis.claims import Bench, ClaimEvaluator, lecture_claims, read
 from archcost.analysis.measures import MEASURES, Measures, chain, cut, rounded
 from archcost.errors import ArchcostError, SpecError
 from archcost.published import VERDICTS
+from archcost.spec.catalog import documents
 from archcost.spec.expression import ExpressionError, parse
 from archcost.spec.source import Source
 from archcost.units import Figure
@@ -297,7 +299,8 @@ def test_expressions(text: str, value: object) -> None:
 
 
 def test_every_measure_is_documented_and_used() -> None:
-    text = lecture_claims().source.text
+    slips = (slip for d in documents() for row in d.published for slip in row.slips.values())
+    text = lecture_claims().source.text + "".join(slips)
     for name in MEASURES:
         assert getattr(Measures, name).__doc__
         assert f"{name}(" in text
@@ -404,6 +407,24 @@ def test_nets_are_specs_chains_or_other_names() -> None:
     assert found.verdict == "exact"
 
 
+TABLE = """    - each: [row, layer, shape, params]
+      of:
+        - [01, CONV1, 55x55x96, 35K]
+        - [02, POOL1, 27x27x96, -]
+      claims:
+        - {id: "row{row}-shape", at: 1:2, output_shape: "{shape}", is: "output(alexnet, {layer})"}
+        - {id: "row{row}-params", at: 1:2, params: "{params}", is: "params(alexnet, {layer})"}
+"""
+
+
+def test_a_table_makes_its_claims_for_every_row_that_prints_them() -> None:
+    assert [(f.name, f.printed, f.verdict) for f in claims(TABLE)] == [
+        ("1-row01-shape", "55x55x96", "exact"),
+        ("1-row01-params", "35K", "rounds to"),
+        ("1-row02-shape", "27x27x96", "exact"),
+    ]
+
+
 CLAIM = "claims:\n  t:\n    - "
 
 
@@ -465,6 +486,16 @@ CLAIM = "claims:\n  t:\n    - "
         (
             CLAIM + "{id: a, at: 1:2, params: 3, for: {N: range(100), M: range(100)}, is: 3}",
             "3:7: a: more than 5,000 cases",
+        ),
+        (CLAIM + "{each: [a], off: []}", "3:19: unknown key 'off'; did you mean 'of'?"),
+        (CLAIM + "{each: [a], of: [[1, 2]]}", "3:7: a table of claims has claims, a list"),
+        (
+            CLAIM + "{each: [a, b], of: [[1]], claims: [{id: x}]}",
+            "3:27: a row has a cell for each of a, b",
+        ),
+        (
+            CLAIM + "{each: [a], of: [[1]], claims: [{id: '{a}', at: 1:2, params: 3}]}",
+            "3:24: a claim has either `is`, or `readings`",
         ),
         ("nets: {a b: alexnet}\nclaims: {}", "1:8: 'a b' cannot name a network here"),
         ("nets: {params: alexnet}\nclaims: {}", "1:8: 'params' cannot name a network here"),
@@ -548,6 +579,25 @@ def test_a_row_is_counted_at_its_input_and_by_its_convention(tmp_path: Path) -> 
     ]
 
 
+def test_a_slip_is_computed_and_shown_only_where_it_explains(tmp_path: Path) -> None:
+    found = published(
+        tmp_path,
+        "  - {source: s, params: 112, macs: 3.9K,"
+        " slips: {conv alone: \"params(this, 'conv*')\", its operations: \"macs(this, 'conv*')\"}}\n"
+        "  - {source: t, params: 4K, slips: {doubled: 2 * params(this)}}\n",
+    )
+    assert [(f.quantity, f.verdict, f.note, f.explained) for f in found] == [
+        ("params", "wrong", "conv alone: 112", True),
+        ("macs", "wrong", "its operations: 3,888", True),
+        ("params", "wrong", "doubled: 3,124, not as printed", False),
+    ]
+
+
+def test_a_slip_that_cannot_be_computed_is_refused_at_its_row(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"small.yaml:8:5: twice: no function 'parms' here"):
+        published(tmp_path, "  - {source: s, params: 3K, slips: {twice: 2 * parms(this)}}\n")
+
+
 def test_an_unknown_convention_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchcostError, match="unknown convention 'tim'; did you mean 'timm'"):
         published(tmp_path, "  - {source: s, convention: tim, macs: 3K}\n")
@@ -557,6 +607,15 @@ def test_a_family_is_audited_variant_by_variant() -> None:
     names = {finding.name for finding in audit_models(["alexnet"])}
     assert names == {"alexnet"}  # the variant of that name
     assert len({finding.name for finding in audit_models(["resnet"])}) > 5
+
+
+def test_every_published_figure_is_right_or_explained() -> None:
+    audit = Audit(tuple(audit_catalog()))
+    assert audit.unexplained == ()
+    assert audit.counts["exact"] + audit.counts["rounds to"] > 400
+    for finding in audit.findings:
+        if finding.slips:
+            assert any(slip.explains for slip in finding.slips), finding
 
 
 # The text of a lecture.

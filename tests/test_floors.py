@@ -80,6 +80,8 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["lint", "specs/unet.yaml"],
         ["fmt", "--check", "specs/unet.yaml"],
         ["badge", "resnet18"],
+        ["roofline", "resnet50", "--gpu", "h100"],
+        ["hardware"],
     ],
     ids=" ".join,
 )

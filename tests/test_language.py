@@ -28,6 +28,7 @@ def message(text: str, **options: object) -> str:
 
 
 HEAD = "name: net\ninput: 3x8x8\n"
+TABLE = HEAD + "published: {sources: {a: {source: s, columns: [params, top1]}}, "
 
 
 def test_unnamed_layers_are_numbered_per_op() -> None:
@@ -250,6 +251,17 @@ def test_one_and_three_dimensions() -> None:
         (HEAD + "blocks:\n  b(x):\n    - relu\nlayers:\n  - b(1, 2)", "net.yaml:7:5: b takes 1 arguments; got 2"),
         (HEAD + "blocks:\n  b(width):\n    - relu\nlayers:\n  - b(widht=2)", "net.yaml:7:5: b has no parameter 'widht'; did you mean 'width'?"),
         (HEAD + "published: [{params: 3M}]\nlayers: [relu]", "net.yaml:3:13: a published figure needs its source"),
+        (HEAD + "published: 3\nlayers: [relu]", "net.yaml:3:12: published is a list of rows, or a table with sources"),
+        (HEAD + "published: {net: {a: [3M]}}\nlayers: [relu]", "net.yaml:3:12: a table of published figures has sources, a mapping"),
+        (TABLE + "net: {a: [3M]}}\nlayers: [relu]", "net.yaml:3:74: 2 figures expected, params, top1, and perhaps why; got 1"),
+        (TABLE + "net: {b: [3M, 70]}}\nlayers: [relu]", "net.yaml:3:71: unknown source 'b'; expected one of: a"),
+        (TABLE + "nett: {a: [3M, 70]}}\nlayers: [relu]", "net.yaml:3:65: unknown model 'nett'; did you mean 'net'?"),
+        (TABLE + "net: [3M, 70]}\nlayers: [relu]", "net.yaml:3:70: net: figures stand under a source, as source: [...]"),
+        (TABLE + "net: {a: [3M, seventy]}}\nlayers: [relu]", "net.yaml:3:79: a number is written as 61100840, 61.1M or 4.12G; got 'seventy'"),
+        (TABLE + "net: {a: [3M, 70, {half: 3 +}]}}\nlayers: [relu]", "net.yaml:3:90: not an expression: '3 +'"),
+        (HEAD + "published: {sources: {a: {source: s, columns: [prams]}}}\nlayers: [relu]", "net.yaml:3:48: unknown figure 'prams'; did you mean 'params'?"),
+        (HEAD + "published: {sources: {a: {source: s}}}\nlayers: [relu]", "net.yaml:3:26: columns must be a list of figures"),
+        (HEAD + "published: {sources: {a: {columns: [params]}}}\nlayers: [relu]", "net.yaml:3:26: a published figure needs its source"),
         (HEAD + "published: [{params: many, source: x}]\nlayers: [relu]", "net.yaml:3:22: a number is written as 61100840, 61.1M or 4.12G; got 'many'"),
     ],
 )  # fmt: skip
@@ -310,3 +322,27 @@ def test_the_flat_spec_loads_as_the_same_layers(tmp_path: Path) -> None:
         assert [[twin[n] for n in layer.inputs] for layer in again] == [
             [index[n] for n in layer.inputs] for layer in net
         ]
+
+
+def test_a_table_of_published_figures_is_rows_by_model_and_source() -> None:
+    text = """
+family: nets
+input: 3x8x8
+knobs: {width: 4}
+variants: {one: {}, two: {width: 8}}
+published:
+  sources:
+    card: {source: a model card, convention: timm, input: 3x9x9, columns: [params, macs, top1]}
+    paper: {source: a paper, year: 2015, columns: [params]}
+  one: {card: [3M, -, 70.1], paper: 2.9M}
+  two: {paper: [5M, {doubled: 2 * params(one)}, as the paper says]}
+layers: [conv(width, 3)]
+"""
+    rows = read_document(Source("net.yaml", text)).published
+    assert [(row.model, row.source, row.line, row.column) for row in rows] == [
+        ("one", "a model card", 10, 9), ("one", "a paper", 10, 30), ("two", "a paper", 11, 9),
+    ]  # fmt: skip
+    assert rows[0].figures == {"params": "3M", "top1": "70.1"}
+    assert (rows[0].convention, rows[0].input, rows[0].year) == ("timm", (3, 9, 9), None)
+    assert (rows[1].figures, rows[1].year, rows[1].why) == ({"params": "2.9M"}, 2015, "")
+    assert (rows[2].slips, rows[2].why) == ({"doubled": "2 * params(one)"}, "as the paper says")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from archcost.analysis.manual import op_page
 from archcost.errors import OpError
 from archcost.ops import OPS, Cost, Example, Op, find_op
 from archcost.shape import Shape, numel
@@ -398,3 +399,42 @@ def test_twin_saves_the_stated_bytes(op: type[Op], example: Example) -> None:
         expected += numel(shape) * (saved.itemsize or 4) * (3 if saved.per_batch else 1)
     assert measured == expected
     assert out is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("conv", "input"),
+        ("relu", "output"),
+        ("add", ""),
+        ("linear", "input (if its parameters are trained)"),
+        ("dropout", "mask 16 (cpu; cuda: 1 byte)"),
+        ("attention", "input; output; logsumexp 2x5 (4 bytes)"),
+        (
+            "multiply",
+            "input 1 (for the gradient of input 2); input 2 (for the gradient of input 1)",
+        ),
+        (
+            "batchnorm",
+            "input; mean 64 (cpu: per batch; cuda: per batch, 4 bytes or more); "
+            "invstd 64 (cpu: per batch; cuda: per batch, 4 bytes or more)",
+        ),
+    ],
+)
+def test_the_manual_says_what_an_op_keeps(name: str, first: str) -> None:
+    assert op_page(name).records()[0]["keeps"] == first
+
+
+def test_the_manual_says_what_arguments_accept() -> None:
+    assert op_page("conv").notes == (
+        "out_channels: a whole number from 1 on",
+        "kernel_size: a whole number from 1 on, or one per axis",
+        "stride: a whole number from 1 on, or one per axis",
+        "padding: a whole number from 0 on, one per axis, a pair (before, after) per axis, "
+        "'same', 'valid'",
+        "dilation: a whole number from 1 on, or one per axis",
+        "groups: a whole number from 1 on",
+        "bias: True or False",
+        "padding_mode: 'zeros' or 'reflect' or 'replicate' or 'circular'",
+    )
+    assert op_page("relu6").notes == ()

@@ -60,8 +60,8 @@ def test_an_unknown_convention_is_refused_with_the_nearest() -> None:
 TWICE = "two operations per MAC"
 TRAINING = "forward and backward, three times the forward"
 FIRST = [
-    ("4.11G", "resnet50", {"fvcore", "timm"}, (), "rounds"),
-    ("4.11", "resnet50", {"fvcore", "timm"}, (), "rounds"),
+    ("4.11G", "resnet50", {"fvcore"}, (), "rounds"),
+    ("4.11", "resnet50", {"fvcore"}, (), "rounds"),
     ("4.13G", "resnet50", {"thop"}, (), "rounds"),
     ("8.18G", "resnet50", {"flops", "torch"}, (), "rounds"),
     ("15.2M", "vgg16", {"lecture"}, (), "rounds"),
@@ -71,7 +71,7 @@ FIRST = [
     ("13.38M", "googlenet", set(), ("with auxiliary heads",), "rounds"),
     # 138,357,544 less one bias per output channel: 4224 of convolutions, 9192 of linear layers
     ("138344128", "vgg16", set(), ("biases left out",), "exact"),
-    ("8223025152", "resnet50", {"fvcore", "timm"}, (TWICE,), "exact"),
+    ("8223025152", "resnet50", {"fvcore"}, (TWICE,), "exact"),
     # 1,814,073,344 in three passes
     ("5442220032", "resnet18", {"macs", "torchvision"}, (TRAINING,), "exact"),
 ]

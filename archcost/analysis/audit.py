@@ -16,11 +16,19 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from archcost.analysis.claims import Bench, Claims, LectureClaim, Value, lecture_claims, written
-from archcost.analysis.measures import exact
+from archcost.analysis.claims import (
+    Bench,
+    ClaimEvaluator,
+    Claims,
+    LectureClaim,
+    Value,
+    lecture_claims,
+    written,
+)
+from archcost.analysis.measures import Measures, exact
 from archcost.analysis.report import Report, analyze
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, find_convention
-from archcost.errors import ArchcostError
+from archcost.errors import ArchcostError, SpecError
 from archcost.network import NETWORK_INPUT, Network
 from archcost.published import (
     AMBIGUOUS,
@@ -35,6 +43,7 @@ from archcost.published import (
 from archcost.shape import Shape, numel
 from archcost.spec.catalog import catalog, chosen_models, expand
 from archcost.spec.document import Document
+from archcost.spec.expression import ExpressionError, parse
 from archcost.table import Column, Table
 from archcost.units import Figure
 
@@ -236,6 +245,8 @@ def audit_published(document: Document, network: Network, variant: str = "") -> 
 def _published(network: Network, row: Published, quantity: str, printed: str) -> Finding:
     value = _figure_of(network, quantity, row.convention)
     verdict = NOT_COMPUTED if value is None else judge(printed, value)
+    known = verdict in (EXACT, ROUNDS)
+    slips = () if known or value is None else _slips(network, row, printed)
     return Finding(
         name=network.name,
         quantity=quantity,
@@ -243,9 +254,24 @@ def _published(network: Network, row: Published, quantity: str, printed: str) ->
         verdict=verdict,
         source=row.source,
         computed=() if value is None else (("", value),),
-        why="" if verdict in (EXACT, ROUNDS) else row.why or _cut(verdict),
+        slips=slips,
+        why="" if known else row.why or ("" if slips else _cut(verdict)),
         convention=row.convention if quantity in ("macs", "flops", "activations") else "",
     )
+
+
+def _slips(network: Network, row: Published, printed: str) -> tuple[Slip, ...]:
+    """Return the row's slips that give the printed figure, or all of them if none does."""
+    measures = Measures(built={"this": analyze(network)})
+    slips = []
+    for text, expression in row.slips.items():
+        try:
+            value = ClaimEvaluator(measures, {})(parse(expression))
+            slips.append(Slip(text, value, explains=judge(printed, value) != WRONG))
+        except (ArchcostError, ExpressionError) as error:
+            place = network.source, row.line, row.column
+            raise SpecError(f"{text}: {error}", *place) from None
+    return tuple(slip for slip in slips if slip.explains) or tuple(slips)
 
 
 def _figure_of(network: Network, quantity: str, convention: str) -> int | None:

@@ -23,13 +23,20 @@ the verdict is computed in :mod:`archcost.analysis.audit` and never written down
           for: {N: "range(5, 12)", F: "[1, 3, 5]"}
           when: F <= N
           is: side('1x{N}x{N} | conv(1, {F}, padding={(F - 1) // 2})') == N
+        - each: [row, layer, at, shape, params]   # a table: every claim once for every row
+          of:
+            - [01, CONV1, 004:800, 55x55x96, 35K]
+            - [02, POOL1, 004:803, 27x27x96, -]   # where nothing is printed there is no claim
+          claims:
+            - {id: "row{row}-shape", at: "{at}", output_shape: "{shape}", is: "output(alexnet, {layer})"}
+            - {id: "row{row}-params", at: "{at}", params: "{params}", is: "params(alexnet, {layer})"}
 
 Expressions are those of specs, with exact division and the functions of
 :class:`~archcost.analysis.measures.Measures`. A bare
 word is a model or a layer; ``resnet50(depths=[3, 24, 36, 3])`` is a model with other knobs
 (``input`` and ``aux`` too). A string with bars is an input and the layers that follow it; braces in
 a string hold an expression. Shapes are as lectures print them: height x width x channels.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -40,13 +47,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from itertools import islice, product
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from archcost.analysis.measures import MEASURES, Measures, Variation, cut, exact, rounded
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
 from archcost.spec import source as yaml
-from archcost.spec.catalog import specs_folder
 from archcost.spec.document import Document, document_from
 from archcost.spec.expression import FUNCTIONS, Evaluator, ExpressionError, parse
 from archcost.spec.source import Node, Scalar, Source
@@ -59,6 +66,8 @@ QUANTITIES = (
     "receptive_field", "weight_layers", "ratio",
 )  # fmt: skip
 KEYS = ("id", "at", *QUANTITIES, "is", "readings", "slips", "for", "when", "quote", "why")
+TABLE = ("each", "of", "claims")
+NOT_PRINTED = "-"
 MAX_CASES = 5_000
 
 
@@ -122,8 +131,8 @@ class Claims:
 @lru_cache(maxsize=1)
 def lecture_claims() -> Claims:
     """Return the shipped claims of the lectures."""
-    path = specs_folder() / "lectures" / "claims.yaml"
-    return read_claims(Source("specs/lectures/claims.yaml", path.read_text("utf-8")))
+    path = Path(__file__).with_name("lecture_claims.yaml")
+    return read_claims(Source(f"archcost/analysis/{path.name}", path.read_text("utf-8")))
 
 
 def read_claims(source: Source) -> Claims:
@@ -143,7 +152,8 @@ def read_claims(source: Source) -> Claims:
     for topic, (_, items) in _mapping(source, root.get("claims"), "claims").entries.items():
         if not isinstance(items, yaml.Sequence):
             raise source.error(items, f"{shorten(topic)} must be a list of claims")
-        claims += [_claim(source, topic, item) for item in items.items]
+        for item in items.items:
+            claims += [_claim(source, topic, one) for one in _each(source, item)]
     _refuse_duplicates(source, claims)
     return Claims(source, _nets(source, root.get("nets")), tuple(claims))
 
@@ -157,6 +167,52 @@ def _refuse_duplicates(source: Source, claims: list[LectureClaim]) -> None:
                 reason = f"two claims are {name!r}; the first in line {first[name]}"
                 raise source.error(claim.node, reason)
             first[name] = claim.node.line
+
+
+def _each(source: Source, item: Node) -> Iterator[Node]:
+    """Yield a claim as it is, and the claims of a table row by row."""
+    if not isinstance(item, yaml.Mapping) or "each" not in item.entries:
+        yield item
+        return
+    for key, (node, _) in item.entries.items():
+        if key not in TABLE:
+            raise source.error(node, f"unknown key {shorten(key)!r}{did_you_mean(key, TABLE)}")
+    names = [_scalar(source, name, "a name").text for name in _items(source, item, "each")]
+    claims = _items(source, item, "claims")
+    for row in _items(source, item, "of"):
+        if not isinstance(row, yaml.Sequence) or len(row.items) != len(names):
+            raise source.error(row, f"a row has a cell for each of {', '.join(names)}")
+        cells = [_scalar(source, cell, "a cell").text for cell in row.items]
+        values = dict(zip(names, cells, strict=True))
+        for claim in claims:
+            filled = _filled(claim, values, row)
+            if isinstance(filled, yaml.Mapping) and not any(
+                isinstance(value, Scalar) and value.text == NOT_PRINTED
+                for _, value in filled.entries.values()
+            ):
+                yield filled
+
+
+def _items(source: Source, table: yaml.Mapping, key: str) -> list[Node]:
+    node = table.get(key)
+    if not isinstance(node, yaml.Sequence) or not node.items:
+        raise source.error(node or table, f"a table of claims has {key}, a list")
+    return node.items
+
+
+def _filled(node: Node, values: Mapping[str, str], row: Node) -> Node:
+    """Return a claim with ``{name}`` replaced in its texts; it stands where the row does."""
+    match node:
+        case Scalar(text=text):
+            for name, value in values.items():
+                text = text.replace(f"{{{name}}}", value)
+            return Scalar(text, row.line, row.column, plain=False)
+        case yaml.Mapping(entries=entries):
+            filled = {
+                key: (name, _filled(value, values, row)) for key, (name, value) in entries.items()
+            }
+            return yaml.Mapping(filled, row.line, row.column)
+    return node
 
 
 def _claim(source: Source, topic: str, item: Node) -> LectureClaim:

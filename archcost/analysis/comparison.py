@@ -42,7 +42,7 @@ def select(
 MAX_COPIES = 9999
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble(Report):
     """Networks that answer together: the sum of what each costs, and the depth of the deepest."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from archcost.analysis.footprint import NOT_COUNTED, Setting, peak_record, where
-from archcost.analysis.peaks import Peak
+from archcost.analysis.ledger import Peak
 from archcost.analysis.report import MAX_BATCH
 from archcost.errors import ArchcostError
 from archcost.hardware import Device
@@ -88,7 +88,7 @@ class Fits:
         left = f"; {self.reserve:,} bytes are set aside" if self.reserve else ""
         return (
             f"input {show(self.network.input)}, {setting.dtype}, {setting.device}; "
-            f"{setting.update}{left}",
+            f"{setting.update}{setting.mode.words}{left}",
             NOT_COUNTED + "; --reserve sets memory aside for them",
         )
 

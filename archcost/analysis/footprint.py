@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.memory import SavedForBackward, check_device, saved_for_backward
-from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.peaks import (
+from archcost.analysis.forward import EAGER, IDEAL
+from archcost.analysis.ledger import (
     CUDA_BLOCK,
-    EAGER,
     GRADIENTS,
-    IDEAL,
     INPUTS,
     KINDS,
     PHASES,
@@ -21,11 +18,13 @@ from archcost.analysis.peaks import (
     STATE,
     TRANSIENT,
     Peak,
-    Run,
-    inference_peak,
-    training_peak,
 )
+from archcost.analysis.memory import SavedForBackward, check_device, saved_for_backward
+from archcost.analysis.mode import PLAIN, Mode
+from archcost.analysis.optimizers import find_kernel, find_optimizer
+from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.analysis.report import MAX_BATCH
+from archcost.analysis.simulation import Run
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.shape import show
@@ -52,6 +51,7 @@ class Setting:
         kernel: how it updates, None for PyTorch's choice.
         weight_decay: whether it decays the weights.
         freeze: shell patterns of layers that are not trained.
+        mode: autocast, recomputation, channels last.
     """
 
     batch: int = 1
@@ -61,6 +61,7 @@ class Setting:
     kernel: str | None = None
     weight_decay: bool = False
     freeze: tuple[str, ...] = ()
+    mode: Mode = PLAIN
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -74,6 +75,7 @@ class Setting:
         check_device(self.device)
         find_optimizer(self.optimizer)
         find_kernel(self.kernel, self.device)
+        self.mode.check(self.dtype, self.freeze)
 
     @property
     def block(self) -> int:
@@ -86,16 +88,18 @@ class Setting:
         decay = ", weight decay" if self.weight_decay else ""
         return f"{self.optimizer}, {find_kernel(self.kernel, self.device)}{decay}"
 
-    def training(self, network: Network) -> Run:
-        """Return the memory of a training step."""
+    def training(self, network: Network, block: int | None = None) -> Run:
+        """Return the memory of a training step; ``block`` is the allocator's unless given."""
         return training_peak(
             network, self.batch, self.dtype, self.device, self.optimizer, self.kernel,
-            self.weight_decay, self.freeze, self.block,
+            self.weight_decay, self.freeze, block or self.block, mode=self.mode,
         )  # fmt: skip
 
     def inference(self, network: Network, reading: str = EAGER) -> Run:
         """Return the memory of a forward pass in evaluation mode."""
-        return inference_peak(network, self.batch, self.dtype, self.device, reading, self.block)
+        return inference_peak(
+            network, self.batch, self.dtype, self.device, reading, self.block, self.mode
+        )
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,9 @@ class Footprint:
         """What autograd keeps for backward."""
         setting = self.setting
         return saved_for_backward(
-            self.network, setting.batch, setting.dtype, setting.device, setting.freeze
-        )
+            self.network, setting.batch, setting.dtype, setting.device, setting.freeze,
+            setting.mode,
+        )  # fmt: skip
 
     def table(self) -> Table:
         """Return the sum of each peak, line by line."""
@@ -173,7 +178,7 @@ class Footprint:
         ]
         return (
             f"input {show(self.network.input)}, batch {setting.batch}, {setting.dtype}, "
-            f"{setting.device}; {setting.update}",
+            f"{setting.device}; {setting.update}{setting.mode.words}",
             f"training peak: {where(self.training.peak)}; elsewhere {', '.join(others)}",
             f"inference peak: {where(self.inference.peak)}; ideal {self.ideal.peak.total:,}, "
             f"{where(self.ideal.peak)}",
@@ -210,6 +215,9 @@ class Footprint:
             "kernel": find_kernel(setting.kernel, setting.device),
             "weight_decay": setting.weight_decay,
             "freeze": list(setting.freeze),
+            "amp": setting.mode.amp,
+            "channels_last": setting.mode.channels_last,
+            "checkpoint": list(setting.mode.checkpoint),
             "parameters": self.training.params,
             "buffers": self.training.buffers,
             "gradients": self.training.gradients,
@@ -263,6 +271,7 @@ def footprint(
     kernel: str | None = None,
     weight_decay: bool = False,
     freeze: Sequence[str] = (),
+    mode: Mode = PLAIN,
 ) -> Footprint:
     """Return the memory of a network; the arguments are those of :class:`Setting`.
 
@@ -270,5 +279,5 @@ def footprint(
         ArchcostError: a setting that cannot be run, nothing to train, or a layer whose peak is
             not known.
     """
-    setting = Setting(batch, dtype, device, optimizer, kernel, weight_decay, tuple(freeze))
+    setting = Setting(batch, dtype, device, optimizer, kernel, weight_decay, tuple(freeze), mode)
     return Footprint(network, setting)

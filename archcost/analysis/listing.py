@@ -1,13 +1,17 @@
-"""The catalog as a table: name, family, year, published accuracy, title."""
+"""What there is: the models of the catalog, and the devices, as tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from archcost.errors import LookupFailed
+from archcost.hardware import TENSOR, TF32, Device
 from archcost.network import Network
 from archcost.spec.catalog import describe, documents
 from archcost.table import Cell, Column, Table
+from archcost.units import DTYPE_BYTES, human, human_bytes
 
 COLUMNS = (
     Column("name", "model"),
@@ -63,3 +67,50 @@ def listing(pattern: str | None = None, family: str | None = None, sort: str = "
     if sort == "name":
         rows.sort(key=lambda row: str(row[0]))
     return Table(COLUMNS, tuple(rows), notes=(f"{len(rows)} models",))
+
+
+def device_table(devices: Sequence[Device]) -> Table:
+    """Return one row per device, with the peak of the fastest path per data type."""
+    others = [dtype for dtype in DTYPE_BYTES if dtype not in ("float64", "float32")]
+    paths: dict[str, tuple[str, ...]] = {
+        "float64": ("float64", "float64" + TENSOR),
+        "float32": ("float32",),
+        "tf32": (TF32,),
+    }
+    paths |= {dtype: (dtype, dtype + TENSOR) for dtype in others}
+    columns = (
+        Column("name", "device"), Column("year", "year"), Column("memory", "memory", True),
+        Column("bandwidth", "per second", True), *(Column(key, key, True) for key in paths),
+        Column("title", "title"),
+    )  # fmt: skip
+    rows: list[tuple[Cell, ...]] = []
+    for device in devices:
+        peaks = [
+            max((device.peaks[path] for path in choice if path in device.peaks), default=None)
+            for choice in paths.values()
+        ]
+        rows.append((
+            device.name, str(device.year), human_bytes(device.memory),
+            human_bytes(device.bandwidth), *(human(peak) if peak else None for peak in peaks),
+            device.title + (", calibrated" if device.measured else ""),
+        ))  # fmt: skip
+    note = (
+        "FLOP/s, dense, of the fastest path, tensor cores included; float32 on the ordinary cores; "
+        "--format json has every path and its source"
+    )
+    return Table(columns, tuple(rows), notes=(note,))
+
+
+def device_records(devices: Sequence[Device]) -> dict[str, Any]:
+    """Return all that is known of each device; integers stay integers."""
+    return {
+        "devices": [
+            {
+                "name": device.name, "title": device.title, "year": device.year,
+                "kind": device.kind, "memory": device.memory, "bandwidth": device.bandwidth,
+                "peaks": dict(device.peaks), "calibrated": device.measured,
+                "source": device.source,
+            }
+            for device in devices
+        ]
+    }  # fmt: skip

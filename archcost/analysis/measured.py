@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from archcost.errors import ArchcostError
+from archcost.hardware import Device, find_reported, read_devices
+from archcost.spec.source import Source
 from archcost.table import Cell, Column, Table
 
 SCHEMA = 1
@@ -37,7 +39,20 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def describe_machine(about: dict[str, Any]) -> str:
+def record_device(record: Mapping[str, Any]) -> Device | None:
+    """Return the device on which a record was made, None if its peaks are not known.
+
+    That is the one with the name that it reports, or else as it was calibrated at the time.
+    """
+    about = record["machine"]
+    device = find_reported(str(about.get("name", "")))
+    if device or not about.get("calibration"):
+        return device
+    text = json.dumps({"device": about["calibration"]})
+    return read_devices(Source("calibration of the record", text), measured=True)["device"]
+
+
+def describe_machine(about: Mapping[str, Any]) -> str:
     """Return the device and its versions in one line."""
     parts = [str(about.get("name", "")), f"torch {about.get('torch')}"]
     parts += [f"{key} {about[key]}" for key in ("cuda", "cudnn", "driver") if about.get(key)]
@@ -49,7 +64,8 @@ def measured_table(record: dict[str, Any]) -> Table:
     """Return one row per measurement."""
     columns = (
         Column("model", "model"), Column("batch", "batch", True), Column("dtype", "dtype"),
-        Column("status", "status"), Column("forward_ms", "forward ms", True),
+        Column("optimizer", "optimizer"), Column("status", "status"),
+        Column("forward_ms", "forward ms", True),
         Column("forward_quartiles", "quartiles", True), Column("step_ms", "step ms", True),
         Column("step_quartiles", "quartiles", True), Column("saved_bytes", "saved bytes", True),
         Column("inference_peak_bytes", "inference peak", True),
@@ -71,11 +87,12 @@ def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
 
     status = row["status"] + (f": {row['reason']}" if row.get("reason") else "")
     return (
-        row["model"], row["batch"], row["dtype"], status, *times("forward"), *times("step"),
+        row["model"], row["batch"], row["dtype"], row.get("optimizer"), status,
+        *times("forward"), *times("step"),
         row.get("saved_bytes"), row.get("inference_peak_bytes"), row.get("training_peak_bytes"),
     )  # fmt: skip
 
 
-def measurements(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def measurements(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the measurements that succeeded."""
     return (row for row in record["measurements"] if row["status"] == "ok")

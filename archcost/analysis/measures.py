@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from archcost.analysis.report import WEIGHT_KINDS, Report, Row, analyze, select_layers
+from archcost.conventions import TERMS, find_convention
 from archcost.errors import ArchcostError, LookupFailed, SpecError, shorten
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops import OPS
@@ -80,6 +81,17 @@ class Measures:
     def macs(self, model: Model, *where: str) -> int:
         """Multiply-accumulates, without biases."""
         return sum(row.macs for row in self._rows(model, where))
+
+    def work(self, model: Model, term: str, *where: str) -> int:
+        """Work of one kind, such as additions (``add``) or normalised elements (``batchnorm``)."""
+        if term not in TERMS:
+            raise LookupFailed("work term", term, TERMS)
+        return sum(row.layer.cost.work.get(term, 0) for row in self._rows(model, where))
+
+    def counted(self, model: Model, convention: str) -> int:
+        """Operations as a convention counts them."""
+        rule = find_convention(convention)
+        return sum(rule.count(row.layer.cost.work) for row in self._rows(model, ()))
 
     def activations(self, model: Model, *where: str) -> int:
         """Output values by the lectures' rule; the input's too for a whole network."""

@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
 
+from archcost.analysis.bounds import eager_layers, hard_bound
 from archcost.analysis.fit import INFERENCE, TRAINING, largest_batch
 from archcost.analysis.footprint import Footprint, Setting
 from archcost.analysis.report import Report, analyze
@@ -69,8 +70,7 @@ class Metric:
         unit: ``count``, ``bytes`` or ``seconds``.
         value: gives the figure of a subject, on a device where it needs one.
         shares: gives what each layer contributes, by path.
-        on_device: whether it needs a device: ``batch on v100``.
-        more_is_better: whether a drop is what makes the network dearer.
+        on: reads the device that it needs, as in ``batch on v100``; None if it needs none.
     """
 
     name: str
@@ -78,8 +78,7 @@ class Metric:
     unit: str
     value: Value
     shares: Shares
-    on_device: bool = False
-    more_is_better: bool = False
+    on: Callable[[str], object] | None = None
 
 
 def _total(key: str, row_key: str = "") -> tuple[Value, Shares]:
@@ -144,6 +143,18 @@ def _batch(use: str) -> Value:
     return value
 
 
+def _bound(subject: Subject, on: str) -> Number:
+    setting = subject.setting
+    return hard_bound(subject.network, find_device(on), setting.batch, setting.dtype).seconds
+
+
+def _bound_shares(subject: Subject, on: str) -> Mapping[str, Number]:
+    """Return what each layer takes by itself, kernel by kernel."""
+    setting = subject.setting
+    layers, _ = eager_layers(subject.network, find_device(on), setting.batch, setting.dtype)
+    return {path: work.seconds for path, work in layers.items()}
+
+
 def memory_of(on: str) -> int:
     """Return the bytes of a device, by its name or as a size: ``v100``, ``16GB``.
 
@@ -176,14 +187,15 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("training_peak", "most bytes alive in a training step", BYTES,
                    lambda subject, _: subject.footprint.training.peak.total, _moment_shares),
             Metric("batch", "largest batch that trains on a device", COUNT, _batch(TRAINING),
-                   _saved_shares, on_device=True, more_is_better=True),
+                   _saved_shares, on=memory_of),
             Metric("inference_batch", "largest batch of a forward pass on a device", COUNT,
-                   _batch(INFERENCE), _inference_shares, on_device=True, more_is_better=True),
+                   _batch(INFERENCE), _inference_shares, on=memory_of),
             Metric("receptive_field", "side of the input that an output sees", COUNT,
-                   _receptive_field, _receptive_shares, more_is_better=True),
+                   _receptive_field, _receptive_shares),
             Metric("layers", "convolutions and linear layers on the longest path", COUNT,
                    lambda subject, _: subject.report.weight_layers, lambda subject, on: {}),
-            # a bound on the time of a pass belongs here: unit SECONDS, on_device=True
+            Metric("bound", "seconds that no pass on a device beats", SECONDS, _bound,
+                   _bound_shares, on=find_device),
         )
     }
 )  # fmt: skip

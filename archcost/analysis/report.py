@@ -173,8 +173,6 @@ class Report:
         for key in keys:
             if key not in COLUMNS:
                 raise LookupFailed("column", key, COLUMNS)
-        if depth is not None and depth < 1:
-            raise ArchcostError(f"depth must be at least 1; got {depth}")
         headings = {"counted": self.convention.name}
         made = tuple(
             replace(COLUMNS[key], heading=headings.get(key, COLUMNS[key].heading)) for key in keys
@@ -216,6 +214,8 @@ class Report:
 
     def entries(self, depth: int | None = None) -> Iterator[Entry]:
         """Yield groups, each before its content, and layers; groups at ``depth`` are folded."""
+        if depth is not None and depth < 1:
+            raise ArchcostError(f"depth must be at least 1; got {depth}")
         groups = self.by_group(depth)
         last = {prefix: row.output for row in self.rows for prefix in prefixes(row.path)}
         done: set[str] = set()
@@ -282,6 +282,10 @@ class Report:
                 "output": list(self.network.output),
             },
         }
+
+    def __repr__(self) -> str:
+        """Return a line: what was analysed, and how it was counted."""
+        return f"<Report {self.title}; {self.note}>"
 
     def _repr_html_(self) -> str:
         return self.table().render("html")

@@ -12,7 +12,7 @@ from archcost.errors import ArchcostError, did_you_mean
 
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
-    "What fits": ("memory", "fit"),
+    "What fits, and how fast": ("memory", "fit", "roofline", "hardware"),
     "In a pipeline": ("check", "diff", "badge"),
     "Writing specs": ("lint", "fmt", "schema"),
     "What there is": ("list", "show", "ops", "export"),
@@ -49,7 +49,7 @@ class Commands(click.Group):
             rows = []
             for name in names:
                 command = self.get_command(ctx, name)
-                rows.append((name, command.get_short_help_str(70) if command else ""))
+                rows.append((name, command.get_short_help_str(200) if command else ""))
             with formatter.section(section):
                 formatter.write_dl(rows)
         with formatter.section("Example"):

@@ -10,6 +10,8 @@ from archcost.cli.options import (
     load_network,
     model_argument,
     network_options,
+    take_kernel,
+    take_mode,
     training_options,
     write,
 )
@@ -44,7 +46,7 @@ def command(
     """
     from archcost.analysis.condition import parse_option
     from archcost.analysis.footprint import Setting
-    from archcost.analysis.metrics import BYTES, Subject, find_metric, plain
+    from archcost.analysis.metrics import BYTES, SECONDS, Subject, find_metric, plain
     from archcost.badge import badge
     from archcost.units import human, human_bytes
 
@@ -52,12 +54,16 @@ def command(
     figure = condition.metric if condition else find_metric(metric)
     if condition and condition.needs_baseline:
         raise ArchcostError("a badge has no baseline; write an absolute bound, as in macs <= 4.2G")
-    if figure.on_device and not condition:
+    if figure.on and not condition:
         raise ArchcostError(f"{figure.name} needs a device: --budget '{figure.name} on v100 >= 64'")
     network = load_network(model, input, knobs, aux, no_bias)
-    subject = Subject(network, Setting(batch=batch, **setting))
+    run = Setting(batch=batch, kernel=take_kernel(setting), mode=take_mode(setting), **setting)
+    subject = Subject(network, run)
     value = figure.value(subject, condition.on if condition else "")
-    shown = human_bytes(int(value)) if figure.unit == BYTES else human(plain(value))
+    if figure.unit == SECONDS:
+        shown = f"{float(value) * 1000:.4g} ms"
+    else:
+        shown = human_bytes(int(value)) if figure.unit == BYTES else human(plain(value))
     color = "plain" if condition is None else "holds" if condition.holds(value) else "over"
     words = label if label is not None else f"{network.name} {figure.name.replace('_', ' ')}"
     write(badge(words, shown, color), output)

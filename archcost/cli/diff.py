@@ -12,6 +12,8 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_kernel,
+    take_mode,
     training_options,
     write,
 )
@@ -55,7 +57,7 @@ def command(
     from archcost.analysis.metrics import Subject
 
     unwanted = tuple(parse_option("--fail-on", text) for text in conditions)
-    run = Setting(**setting)
+    run = Setting(kernel=take_kernel(setting), mode=take_mode(setting), **setting)
     options = {"input": input, "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
     result = diff(old, new, lambda network: Subject(network, run), options, on, unwanted)
     if layers or format not in (None, "text", "markdown"):

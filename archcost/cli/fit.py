@@ -12,6 +12,8 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_kernel,
+    take_mode,
     training_options,
 )
 from archcost.errors import ArchcostError
@@ -27,7 +29,7 @@ from archcost.errors import ArchcostError
 @output_options
 def command(
     model: str, gpu: str | None, memory: str | None, reserve: str | None, dtype: str, device: str,
-    optimizer: str, kernel: str | None, weight_decay: bool, freeze: tuple[str, ...],
+    optimizer: str, weight_decay: bool, freeze: tuple[str, ...],
     format: str | None, output: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Show the largest batch that fits a memory, in training and in inference, and what binds.
@@ -45,10 +47,10 @@ def command(
         return
     if (gpu is None) == (memory is None):
         raise ArchcostError("name either --gpu, such as --gpu v100, or --memory, such as 16GB")
-    found = find_device(gpu) if gpu else None
+    found = find_device(gpu) if gpu is not None else None
     setting = Setting(
-        dtype=dtype, device=device, optimizer=optimizer, kernel=kernel,
-        weight_decay=weight_decay, freeze=freeze,
+        dtype=dtype, device=device, optimizer=optimizer, kernel=take_kernel(options),
+        weight_decay=weight_decay, freeze=freeze, mode=take_mode(options),
     )  # fmt: skip
     fits = fit(
         load_network(model, **options),

@@ -12,6 +12,8 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_kernel,
+    take_mode,
     training_options,
 )
 
@@ -24,7 +26,7 @@ from archcost.cli.options import (
 @network_options
 @output_options
 def command(
-    model: str, batch: int, dtype: str, device: str, optimizer: str, kernel: str | None,
+    model: str, batch: int, dtype: str, device: str, optimizer: str,
     weight_decay: bool, freeze: tuple[str, ...], timeline: bool, format: str | None,
     output: str | None, **options: Any,
 ) -> None:  # fmt: skip
@@ -38,9 +40,10 @@ def command(
     """
     from archcost.analysis.footprint import footprint
 
+    kernel, mode = take_kernel(options), take_mode(options)
     figures = footprint(
         load_network(model, **options), batch=batch, dtype=dtype, device=device,
-        optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze,
+        optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze, mode=mode,
     )  # fmt: skip
     table = figures.timeline() if timeline else figures.table()
     show(table, format, output, figures.to_dict(timeline) if format == "json" else None)

@@ -76,16 +76,39 @@ training_options = _stack(
         "--optimizer", default="sgd-momentum", show_default=True,
         help="sgd, sgd-momentum, adam or adamw.",
     ),
-    click.option("--foreach", "kernel", flag_value="foreach", help="Update lists at a time."),
-    click.option("--fused", "kernel", flag_value="fused", help="Update in one kernel."),
-    click.option(
-        "--for-loop", "kernel", flag_value="for-loop", help="Update a parameter at a time."
-    ),
+    click.option("--foreach", is_flag=True, help="Update lists at a time."),
+    click.option("--fused", is_flag=True, help="Update in one kernel."),
+    click.option("--for-loop", is_flag=True, help="Update a parameter at a time."),
     click.option("--weight-decay", is_flag=True, help="The optimizer decays the weights."),
     click.option(
         "--freeze", multiple=True, metavar="PATTERN", help="Layers not trained, e.g. 'stem*'."
     ),
+    click.option("--amp", metavar="TYPE", help="Run forward under autocast to bf16 or fp16."),
+    click.option(
+        "--checkpoint", multiple=True, metavar="GROUP", help="Groups that backward computes again."
+    ),
+    click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
 )  # fmt: skip
+
+MODES = ("amp", "channels_last", "checkpoint")
+"""The training options that are a ``Mode``'s."""
+
+
+def take_mode(options: dict[str, Any]) -> Any:
+    """Return the mode that the training options ask for, and take these out of ``options``."""
+    from archcost.analysis.mode import Mode
+
+    return Mode(**{name: options.pop(name) for name in MODES})
+
+
+def take_kernel(options: dict[str, Any]) -> str | None:
+    """Return the kernel that the training options ask for, and take these out of ``options``."""
+    names = {"foreach": "foreach", "fused": "fused", "for_loop": "for-loop"}
+    asked = [name for option, name in names.items() if options.pop(option)]
+    if len(asked) > 1:
+        raise ArchcostError(f"an optimizer updates in one way; got --{' and --'.join(asked)}")
+    return asked[0] if asked else None
+
 
 output_options = _stack(
     click.option(

@@ -45,6 +45,7 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
     "--jobs", type=click.IntRange(1, 256),
     help="Models at a time; the default is one per core, up to 4.",
 )  # fmt: skip
+@click.option("--summary", is_flag=True, help="One row per model, one column per check.")
 @click.option("--junit", metavar="FILE", help="Write JUnit XML too, whole or not at all.")
 @click.option("--replay", metavar="FILE", help="Check today's predictions against a record.")
 @network_options
@@ -52,7 +53,8 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
 def command(
     models: tuple[str, ...], everything: bool, family: tuple[str, ...], checks: tuple[str, ...],
     device: str, batch: int, against: tuple[str, ...], freeze: tuple[str, ...], jobs: int | None,
-    junit: str | None, replay: str | None, format: str | None, output: str | None, **options: Any,
+    summary: bool, junit: str | None, replay: str | None, format: str | None, output: str | None,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Check every figure of a model against PyTorch, the counters, and reference models.
 
@@ -77,6 +79,9 @@ def command(
     if replay is not None:
         if models or everything or family:
             raise ArchcostError("--replay takes its models from the record; leave out MODEL")
+        from archcost.analysis.measured import read_record
+        from archcost.analysis.proof import proof_table
+
         found, about = _replay(replay), {"record": replay}
         total = 1
     else:
@@ -104,7 +109,11 @@ def command(
     if junit:
         write(results.junit(outcomes, about), junit)
     record = results.results_record(outcomes, about, interrupted)
-    show(results.results_table(outcomes, about), format, output, record)
+    table = results.summary_table if summary else results.results_table
+    show(table(outcomes, about), format, output, record)
+    if replay is not None and output is None and format in (None, "text", "markdown"):
+        click.echo()
+        show(proof_table(read_record(replay)), format, None)
     if interrupted or not record["passed"]:
         raise click.exceptions.Exit(130 if interrupted else 1)
 

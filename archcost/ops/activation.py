@@ -6,16 +6,17 @@ from typing import Any, ClassVar
 
 from archcost.ops.arguments import axis, axis_of, choice, flag, number
 from archcost.ops.base import (
+    KEEPS,
     SAVES_INPUT,
     SAVES_OUTPUT,
     Cost,
     Example,
     Op,
     Saved,
-    Strides,
     example,
     op,
 )
+from archcost.ops.layout import ELEMENTWISE, Strides
 from archcost.ops.pool import module_or_function
 from archcost.ops.steps import PRODUCT, Step
 from archcost.shape import Shape, numel
@@ -29,6 +30,8 @@ class ReLU(Op):
 
     functional: bool = flag(False)
 
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(functional=True, x=(8,)),
@@ -55,6 +58,8 @@ class Pointwise(Op):
 
     module: ClassVar[str]
     saves: ClassVar[tuple[Saved, ...]] = SAVES_INPUT
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -105,6 +110,7 @@ class PReLU(Op):
 
     per_channel: bool = flag(False)
 
+    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(True, x=(6, 5, 4)))
 
     def slopes(self, x: Shape) -> int:
@@ -182,6 +188,8 @@ class Dropout(Op):
 
     p: float = number(0.5)
 
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(16,)), example(0.0, x=(4, 3, 2)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -214,6 +222,8 @@ class StochasticDepth(Op):
 
     p: float = number()
 
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(0.2, x=(4, 3, 2)), example(0.0, x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import number
-from archcost.ops.base import OUTPUT, Cost, Example, Op, example, op
+from archcost.ops.base import KEEPS, OUTPUT, Cost, Example, Op, example, op
+from archcost.ops.layout import ELEMENTWISE
 from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import Shape, numel
 
@@ -17,6 +18,7 @@ class Bias(Op):
     The feature maps of LeCun et al. 1989 share their weights, but not their thresholds.
     """
 
+    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(12, 8, 8)), example(x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -44,6 +46,8 @@ class Rescale(Op):
     factor: float = number(low=-1e6, high=1e6)
     addend: float = number(0.0, low=-1e6, high=1e6)
 
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(0.17, x=(6, 5, 4)), example(-1, 1, x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:

@@ -1,7 +1,7 @@
 """What the arguments of an op accept: each function gives a dataclass field that checks values.
 
 Every field's ``metadata["read"]`` takes the argument's name and value as a spec writes it, and
-returns it normalised or raises OpError.
+returns it normalised or raises OpError; ``metadata["accepts"]`` says in words what it takes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from archcost.errors import OpError, did_you_mean, shorten
 from archcost.shape import LARGEST, Shape, show
+
+DIMENSION = "a dimension: 0 the channels, -1 the last"
 
 
 def check(condition: bool, reason: str) -> None:
@@ -31,9 +33,11 @@ def show_argument(value: Any) -> str:
     return str(value)
 
 
-def argument(read: Callable[[str, Any], Any], default: Any = dataclasses.MISSING) -> Any:
-    """An argument that ``read`` checks and normalises."""
-    return dataclasses.field(default=default, metadata={"read": read})
+def argument(
+    accepts: str, read: Callable[[str, Any], Any], default: Any = dataclasses.MISSING
+) -> Any:
+    """An argument that ``read`` checks and normalises; ``accepts`` says what it takes."""
+    return dataclasses.field(default=default, metadata={"read": read, "accepts": accepts})
 
 
 def whole(name: str, value: Any, minimum: int = 1) -> int:
@@ -54,7 +58,7 @@ def count(default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
     def read(name: str, value: Any) -> Any:
         return value if value is None and default is None else whole(name, value, minimum)
 
-    return argument(read, default)
+    return argument(f"a whole number from {minimum} on", read, default)
 
 
 def sizes(default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
@@ -68,7 +72,7 @@ def sizes(default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
             return tuple(whole(name, v, minimum) for v in value)
         return whole(name, value, minimum)
 
-    return argument(read, default)
+    return argument(f"a whole number from {minimum} on, or one per axis", read, default)
 
 
 def padding(default: Any = 0, words: tuple[str, ...] = ("same", "valid")) -> Any:
@@ -93,7 +97,8 @@ def padding(default: Any = 0, words: tuple[str, ...] = ("same", "valid")) -> Any
             return tuple(sides)
         return whole(name, value, 0)
 
-    return argument(read, default)
+    accepts = "a whole number from 0 on, one per axis, a pair (before, after) per axis"
+    return argument(", ".join([accepts, *map(repr, words)]), read, default)
 
 
 def flag(default: bool) -> Any:
@@ -103,7 +108,7 @@ def flag(default: bool) -> Any:
         check(isinstance(value, bool), f"{name} must be true or false; got {shorten(value)}")
         return bool(value)
 
-    return argument(read, default)
+    return argument("True or False", read, default)
 
 
 def number(default: Any = dataclasses.MISSING, low: float = 0.0, high: float = 1.0) -> Any:
@@ -119,7 +124,7 @@ def number(default: Any = dataclasses.MISSING, low: float = 0.0, high: float = 1
         )
         return float(value)
 
-    return argument(read, default)
+    return argument(f"a number from {low:g} to {high:g}", read, default)
 
 
 def choice(default: str, *options: str) -> Any:
@@ -130,12 +135,12 @@ def choice(default: str, *options: str) -> Any:
             raise OpError(f"{name} {shorten(value)!r}{did_you_mean(str(value), options)}")
         return str(value)
 
-    return argument(read, default)
+    return argument(" or ".join(map(repr, options)), read, default)
 
 
 def axis(default: int = 0) -> Any:
     """A dimension of the shape without batch; negative ones count from the end."""
-    return argument(lambda name, value: whole(name, value, -8), default)
+    return argument(DIMENSION, lambda name, value: whole(name, value, -8), default)
 
 
 def _whole_numbers(minimum: int) -> Callable[[str, Any], tuple[int, ...]]:
@@ -148,7 +153,7 @@ def _whole_numbers(minimum: int) -> Callable[[str, Any], tuple[int, ...]]:
 
 def axes() -> Any:
     """A list of dimensions of the shape without batch, 0 being the channels."""
-    return argument(_whole_numbers(0))
+    return argument("a list of dimensions, 0 the channels", _whole_numbers(0))
 
 
 def shape_argument() -> Any:
@@ -159,7 +164,7 @@ def shape_argument() -> Any:
         check(0 not in sizes and sizes.count(-1) <= 1, f"{name} has sizes from 1 on and one -1")
         return sizes
 
-    return argument(read)
+    return argument("a list of sizes, of which one may be -1", read)
 
 
 def axis_of(dim: int, x: Shape, op: str) -> int:
@@ -173,7 +178,11 @@ def axis_of(dim: int, x: Shape, op: str) -> int:
 
 def features_axis() -> Any:
     """The dimension that holds the features; may be left out for a vector or tokens."""
-    return argument(lambda name, value: value if value is None else whole(name, value, -8), None)
+    return argument(
+        DIMENSION,
+        lambda name, value: value if value is None else whole(name, value, -8),
+        None,
+    )
 
 
 def features_of(dim: int | None, x: Shape, op: str, otherwise: str) -> int:

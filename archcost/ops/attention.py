@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from archcost.errors import OpError
 from archcost.ops.arguments import check, count
 from archcost.ops.base import EVERYWHERE, OUTPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.layout import ELEMENTWISE, Layout, Strides, contiguous
 from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, show
 from archcost.trace import settle
@@ -44,7 +45,9 @@ class Attention(Op):
             Saved(OUTPUT),
             Saved("logsumexp", (self.heads, tokens), FLOAT_BYTES),
         )
-        return Cost((tokens, settle(self.heads * width)), {}, {"mac": mac, "fused_mac": mac}, saved)
+        out = (tokens, settle(self.heads * width))
+        scores = (self.heads, tokens, tokens)
+        return Cost(out, {}, {"mac": mac, "fused_mac": mac}, saved, fused=(scores,))
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         parts = "queries, keys and values"  # three gradients, which are then put side by side
@@ -128,6 +131,13 @@ class WindowAttention(Op):
         params = {"relative_position_table": ((2 * side - 1) * (2 * side - 1), heads)}
         buffers = {"relative_position_index": (area * area,)}
         return Cost(out, params, work, saved, buffers, products=(scores,))
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        # the heads of one window lie apart; those of several, or wider ones, are joined by a copy
+        _, height, width, channels = out
+        if (height, width, channels) != (self.window_size, self.window_size, self.heads):
+            return contiguous(out)
+        return (height * width * channels, width, 1, height * width)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         raise OpError("the peak of window_attention is not known")
@@ -221,6 +231,7 @@ class ClassToken(Op):
 class PositionEmbedding(Op):
     """A learnt value added to each feature of each position (Vaswani et al. 2017)."""
 
+    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(5, 8)), example(x=(4, 3, 2)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:

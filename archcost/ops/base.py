@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from archcost.errors import LookupFailed, OpError, did_you_mean
 from archcost.ops.arguments import show_argument
+from archcost.ops.layout import CONTIGUOUS, Layout, Strides, contiguous, output_strides
 from archcost.ops.steps import Step
 from archcost.shape import Shape
 
@@ -20,9 +21,6 @@ Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
 
 EVERYWHERE: Windows = ((0, 0),)
 """The windows of an op whose every output reads every position."""
-
-Strides = tuple[int, ...]
-"""How many elements lie between neighbours along each dimension, the batch first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +36,11 @@ class Saved:
         per_batch: False where the batch does not multiply it.
         device: the rule holds only on ``"cpu"`` or ``"cuda"``.
         index: which input.
-        rows: the input is read as a matrix of rows, which is a copy where no view of it can be.
-        dense: the input is read in one piece, which is a copy where it lies in parts.
+        copied_unless: the input is read as a copy unless this property of its ``Layout`` holds,
+            such as ``"is_contiguous"``; empty if it is read as it lies.
         gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
             input; None for any.
+        of_params: its elements have the type of the parameters, not that of the activations.
         training: a tensor of its own that is made in training mode only; others are made, and
             dropped at once, in evaluation too.
     """
@@ -53,13 +52,14 @@ class Saved:
     per_batch: bool = True
     device: str | None = None
     index: int = 0
-    rows: bool = False
-    dense: bool = False
+    copied_unless: str = ""
     gradient: str | int | None = None
+    of_params: bool = False
     training: bool = False
 
 
 PARAMS = "params"
+LOWER, KEEPS = "lower", "keeps"
 SAVES_INPUT = (Saved(INPUT),)
 SAVES_OUTPUT = (Saved(OUTPUT),)
 NOTHING: Mapping[str, Any] = {}
@@ -76,6 +76,7 @@ class Cost:
         saved: the tensors that autograd keeps for backward.
         buffers: named shapes of state that is not trained.
         products: outputs of the matrix products inside the op, beside its own output.
+        fused: outputs of those products that one function hides.
     """
 
     output: Shape
@@ -84,6 +85,7 @@ class Cost:
     saved: tuple[Saved, ...] = ()
     buffers: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
     products: tuple[Shape, ...] = ()
+    fused: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class Op:
         inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
         no_gradient: which inputs get none, because only their shape or their order counts.
         integer_buffers: names of the buffers that are int64 whatever the dtype.
+        layout: how a new output lies in memory, a rule of ``archcost.ops.layout``.
+        autocast: in which type it computes under ``torch.autocast``: ``LOWER`` than float32, or
+            it ``KEEPS`` that of its inputs; None where its memory is not known.
         examples: arguments and input shapes from which generic tests are driven.
     """
 
@@ -119,6 +124,8 @@ class Op:
     inputs: tuple[str, ...] = ("x",)
     no_gradient: ClassVar[tuple[int, ...]] = ()
     integer_buffers: ClassVar[tuple[str, ...]] = ()
+    layout: ClassVar[str] = CONTIGUOUS
+    autocast: ClassVar[str | None] = None
     examples: ClassVar[tuple[Example, ...]]
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
@@ -128,6 +135,14 @@ class Op:
             OpError: when the shapes and arguments do not fit; the text says why, with values.
         """
         raise NotImplementedError
+
+    def least_macs(self, x: Shape, *others: Shape) -> int:
+        """Return the MACs that a fast algorithm takes at least, of those that the cost counts.
+
+        It sums over channels and features product by product, but may share products between
+        neighbouring positions, as the convolutions of Winograd and by Fourier transform do.
+        """
+        return self.cost(x, *others).work.get("mac", 0)
 
     def window(self, x: Shape, *others: Shape) -> Windows:
         """Return (extent, stride) of an output's window on the input, per spatial axis.
@@ -144,6 +159,25 @@ class Op:
         keeps all of the storage that it lies in.
         """
         return None
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        """Return the strides of an output that is a new tensor of shape ``out``, batch first.
+
+        ``weight`` is the layout of the parameter of that name, if there is one.
+        """
+        return output_strides(self.layout, out, *inputs)
+
+    def under_autocast(self, x: Shape, *others: Shape) -> str | None:
+        """Return the rule of ``autocast`` that holds for these inputs."""
+        return self.autocast
+
+    def weight_is_kept(self, inputs_need: Sequence[bool]) -> bool:
+        """Whether backward keeps the weight, by which inputs need a gradient."""
+        return True
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        """Return the strides that backward gives to the gradient of a parameter."""
+        return contiguous(param.shape)
 
     def passes_through(self, training: bool, x: Shape, *others: Shape) -> bool:
         """Whether the output is the very tensor that comes in, and no operation runs."""

@@ -20,6 +20,7 @@ from archcost.ops.arguments import (
 )
 from archcost.ops.base import (
     INPUT,
+    LOWER,
     OUTPUT,
     SAVES_INPUT,
     Cost,
@@ -30,6 +31,7 @@ from archcost.ops.base import (
     example,
     op,
 )
+from archcost.ops.layout import Layout, Strides, channels_last, contiguous
 from archcost.ops.steps import SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
 from archcost.trace import ceil_div, settle
@@ -51,6 +53,37 @@ def window_settings(
     return cells
 
 
+def convolved(out: Shape, *tensors: Layout | None) -> Strides:
+    """Return the strides of a convolution's output, or of its weight's gradient.
+
+    Their channels are last if those of the input or the weight are, in PyTorch's
+    ``_conv_determine_backend_memory_format``.
+    """
+    last = len(out) > 1 and any(t and t.suggests_channels_last for t in tensors)
+    return channels_last(out) if last else contiguous(out)
+
+
+def least_products(
+    windows: Shape, kernel: Shape, stride: Shape, pads: Sequence[int], dilation: Shape, size: Shape
+) -> int:
+    """Return how many products a convolution of one channel with one kernel takes at least.
+
+    It is a product of a vector with a matrix of the kernel's weights, and takes as many
+    multiplications as the matrix has columns, or rows, that are independent (Winograd, Comm. Pure
+    Appl. Math. 23, 1970, theorem 1); all are that hold a weight. So it takes one per position that
+    any window reads, and one per window that reads any position.
+    """
+    reading, read = [], []
+    for n, k, s, pad, d, positions in zip(
+        windows, kernel, stride, pads, dilation, size, strict=True
+    ):
+        pairs = [(window, window * s - pad + d * tap) for window in range(n) for tap in range(k)]
+        inside = [(window, at) for window, at in pairs if 0 <= at < positions]
+        reading.append(len({window for window, _ in inside}))
+        read.append(len({at for _, at in inside}))
+    return max(numel(tuple(reading)), numel(tuple(read)))
+
+
 @op("conv", kind="conv")
 class Conv(Op):
     """Convolution over any number of spatial dimensions.
@@ -68,6 +101,7 @@ class Conv(Op):
     bias: bool = flag(True)
     padding_mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(96, 11, stride=4, x=(3, 227, 227)),
         example(8, 3, padding="same", x=(4, 9, 10)),
@@ -143,6 +177,20 @@ class Conv(Op):
             step(OUTPUT, cost.output, (padded,), params=tuple(cost.params), keeps=(padded,)),
         )
 
+    def least_macs(self, x: Shape, *_: Shape) -> int:
+        kernel, stride, dilation, sides = self.geometry(x)
+        if self.padding_mode != "zeros":  # of the windows that read no padding
+            sides = tuple((0, 0) for _ in sides)
+        windows = tuple(
+            max((n + before + after - d * (k - 1) - 1) // s + 1, 0)
+            for n, k, s, (before, after), d in zip(
+                x[1:], kernel, stride, sides, dilation, strict=True
+            )
+        )
+        before = [pad for pad, _ in sides]
+        pairs = numel((self.out_channels, x[0] // self.groups))
+        return pairs * least_products(windows, kernel, stride, before, dilation, x[1:])
+
     def _pad_arguments(self, sides: Any) -> tuple[list[int], str]:
         """Return what ``nn.functional.pad`` takes: sides from the last axis on, and the mode."""
         flat = [int(side) for pair in reversed(sides) for side in pair]
@@ -155,6 +203,20 @@ class Conv(Op):
         flat, mode = self._pad_arguments(sides)
         how = "" if mode == "constant" else f', mode="{mode}"'
         return f"{module}(nn.functional.pad({tensors[0]}, {flat}{how}))"
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        plain = self.padding_mode == "zeros" or not self._pads_first(self.geometry(x)[3])
+        return self.autocast if plain else None  # other paddings differ between CPU and CUDA
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        if self.padding_mode == "circular" and self._pads_first(
+            self.geometry(inputs[0].shape[1:])[3]
+        ):
+            return convolved(out, weight)
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
 
     def _pads_first(self, sides: Any) -> bool:
         pads = any(before or after for before, after in sides)
@@ -217,6 +279,7 @@ class ConvTranspose(Op):
     bias: bool = flag(True)
     dilation: Any = sizes(1)
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(8, 2, stride=2, x=(16, 7, 5)),
         example(8, 3, stride=2, padding=1, output_padding=1, groups=4, bias=False, x=(16, 7, 5)),
@@ -270,6 +333,22 @@ class ConvTranspose(Op):
             work["transpose_bias_in"] = in_places
             work["transpose_bias_shrunk"] = per_group * self._shrunk(size, kernel)
         return Cost(output, params, work, SAVES_INPUT)
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return convolved(out, *inputs, weight)
+
+    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
+        return convolved(param.shape, *inputs, param)
+
+    def least_macs(self, x: Shape, *_: Shape) -> int:
+        axes = len(x) - 1
+        kernel, stride, pads, dilation = (
+            per_axis(name, getattr(self, name), axes)
+            for name in ("kernel_size", "stride", "padding", "dilation")
+        )
+        pairs = numel((x[0], self.out_channels // self.groups))
+        size = self.cost(x).output[1:]  # what an ordinary convolution backwards would read
+        return pairs * least_products(x[1:], kernel, stride, pads, dilation, size)
 
     def _shrunk(self, size: Shape, kernel: Shape) -> int:
         """Return the output positions of an ordinary convolution of the same settings.
@@ -343,7 +422,9 @@ class SparseConv(Op):
     false, one bias per output channel; macs = output positions · connections · kernel area.
     """
 
-    connections: Any = argument(_read_connections)
+    connections: Any = argument(
+        "a list of the input channels that each output channel reads", _read_connections
+    )
     kernel_size: Any = sizes(5)
     stride: Any = sizes(1)
     padding: Any = sizes(0, minimum=0)
@@ -377,6 +458,11 @@ class SparseConv(Op):
             work["conv_1d_3d_mac"] = work["mac"]
         # the gathered input channels are a copy that the grouped convolution saves
         return Cost(output, params, work, (Saved("gathered input", (links, *size)),))
+
+    def least_macs(self, x: Shape, *_: Shape) -> int:
+        kernel, stride, pads = self.geometry(x)
+        windows, links = self.cost(x).output[1:], sum(len(row) for row in self.connections)
+        return links * least_products(windows, kernel, stride, pads, (1,) * len(pads), x[1:])
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         out, gathered = self.cost(x).output, "gathered input"

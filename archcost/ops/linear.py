@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, count, features_axis, features_of, flag
-from archcost.ops.base import INPUT, OUTPUT, PARAMS, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, LOWER, OUTPUT, PARAMS, Cost, Example, Op, Saved, example, op
 from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import Shape, numel, show
 
@@ -21,6 +22,7 @@ class Linear(Op):
     bias: bool = flag(True)
     dim: Any = features_axis()
 
+    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(10, x=(84,)),
         example(10, bias=False, x=(84,)),
@@ -46,7 +48,13 @@ class Linear(Op):
             work["linear_bias_add"] = numel(out)
             if tokens:
                 work["repeated_token_bias"] = numel(out) - self.out_features
-        return Cost(out, params, work, (Saved(INPUT, rows=True, gradient=PARAMS),))
+        return Cost(out, params, work, (Saved(INPUT, copied_unless="is_rows", gradient=PARAMS),))
+
+    def weight_is_kept(self, inputs_need: Sequence[bool]) -> bool:
+        return inputs_need[0]
+
+    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
+        return (Step(summed=("bias",)),)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Linear(x[-1], self.out_features, bias=self.bias)

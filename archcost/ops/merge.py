@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import axis, axis_of, check
-from archcost.ops.base import INPUT, OUTPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.base import INPUT, KEEPS, OUTPUT, Cost, Example, Op, Saved, example, op
+from archcost.ops.layout import ELEMENTWISE, MAPS
 from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, show
 from archcost.trace import settle
@@ -20,6 +21,8 @@ class Add(Op):
     """Sum of tensors of one shape."""
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 5, 6)]),
         example(x=[(8,), (8,), (8,)]),
@@ -58,6 +61,8 @@ class Concat(Op):
     dim: int = axis(0)
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    layout: ClassVar[str] = MAPS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (3, 5, 6), (1, 5, 6)]),
         example(-1, x=[(4, 5), (4, 2)]),
@@ -97,6 +102,8 @@ class Multiply(Op):
     """Product of tensors; a size of 1 is repeated, so that ``C x 1 x 1`` gates ``C x H x W``."""
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    layout: ClassVar[str] = ELEMENTWISE
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 1, 1)]),
         example(x=[(4, 5, 6), (4, 5, 6)]),

@@ -17,6 +17,7 @@ from archcost.ops.arguments import (
 from archcost.ops.base import (
     EVERYWHERE,
     INPUT,
+    KEEPS,
     OUTPUT,
     PARAMS,
     SAVES_INPUT,
@@ -28,6 +29,7 @@ from archcost.ops.base import (
     example,
     op,
 )
+from archcost.ops.layout import ELEMENTWISE, MAPS, Layout, Strides, contiguous
 from archcost.ops.steps import PRODUCT, SHARED, Step, step
 from archcost.shape import Shape, numel, show, spatial
 
@@ -43,6 +45,8 @@ class BatchNorm(Op):
     affine: bool = flag(True)
 
     integer_buffers: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
+    layout: ClassVar[str] = MAPS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(eps=1e-3, momentum=0.01, affine=False, x=(6, 4, 4)),
@@ -64,7 +68,15 @@ class BatchNorm(Op):
             params = {"weight": channels, "bias": channels}
         buffers = {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
         statistics = tuple(
-            Saved(what, channels, per_batch=False, device=device, at_least=least, training=True)
+            Saved(
+                what,
+                channels,
+                per_batch=False,
+                device=device,
+                at_least=least,
+                of_params=True,
+                training=True,
+            )
             for what in ("mean", "invstd")
             for device, least in (("cpu", 1), ("cuda", STATISTIC_BYTES))
         )
@@ -116,6 +128,12 @@ class LayerNorm(Op):
         params = {"weight": features, "bias": features}
         return Cost(x, params, work, (*SAVES_INPUT, *statistics))
 
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        # other features than the last are moved there and back
+        where = self.features(out[1:]) + 1
+        *outer, last = contiguous((*out[:where], *out[where + 1 :], out[where]))
+        return (*outer[:where], last, *outer[where:])
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         where = self.features(x)
         if where == len(x) - 1:
@@ -138,6 +156,7 @@ class GroupNorm(Op):
     groups: int = count()
     eps: float = number(1e-5)
 
+    layout: ClassVar[str] = MAPS
     examples: ClassVar[tuple[Example, ...]] = (example(2, x=(6, 5, 4)), example(3, x=(6, 5)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -147,7 +166,7 @@ class GroupNorm(Op):
         channels = (x[0],)
         work = {"groupnorm": numel(x), "norm_param": 2 * x[0]}
         statistics = (Saved("mean", (self.groups,)), Saved("rstd", (self.groups,)))
-        saved = (Saved(INPUT, dense=True), *statistics)
+        saved = (Saved(INPUT, copied_unless="is_packed"), *statistics)
         return Cost(x, {"weight": channels, "bias": channels}, work, saved)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
@@ -169,7 +188,8 @@ class InstanceNorm(Op):
         size = spatial(x, "instancenorm")
         check(numel(size) > 1, f"instancenorm needs more than one value per channel, not {show(x)}")
         statistics = (Saved("mean", (x[0],)), Saved("rstd", (x[0],)))
-        return Cost(x, {}, {"instancenorm": numel(x)}, (Saved(INPUT, dense=True), *statistics))
+        saved = (Saved(INPUT, copied_unless="is_contiguous"), *statistics)
+        return Cost(x, {}, {"instancenorm": numel(x)}, saved)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return getattr(torch.nn, f"InstanceNorm{len(x) - 1}d")(x[0], eps=self.eps)
@@ -182,6 +202,7 @@ class GRN(Op):
     x + bias + weight·x·n, where n is the norm of a channel's map over the mean norm of all.
     """
 
+    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(5, 4, 6)),)
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -251,6 +272,7 @@ class LRN(Op):
     beta: float = number(0.75, high=1e6)
     k: float = number(1.0, high=1e6)
 
+    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (
         example(5, x=(96, 9, 8)),
         example(3, alpha=1e-3, k=2.0, x=(4, 6)),
@@ -292,6 +314,7 @@ class Scale(Op):
 
     bias: bool = flag(True)
 
+    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(6, 14, 14)),
         example(bias=False, x=(5, 4)),

@@ -18,6 +18,7 @@ from archcost.ops.arguments import (
 )
 from archcost.ops.base import (
     EVERYWHERE,
+    KEEPS,
     SAVES_INPUT,
     Cost,
     Example,
@@ -28,6 +29,7 @@ from archcost.ops.base import (
     op,
 )
 from archcost.ops.conv import window_settings
+from archcost.ops.layout import ROWS, Layout, Strides, as_maps, contiguous
 from archcost.ops.steps import Step
 from archcost.shape import (
     Shape,
@@ -148,6 +150,8 @@ class MaxPool(Op):
     ceil_mode: bool = flag(False)
     functional: bool = flag(False)
 
+    layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(3, stride=2, x=(96, 55, 55)),
         example(2, x=(4, 9, 8)),
@@ -165,6 +169,9 @@ class MaxPool(Op):
         )
         work = pool_work("maxpool", x, out, kernel, self.functional)
         return Cost(out, {}, work, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES)))
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride, self.dilation)
@@ -201,6 +208,8 @@ class AvgPool(Op):
     count_include_pad: bool = flag(True)
     functional: bool = flag(False)
 
+    layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, x=(6, 28, 28)),
         example(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False, x=(4, 10, 7)),
@@ -217,6 +226,12 @@ class AvgPool(Op):
         for n, k in zip(x[1:], kernel, strict=True):  # so PyTorch, where it has three dimensions
             check(len(kernel) < 3 or k <= n, f"3-D kernel_size {k} is more than the input {n}")
         return Cost(out, {}, pool_work("avgpool", x, out, kernel, self.functional), SAVES_INPUT)
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return contiguous(out) if len(out) == 5 else super().strides(out, *inputs)
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride)
@@ -252,6 +267,8 @@ class AdaptiveAvgPool(Op):
     output_size: Any = sizes()
     functional: bool = flag(False)
 
+    layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(6, x=(4, 7, 13)),
         example((2, 3), functional=True, x=(4, 7, 9)),
@@ -271,6 +288,13 @@ class AdaptiveAvgPool(Op):
         # pooling to one value is a mean in PyTorch, whose backward needs no input
         return Cost(out, {}, work, () if numel(out[1:]) == 1 else SAVES_INPUT)
 
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        many = len(out) == 5 and numel(out[2:]) > 1  # to one value it is a mean
+        return contiguous(out) if many else super().strides(out, *inputs)
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
+
     def window(self, x: Shape, *_: Shape) -> Windows:
         return adaptive_window(x, adaptive_shape("adaptive_avgpool", x, self.output_size))
 
@@ -289,6 +313,8 @@ class AdaptiveMaxPool(Op):
 
     output_size: Any = sizes()
 
+    layout: ClassVar[str] = ROWS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(3, x=(4, 7, 9)),
         example(1, x=(4, 7)),
@@ -298,6 +324,12 @@ class AdaptiveMaxPool(Op):
         out = adaptive_shape("adaptive_maxpool", x, self.output_size)
         work = {"adaptive_maxpool_in": numel(x)}
         return Cost(out, {}, work, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES)))
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return contiguous(out) if len(out) == 5 else super().strides(out, *inputs)
+
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if len(x) == 3 else None  # others differ between CPU and CUDA
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return adaptive_window(x, adaptive_shape("adaptive_maxpool", x, self.output_size))
@@ -345,6 +377,7 @@ class Mean(Op):
     dims: Any = axes()
     keepdim: bool = flag(False)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([1, 2], x=(6, 5, 4)),
         example([1, 2], keepdim=True, x=(6, 5, 4)),
@@ -398,6 +431,12 @@ class RoIPool(Op):
         return Cost(
             out, {}, {"roi_pool": numel(out)}, (*SAVES_INPUT, Saved("indices", out, INDEX_BYTES))
         )
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        # the regions are joined along the channels
+        n, regions, channels, *size = out
+        batch, channel, *rest = as_maps((n, regions * channels, *size), *inputs)
+        return (batch, channel * channels, channel, *rest)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         raise OpError("the peak of roi_pool is not known")

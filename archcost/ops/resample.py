@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, choice, count, flag, show_argument, sizes
 from archcost.ops.base import OUTPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.layout import MAPS, Layout, Strides, as_maps
 from archcost.ops.pool import INDEX_BYTES, pooled
 from archcost.ops.steps import Step, step
 from archcost.shape import Shape, numel, per_axis, show
@@ -25,6 +26,7 @@ class Interpolate(Op):
     mode: str = choice("nearest", *NEIGHBOURS)
     align_corners: bool = flag(False)
 
+    layout: ClassVar[str] = MAPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(scale_factor=2, x=(6, 5, 4)),
         example((7, 9), x=(6, 5, 4)),
@@ -103,6 +105,9 @@ class MaxUnpool(Op):
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         # of the map, only the places of its maxima are read, and they pass no gradient
         return (step(OUTPUT, x, (1,), keeps=("indices",)),)
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        return as_maps(out, inputs[1])
 
     def window(self, x: Shape, *others: Shape) -> Windows:
         return tuple((1, Fraction(o, n)) for n, o in zip(x[1:], others[0][1:], strict=True))

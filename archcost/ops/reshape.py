@@ -17,26 +17,33 @@ from archcost.ops.arguments import (
     sizes,
 )
 from archcost.ops.base import (
+    KEEPS,
     OUTPUT,
     SAVES_INPUT,
     Cost,
     Example,
     Op,
-    Strides,
     Windows,
     example,
     op,
 )
+from archcost.ops.layout import (
+    MAPS,
+    Layout,
+    Strides,
+    contiguous,
+    elementwise,
+    merged_stride,
+    viewed_strides,
+)
 from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import (
     Shape,
-    merged_stride,
     numel,
     padding_sides,
     per_axis,
     show,
     spatial,
-    viewed_strides,
 )
 from archcost.trace import settle
 
@@ -45,6 +52,7 @@ from archcost.trace import settle
 class Identity(Op):
     """The input itself."""
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(4, 5, 6)),)
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -66,6 +74,7 @@ class Flatten(Op):
 
     start_dim: int = axis(0)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(256, 6, 6)),
         example(x=(8,)),
@@ -101,6 +110,7 @@ class Permute(Op):
 
     dims: Any = axes()
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([1, 2, 0], x=(6, 5, 4)),
         example([1, 0], x=(6, 5)),
@@ -138,6 +148,7 @@ class Reshape(Op):
 
     shape: Any = shape_argument()
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([2, 3, -1], x=(6, 5, 4)),
         example([-1], x=(6, 5)),
@@ -177,6 +188,7 @@ class ChannelShuffle(Op):
 
     groups: int = count()
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(3, x=(12, 5, 4)), example(2, x=(6, 5)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -212,6 +224,8 @@ class Pad(Op):
     mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
     channels: Any = sizes(0, minimum=0)
 
+    layout: ClassVar[str] = MAPS
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(1, x=(4, 5, 6)),
         example(((0, 1), (2, 3)), x=(4, 5, 6)),
@@ -241,6 +255,15 @@ class Pad(Op):
         out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
         return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
 
+    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
+        return self.autocast if self.mode == "zeros" else None  # others differ, CPU and CUDA
+
+    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
+        if self.mode == "circular":
+            return contiguous(out)
+        # nothing added, which PyTorch calls a clone
+        return elementwise(*inputs) if out == inputs[0].shape else super().strides(out, *inputs)
+
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         check(self.mode != "circular", "the peak of circular padding is not known")
         return (Step(),)
@@ -267,6 +290,7 @@ class Crop(Op):
     size: Any = sizes(None)
 
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(4, x=(3, 9, 8)),
         example((3, 5), x=(3, 9, 8)),
@@ -322,6 +346,7 @@ class Slice(Op):
     stop: Any = count(None)
     step: int = count(1)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(0, 1, 3, x=(4, 5, 6)),
         example(1, step=2, x=(4, 5, 6)),
@@ -365,6 +390,7 @@ class Chunk(Op):
     index: int = count(0, minimum=0)
     dim: int = axis(0)
 
+    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, x=(6, 5, 4)),
         example(2, 1, x=(7, 5, 4)),

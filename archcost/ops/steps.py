@@ -40,6 +40,7 @@ class Step:
         held: earlier tensors that a local variable keeps alive until this step is done.
         pieces: the tensor, and its gradient, are made as this many of equal size.
         view: the tensor is a view of the first that it reads, and takes no memory.
+        summed: the parameters whose gradient is the output's, summed up after the operation.
         unasked: on CUDA, backward makes the gradient of an input even if none is asked for.
     """
 
@@ -54,6 +55,7 @@ class Step:
     pieces: int = 1
     view: bool = False
     unasked: bool = False
+    summed: tuple[str, ...] = ()
 
 
 def step(

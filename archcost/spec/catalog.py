@@ -99,7 +99,8 @@ def load(
         bias: False drops the biases of all convolutions and linear layers.
 
     Raises:
-        LookupFailed: an unknown model or knob. SpecError: a spec that cannot be read.
+        LookupFailed: an unknown model or knob.
+        SpecError: a spec that cannot be read.
 
     Example:
         >>> load("vgg16").output

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from archcost.errors import ArchcostError, did_you_mean, shorten
+from archcost.errors import did_you_mean, shorten
 from archcost.ops import OPS
-from archcost.published import FIGURES, Claim, Published
-from archcost.shape import Shape, parse_shape
+from archcost.published import Claim, Published
+from archcost.shape import Shape
 from archcost.spec.expression import FUNCTIONS, WORDS, Evaluator, ExpressionError, literal, parse
+from archcost.spec.figures import read_published
 from archcost.spec.source import Mapping, Node, Scalar, Sequence, Source, parse_yaml
 
 KEYS = (
@@ -21,8 +22,6 @@ KEYS = (
 )  # fmt: skip
 VARIANT_HEADER = ("title", "paper", "year", "input")
 RESERVED = ("in_channels", "in_size", "current", "take", "input", "none", *WORDS)
-
-PUBLISHED = ("model", "source", "year", "input", "convention", "why", *FIGURES)
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ def document_from(source: Source, root: Node) -> Document:
         if key not in root.entries:
             raise source.error(root, f"the spec has no {key}")
     name_node = root.get("name") or root.get("family")
-    name = _text(source, name_node, "name")
+    name = source.plain_text(name_node, "name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
         raise source.error(name_node, f"a name has letters, digits, . _ + -; got {shorten(name)!r}")
     header = {
-        key: _scalar(source, root.get(key), key) for key in VARIANT_HEADER if key in root.entries
+        key: source.scalar(root.get(key), key) for key in VARIANT_HEADER if key in root.entries
     }
     knobs = _knobs(source, root.get("knobs"))
     document = Document(
@@ -101,18 +100,9 @@ def document_from(source: Source, root: Node) -> Document:
     for key, block in document.blocks.items():
         if key in knobs or key in document.let:
             raise source.error(block.node, f"{key} is a knob already")
-    document.published = _published(source, root.get("published"), document)
+    names = [document.name, *document.variants]
+    document.published = read_published(source, root.get("published"), names)
     return document
-
-
-def _scalar(source: Source, node: Node | None, what: str) -> Scalar:
-    if not isinstance(node, Scalar):
-        raise source.error(node, f"{what} must be a single value")
-    return node
-
-
-def _text(source: Source, node: Node | None, what: str) -> str:
-    return _scalar(source, node, what).text.strip()
 
 
 def _entries(source: Source, node: Node | None, what: str) -> list[tuple[str, tuple[Scalar, Node]]]:
@@ -147,7 +137,7 @@ def _knobs(source: Source, node: Node | None) -> dict[str, Any]:
 
 
 def _let(source: Source, node: Node | None) -> dict[str, Scalar]:
-    return {key: _scalar(source, value, key) for key, (_, value) in _entries(source, node, "let")}
+    return {key: source.scalar(value, key) for key, (_, value) in _entries(source, node, "let")}
 
 
 def _variants(
@@ -163,7 +153,7 @@ def _variants(
             )
         for key, (knob_node, value) in _entries(source, body, "a variant"):
             if key in VARIANT_HEADER:
-                header[key] = _scalar(source, value, key)
+                header[key] = source.scalar(value, key)
             elif key in knobs:
                 values[key] = plain_value(source, value)
             else:
@@ -206,74 +196,9 @@ def _blocks(source: Source, node: Node | None) -> dict[str, Block]:
     return blocks
 
 
-def _published(source: Source, node: Node | None, document: Document) -> list[Published]:
-    if node is None:
-        return []
-    if not isinstance(node, Sequence):
-        raise source.error(node, "published is a list of mappings")
-    rows = []
-    for item in node.items:
-        if not isinstance(item, Mapping):
-            raise source.error(item, "published is a list of mappings")
-        cells: dict[str, str] = {}
-        for key, (key_node, value) in item.entries.items():
-            if key not in PUBLISHED:
-                raise source.error(
-                    key_node, f"unknown key {shorten(key)!r}{did_you_mean(key, PUBLISHED)}"
-                )
-            cells[key] = _text(source, value, key)
-            if key in FIGURES:
-                _check_figure(source, value, cells[key])
-        model = cells.pop("model", "")
-        models = [document.name, *document.variants]
-        if model and model not in models:
-            raise source.error(item, f"unknown model {model!r}{did_you_mean(model, models)}")
-        if document.variants and not model:
-            raise source.error(item, "published figures of a family say which model")
-        if "source" not in cells:
-            raise source.error(item, "a published figure needs its source")
-        rows.append(
-            Published(
-                source=cells["source"],
-                figures={key: cells[key] for key in FIGURES if key in cells},
-                model=model,
-                year=_year(source, item, cells.get("year")),
-                input=_shape(source, item, cells["input"]) if "input" in cells else None,
-                convention=cells.get("convention", ""),
-                why=cells.get("why", ""),
-                line=item.line,
-            )
-        )
-    return rows
-
-
-def _check_figure(source: Source, node: Node, text: str) -> None:
-    from archcost.units import Figure
-
-    try:
-        Figure.parse(text)
-    except ArchcostError as error:
-        raise source.error(node, str(error)) from None
-
-
-def _year(source: Source, node: Node, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"(19|20)\d\d", text):
-        raise source.error(node, f"year must have four digits; got {shorten(text)!r}")
-    return int(text)
-
-
-def _shape(source: Source, node: Node, text: str) -> Shape:
-    try:
-        return parse_shape(text)
-    except ArchcostError as error:
-        raise source.error(node, str(error)) from None
-
-
 def read_year(document: Document, node: Scalar | None) -> int | None:
     """Return the header's year."""
-    return _year(document.source, node, node.text) if node else None
+    return document.source.year(node, node.text) if node else None
 
 
 def read_input(document: Document, node: Scalar, names: Callable[[str], Any]) -> Shape:
@@ -285,4 +210,4 @@ def read_input(document: Document, node: Scalar, names: Callable[[str], Any]) ->
         except ExpressionError as error:
             raise document.source.error(node, str(error), match.start(1) + error.offset) from None
 
-    return _shape(document.source, node, re.sub(r"\{([^{}]*)\}", value, node.text))
+    return document.source.shape(node, re.sub(r"\{([^{}]*)\}", value, node.text))

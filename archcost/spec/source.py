@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import NoReturn
 
 import yaml
 
-from archcost.errors import SpecError
+from archcost.errors import ArchcostError, SpecError, shorten
+from archcost.shape import Shape, parse_shape
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
@@ -64,6 +66,29 @@ class Source:
         if node is None:
             return SpecError(reason, self.name)
         return SpecError(reason, self.name, node.line, node.column + offset)
+
+    def scalar(self, node: Node | None, what: str) -> Scalar:
+        """Return the node, or refuse a list or mapping."""
+        if not isinstance(node, Scalar):
+            raise self.error(node, f"{what} must be a single value")
+        return node
+
+    def plain_text(self, node: Node | None, what: str) -> str:
+        """Return the text of a scalar without spaces around it."""
+        return self.scalar(node, what).text.strip()
+
+    def year(self, node: Node, text: str) -> int:
+        """Return a year from 1900 on."""
+        if not re.fullmatch(r"(19|20)\d\d", text):
+            raise self.error(node, f"year must have four digits; got {shorten(text)!r}")
+        return int(text)
+
+    def shape(self, node: Node, text: str) -> Shape:
+        """Return a shape such as ``3x224x224``."""
+        try:
+            return parse_shape(text)
+        except ArchcostError as error:
+            raise self.error(node, str(error)) from None
 
 
 def read_source(path: str | Path) -> Source:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from archcost.analysis.optimizers import FOREACH, FUSED, find_kernel, find_optimizer
 from archcost.errors import ArchcostError
+from archcost.hardware import calibrated, device_entry
 from archcost.network import Network
 from archcost.torch_twin import build, import_torch
+from archcost.torch_twin.allocator import measure_peaks, measure_tensors
 
 WARMUP, RUNS = 3, 11
 OK, OUT_OF_MEMORY, REFUSED = "ok", "out of memory", "refused"
@@ -20,22 +25,25 @@ OK, OUT_OF_MEMORY, REFUSED = "ok", "out of memory", "refused"
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds per pass: quartiles of ``runs`` timed passes after a warm-up."""
+    """Seconds per pass: quartiles and the least of ``runs`` timed passes after a warm-up."""
 
     q1: float
     median: float
     q3: float
     runs: int
+    fastest: float
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one model took at one batch and dtype.
+    """What one model took at one batch and dtype, in training with one optimizer.
 
     ``status`` is ``ok``, or ``out of memory`` or ``refused`` with the ``reason``; then figures that
     were not reached are None. Memory peaks are the CUDA allocator's, None on a CPU, which keeps no
-    such account. ``counters`` are for the whole batch; ``saved_bytes`` is what autograd keeps for
-    backward, storage by storage, parameters aside. ``layers`` are seconds of the forward pass.
+    such account: of allocated blocks, and for training also of what was requested, of tensors
+    without workspaces, of what the allocator reserved, and of the whole device. ``counters`` are
+    for the whole batch; ``saved_bytes`` is what autograd keeps for backward, storage by storage,
+    parameters aside. ``layers`` are seconds of the forward pass.
     """
 
     model: str
@@ -44,6 +52,8 @@ class Measurement:
     dtype: str
     status: str
     reason: str = ""
+    optimizer: str | None = None
+    kernel: str | None = None
     output: tuple[int, ...] | None = None
     params: int | None = None
     counters: dict[str, int] | None = None
@@ -52,6 +62,13 @@ class Measurement:
     step: Latency | None = None
     inference_peak_bytes: int | None = None
     training_peak_bytes: int | None = None
+    training_requested_bytes: int | None = None
+    training_tensor_bytes: int | None = None
+    training_reserved_bytes: int | None = None
+    device_used_bytes: int | None = None
+    param_bytes: int | None = None
+    gradient_bytes: int | None = None
+    optimizer_state_bytes: int | None = None
     layers: dict[str, float] | None = None
 
 
@@ -63,7 +80,7 @@ def machine(device: str) -> dict[str, Any]:
         "cudnn.deterministic": torch.backends.cudnn.deterministic,
         "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
-        "optimizer": "SGD, momentum 0.9, foreach, gradients set to None",
+        "gradients": "set to None",
         "loss": "sum of the main output",
     }
     about = {
@@ -82,13 +99,36 @@ def machine(device: str) -> dict[str, Any]:
             "memory_bytes": properties.total_memory,
             "driver": _driver(),
             "allocator": torch.cuda.get_allocator_backend(),
+            "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""),
+            "cache_bytes": getattr(properties, "L2_cache_size", None),
         }
     else:
         about |= {
-            "name": platform.processor() or platform.machine(),
+            "name": device_name(device),
             "threads": torch.get_num_threads(),
         }
+    own = calibrated(reported_name(device))
+    if own is not None:
+        about["calibration"] = device_entry(own)
     return about
+
+
+def device_name(device: str) -> str:
+    """Return what the device calls itself."""
+    if device.startswith("cuda"):
+        return str(import_torch().cuda.get_device_properties(device).name)
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def reported_name(device: str) -> str:
+    """Return what a calibration is known by: the device's name, a CPU's with its threads."""
+    threads = "" if device.startswith("cuda") else f", {import_torch().get_num_threads()} threads"
+    return device_name(device) + threads
 
 
 def _driver() -> str | None:
@@ -134,19 +174,43 @@ def profile(
     dtype: str = "float32",
     runs: int = RUNS,
     training: bool = True,
+    optimizer: str = "sgd-momentum",
+    inference: bool = True,
 ) -> Measurement:
     """Measure a network on a device; running out of memory is a result, not an error.
 
+    Args:
+        network: from :func:`archcost.load`.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        batch: samples per pass.
+        dtype: data type of parameters and activations.
+        runs: timed passes.
+        training: whether to measure a training step.
+        optimizer: of that step, a name in :data:`archcost.analysis.optimizers.OPTIMIZERS`.
+        inference: whether to measure a forward pass.
+
     Raises:
-        ArchcostError: PyTorch or the device is missing, or the dtype cannot run.
+        ArchcostError: PyTorch or the device is missing, the dtype cannot run, or an unknown
+            optimizer.
     """
     torch = import_torch()
     check_device(device)
     known: dict[str, Any] = {
         "model": network.name, "input": network.input, "batch": batch, "dtype": dtype
     }  # fmt: skip
+    if training:
+        find_optimizer(optimizer)
+        known |= {"optimizer": optimizer, "kernel": find_kernel(None, device.partition(":")[0])}
     try:
-        return _profile(torch, network, known, device, torch_dtype(dtype), runs, training)
+        torch.manual_seed(0)
+        twin = build(network, device=device, dtype=torch_dtype(dtype))
+        x = torch.randn(batch, *network.input, device=device, dtype=torch_dtype(dtype))
+        known["params"] = sum(p.numel() for p in twin.parameters())
+        if inference:
+            known |= _inference(torch, twin, network, x, device, runs)
+        if training:
+            known |= _training(torch, twin, x, device, optimizer, known["kernel"], runs)
+        return Measurement(**known, status=OK)
     except torch.OutOfMemoryError as error:
         return Measurement(**known, status=OUT_OF_MEMORY, reason=_first_line(error))
     except (RuntimeError, ValueError) as error:
@@ -160,45 +224,73 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().split("\n") or [""])[0][:200]
 
 
-def _profile(
-    torch: Any, network: Network, known: dict[str, Any], device: str, dtype: Any, runs: int,
-    training: bool,
-) -> Measurement:  # fmt: skip
-    torch.manual_seed(0)
-    twin = build(network, device=device, dtype=dtype)
-    x = torch.randn(known["batch"], *network.input, device=device, dtype=dtype)
+def _inference(
+    torch: Any, twin: Any, network: Network, x: Any, device: str, runs: int
+) -> dict[str, Any]:
+    """Return what a forward pass takes."""
     clock = _Clock(torch, device)
     twin.eval()
     with torch.no_grad():
         out = main_output(twin(x))
-        known |= {
+        found: dict[str, Any] = {
             "output": tuple(out.shape[1:]),
-            "params": sum(p.numel() for p in twin.parameters()),
             "counters": {"torch": count_flops(torch, twin, x)},
         }
         del out
-        clock.reset_peak()
-        twin(x)
-        known["inference_peak_bytes"] = clock.peak()
-        known["forward"] = clock.latency(lambda: twin(x), runs)
-        known["layers"] = _layer_times(clock, twin, network, x, max(runs // 3, 1))
-    if training:
-        twin.train()
-        known["saved_bytes"] = saved_bytes(torch, twin, x)
-        optimizer = torch.optim.SGD(twin.parameters(), lr=1e-3, momentum=0.9, foreach=True)
+        found["inference_peak_bytes"] = measure_peaks(torch, device, lambda: twin(x)).allocated
+        found["forward"] = clock.latency(lambda: twin(x), runs)
+        found["layers"] = _layer_times(clock, twin, network, x, max(runs // 3, 1))
+    return found
 
-        def step() -> None:
-            main_output(twin(x)).sum().backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
 
-        for _ in range(2):  # momentum buffers appear in the first
-            step()
-        clock.reset_peak()
+def _training(
+    torch: Any, twin: Any, x: Any, device: str, optimizer: str, kernel: str, runs: int
+) -> dict[str, Any]:
+    """Return what a training step takes, after two to warm up: state appears in the first."""
+    twin.train()
+    found: dict[str, Any] = {"saved_bytes": saved_bytes(torch, twin, x)}
+    params = [*twin.parameters()]
+    updater = make_optimizer(torch, params, optimizer, kernel)
+
+    def gradients() -> None:
+        main_output(twin(x)).sum().backward()
+
+    def step() -> None:
+        gradients()
+        updater.step()
+        updater.zero_grad(set_to_none=True)
+
+    for _ in range(2):
         step()
-        known["training_peak_bytes"] = clock.peak()
-        known["step"] = clock.latency(step, runs)
-    return Measurement(**known, status=OK)
+    gradients()
+    grads = [p.grad for p in params if p.grad is not None]
+    state = [
+        t for values in updater.state.values() for t in values.values()
+        if isinstance(t, torch.Tensor) and t.device == x.device
+    ]  # fmt: skip
+    for name, tensors in (("param", params), ("gradient", grads), ("optimizer_state", state)):
+        found[f"{name}_bytes"] = sum(t.numel() * t.element_size() for t in tensors)
+    del grads
+    updater.zero_grad(set_to_none=True)
+    peaks = measure_peaks(torch, device, step)
+    found |= {
+        "training_peak_bytes": peaks.allocated,
+        "training_requested_bytes": peaks.requested,
+        "training_reserved_bytes": peaks.reserved,
+        "device_used_bytes": peaks.used,
+        "training_tensor_bytes": measure_tensors(torch, device, step),
+    }
+    found["step"] = _Clock(torch, device).latency(step, runs)
+    return found
+
+
+def make_optimizer(torch: Any, params: Sequence[Any], name: str, kernel: str) -> Any:
+    """Return the optimizer of ``torch.optim`` that archcost calls ``name``."""
+    classes = {"sgd": "SGD", "sgd-momentum": "SGD", "adam": "Adam", "adamw": "AdamW"}
+    options = {"momentum": 0.9} if name == "sgd-momentum" else {}
+    options |= {"weight_decay": 0.0}
+    how = {"foreach": kernel == FOREACH, "fused": kernel == FUSED}
+    return getattr(torch.optim, classes[name])(params, lr=1e-3, **options, **how)
 
 
 def main_output(result: Any) -> Any:
@@ -297,28 +389,13 @@ class _Clock:
         self.wait()
         return quartiles([self.between(start, end) for start, end in pairs])
 
-    def reset_peak(self) -> None:
-        if self.cuda:
-            import gc
-
-            gc.collect()
-            self.wait()
-            self.torch.cuda.empty_cache()
-            self.torch.cuda.reset_peak_memory_stats(self.device)
-
-    def peak(self) -> int | None:
-        if not self.cuda:
-            return None
-        self.wait()
-        return int(self.torch.cuda.max_memory_allocated(self.device))
-
 
 def quartiles(seconds: Sequence[float]) -> Latency:
     """Return median and quartiles; with a single run they are equal."""
     if len(seconds) == 1:
-        return Latency(seconds[0], seconds[0], seconds[0], 1)
+        return Latency(seconds[0], seconds[0], seconds[0], 1, seconds[0])
     q1, median, q3 = statistics.quantiles(seconds, n=4, method="inclusive")
-    return Latency(q1, median, q3, len(seconds))
+    return Latency(q1, median, q3, len(seconds), min(seconds))
 
 
 def to_record(about: dict[str, Any], measurements: Sequence[Measurement]) -> dict[str, Any]:

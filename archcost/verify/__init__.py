@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import LookupFailed
 from archcost.network import Network
 
@@ -28,6 +29,7 @@ class Check:
         tolerance: the largest allowed |residual|, 0 for exact.
         note: the reason of a tolerance, or what a tool gets wrong here.
         skipped: why the check could not run; then nothing was compared.
+        against: the tool or the reference network that measured, empty for PyTorch itself.
     """
 
     validator: str
@@ -38,6 +40,7 @@ class Check:
     tolerance: float = 0
     note: str = ""
     skipped: str = ""
+    against: str = ""
 
     @property
     def residual(self) -> Any:
@@ -69,6 +72,7 @@ class Subject:
         batch: samples per pass.
         against: reference collections or ``module:callable`` names, for the reference validator.
         freeze: layer patterns that are not trained.
+        mode: how the memory and peaks checks run the twin.
     """
 
     network: Network
@@ -77,6 +81,7 @@ class Subject:
     batch: int = 1
     against: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    mode: Mode = PLAIN
 
 
 Validator = Callable[[Subject], Iterator[Check]]
@@ -103,7 +108,8 @@ def load_validators() -> dict[str, Validator]:
     """Return every validator by its name, in the order in which they run."""
     for module in MODULES:
         import_module(f"archcost.verify.{module}")
-    return VALIDATORS
+    first = {name: VALIDATORS[name] for name in MODULES}  # whichever was imported first
+    return first | VALIDATORS
 
 
 def find_validator(name: str) -> Validator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,11 +11,14 @@ from typing import Any
 from archcost.errors import ArchcostError, LookupFailed, did_you_mean, shorten
 from archcost.network import Network
 from archcost.torch_twin import import_torch
+from archcost.verify.packages import import_package
 
 _NO_EXTRAS = {"aux_logits": False, "init_weights": False}
 
 COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
-    # model of the catalog -> collection -> name there, or (name, arguments)
+    # model of the catalog -> collection -> name there, or (name, arguments); module:function for a
+    # size that the collection does not name. pytorchcv's AlexNet and ZFNets normalise before they
+    # pool; its plain DenseNets have a wider stem, and transitions that halve the channels
     "alexnet_torchvision": {"torchvision": "alexnet", "pytorchcv": "alexnetb"},
     "googlenet_torchvision": {"torchvision": ("googlenet", _NO_EXTRAS)},
     "resnet18": {"torchvision": "resnet18", "timm": "resnet18", "pytorchcv": "resnet18"},
@@ -28,6 +30,14 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     "resnet101_v1": {"pytorchcv": "resnet101"},
     "resnet152_v1": {"pytorchcv": "resnet152"},
     "resnet20_projection": {"pytorchcv": "resnet20_cifar10"},
+    **{
+        f"resnet{n}_projection": {
+            "pytorchcv": (
+                "models.resnet_cifar:get_resnet_cifar", {"blocks": n, "bottleneck": False}
+            )
+        }
+        for n in (32, 44)
+    },
     "resnet56_projection": {"pytorchcv": "resnet56_cifar10"},
     "resnet110_projection": {"pytorchcv": "resnet110_cifar10"},
     "resnet1202_projection": {"pytorchcv": "resnet1202_cifar10"},
@@ -44,6 +54,7 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
         f"densenet{n}": dict.fromkeys(("torchvision", "timm", "pytorchcv"), f"densenet{n}")
         for n in (121, 161, 169, 201)
     },
+    "densenet264": {"timm": ("densenet121", {"block_config": (6, 12, 64, 48)})},
     "densenet100_bc_k12": {"pytorchcv": "densenet100_k12_bc_cifar10"},
     "densenet190_bc_k40": {"pytorchcv": "densenet190_k40_bc_cifar10"},
     "densenet250_bc_k24": {"pytorchcv": "densenet250_k24_bc_cifar10"},
@@ -77,6 +88,12 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     **{f"shufflenet_v1_g{g}": {"pytorchcv": f"shufflenet_g{g}_w1"} for g in (1, 2, 3, 4, 8)},
     "shufflenet_v1_g3_x0.5": {"pytorchcv": "shufflenet_g3_wd2"},
     **{
+        f"shufflenet_v1_g3_x{scale:g}": {
+            "pytorchcv": ("models.shufflenet:get_shufflenet", {"groups": 3, "width_scale": scale})
+        }
+        for scale in (1.5, 2.0)
+    },
+    **{
         f"shufflenet_v2_x{a}.{b}": {"torchvision": f"shufflenet_v2_x{a}_{b}"}
         for a, b in ((0, 5), (1, 0), (1, 5), (2, 0))
     },
@@ -86,6 +103,7 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     "senet154": {"timm": "legacy_senet154"},
     "resnext50_32x4d": {"torchvision": "resnext50_32x4d", "timm": "resnext50_32x4d"},
     "resnext101_32x4d": {"timm": "resnext101_32x4d"},
+    "resnext152_32x4d": {"timm": ("resnext50_32x4d", {"layers": (3, 8, 36, 3)})},
     "resnext101_32x8d": {"torchvision": "resnext101_32x8d", "timm": "resnext101_32x8d"},
     "resnext101_64x4d": {"torchvision": "resnext101_64x4d", "timm": "resnext101_64x4d"},
     "wide_resnet50_2": {"torchvision": "wide_resnet50_2", "timm": "wide_resnet50_2"},
@@ -96,6 +114,14 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     "preresnet164_cifar10": {"pytorchcv": "preresnet164bn_cifar10"},
     "preresnet1001_cifar10": {"pytorchcv": "preresnet1001_cifar10"},
     "wrn28_10_cifar10": {"pytorchcv": "wrn28_10_cifar10"},
+    **{
+        f"wrn{n}_{width}_cifar10": {
+            "pytorchcv": (
+                "models.wrn_cifar:get_wrn_cifar", {"blocks": n, "width_factor": width}
+            )
+        }
+        for n, width in ((16, 8), (40, 4))
+    },
     **{f"efficientnet_b{n}": {"torchvision": f"efficientnet_b{n}"} for n in range(8)},
     **{f"efficientnet_v2_{n}": {"torchvision": f"efficientnet_v2_{n}"} for n in "sml"},
     "regnet_x_400mf": {"timm": "regnetx_004"},
@@ -130,8 +156,9 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     "vit_l_16": {"torchvision": "vit_l_16", "timm": "vit_large_patch16_224"},
     "vit_l_32": {"torchvision": "vit_l_32"},
     **{
-        f"deit_{a}": {"timm": f"deit_{b}_patch16_224"}
+        f"deit_{a}{distilled}": {"timm": f"deit_{b}{distilled}_patch16_224"}
         for a, b in (("ti", "tiny"), ("s", "small"), ("b", "base"))
+        for distilled in ("", "_distilled")
     },
     **{f"swin_{n}": {"torchvision": f"swin_{n}"} for n in "tsb"},
 }  # fmt: skip
@@ -169,7 +196,8 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
 
     Args:
         where: a collection, or a module that Python can import, also from the current folder.
-        name: a network of the collection, or what to call in the module (``a.b`` looks inside).
+        name: a network of the collection, ``module:function`` inside its package, or what to call
+            in the module (``a.b`` looks inside).
         arguments: what it is called with.
 
     Raises:
@@ -189,6 +217,9 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
 
 
 def _maker(where: str, name: str) -> Any:
+    if ":" in name:
+        module, _, name = name.partition(":")
+        where = f"{where}.{module}"
     if where == "torchvision":
         models = import_reference("torchvision").models
         check_name(where, name, models.list_models())
@@ -224,7 +255,7 @@ def import_reference(module: str) -> Any:
     here = os.getcwd()
     sys.path.append(here)
     try:
-        return importlib.import_module(module)
+        return import_package(module)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise ArchcostError(f"cannot import {module}: {one_line(error)}") from None

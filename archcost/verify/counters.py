@@ -11,13 +11,21 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from archcost.conventions import Convention, find_convention
 from archcost.errors import shorten
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import light_copy, random_input
+from archcost.verify.packages import import_package
+from archcost.verify.watch import (
+    copy_on,
+    has_fused_attention,
+    operations_device,
+    random_input,
+    shapes_device,
+)
 
 GROUP = "counters"
 TOTAL = ""
@@ -35,16 +43,19 @@ class Counter:
         package: its distribution, and the module to import.
         run: counts a module that it may damage; by layer, or the total only.
         whole_batch: False where it counts one sample, whatever the batch.
-        on_meta: True if it always counts on the meta device, which computes nothing.
+        device: where it counts a subject's twin: the subject's device, or where the same count
+            comes sooner.
         not_on_meta: why it cannot count on the meta device, empty if it can.
+        marks: whether it leaves something in the modules, so that no other tool may follow.
     """
 
     convention: str
     package: str
     run: Callable[[Any, Any], Counts]
     whole_batch: bool = True
-    on_meta: bool = False
+    device: Callable[[Subject], str] = lambda subject: subject.device
     not_on_meta: str = ""
+    marks: bool = False
 
 
 COUNTERS: list[Counter] = []
@@ -67,27 +78,32 @@ def counter(
 def counters(subject: Subject) -> Iterator[Check]:
     """Compare each tool's count in evaluation mode with the convention's, exactly.
 
-    A tool runs on a copy of the twin, because some change the modules that they count. One that is
-    not installed, or that cannot run here, is skipped with the reason.
+    A tool runs on a copy of the twin, because some change the modules that they count. One that
+    goes by shapes alone runs where that is quick. One that is not installed, or that cannot run
+    here, is skipped with the reason.
     """
+    clean: dict[str, Any] = {}
     for tool in COUNTERS:
         convention = find_convention(tool.convention)
         name = f"{convention.name} total"
         reason = _why_not(tool, subject)
         if reason:
-            yield Check(GROUP, name, "", None, None, skipped=reason)
+            yield Check(GROUP, name, "", None, None, skipped=reason, against=convention.name)
             continue
-        x = random_input(subject, subject.batch if tool.whole_batch else 1)
-        if tool.on_meta:
-            x, twin = x.to("meta"), light_copy(subject.twin, lambda tensor: tensor.to("meta"))
+        device = tool.device(subject)
+        x = random_input(subject, subject.batch if tool.whole_batch else 1).to(device)
+        if tool.marks:
+            twin = copy_on(subject, device)
         else:
-            twin = light_copy(subject.twin)
+            if device not in clean:
+                clean[device] = copy_on(subject, device)
+            twin = clean[device]
         try:
             with quiet():
                 measured = tool.run(twin.eval(), x)
         except Exception as error:  # tools raise what they like; the finding is that they cannot
             note = f"{type(error).__name__}: {shorten(error, 200)}"
-            yield Check(GROUP, name, "", "a count", note)
+            yield Check(GROUP, name, "", "a count", note, against=convention.name)
             continue
         yield from _compare(subject, convention, len(x), measured, _note(tool, convention))
 
@@ -96,13 +112,14 @@ def _compare(
     subject: Subject, convention: Convention, batch: int, measured: Counts, note: str
 ) -> Iterator[Check]:
     total = 0
+    compared = partial(Check, GROUP, note=note, against=convention.name)
     for layer in subject.network:
         expected = convention.count(layer.cost.work) * batch
         total += expected
         if len(measured) > 1 and (expected or measured.get(layer.path)):
             found = measured.get(layer.path, 0)
-            yield Check(GROUP, convention.name, layer.path, expected, found, note=note)
-    yield Check(GROUP, f"{convention.name} total", "", total, measured[TOTAL], note=note)
+            yield compared(convention.name, layer.path, expected, found)
+    yield compared(f"{convention.name} total", "", total, measured[TOTAL])
 
 
 def _why_not(tool: Counter, subject: Subject) -> str:
@@ -110,7 +127,7 @@ def _why_not(tool: Counter, subject: Subject) -> str:
         return f"{tool.convention} on the meta device: {tool.not_on_meta}"
     try:
         with quiet():
-            importlib.import_module(tool.package)
+            import_package(tool.package)
     except ImportError:
         return f"{tool.package} is not installed"
     except Exception as error:  # such as a compiled extension that does not load
@@ -161,7 +178,12 @@ def fvcore(twin: Any, x: Any) -> Counts:
     return {path: _whole(count) for path, count in counted.items()}
 
 
-@counter("torch", "torch", on_meta=True)
+def _decomposed(subject: Subject) -> str:
+    """Return where attention is not one operation, which the counter of PyTorch does not know."""
+    return "meta" if has_fused_attention(subject.network) else shapes_device(subject)
+
+
+@counter("torch", "torch", device=_decomposed)
 def flop_counter_mode(twin: Any, x: Any) -> Counts:
     """Count with torch.utils.flop_counter.FlopCounterMode; on a CPU it misses fused attention."""
     tool = importlib.import_module("torch.utils.flop_counter")
@@ -192,7 +214,7 @@ def profiler(twin: Any, x: Any) -> Counts:
     return {TOTAL: sum(event.flops or 0 for event in run.events())}
 
 
-@counter("torchinfo", "torchinfo", on_meta=True)
+@counter("torchinfo", "torchinfo", device=shapes_device)
 def torchinfo(twin: Any, x: Any) -> Counts:
     """Count with torchinfo.summary, its total mult-adds."""
     tool = importlib.import_module("torchinfo")
@@ -200,13 +222,16 @@ def torchinfo(twin: Any, x: Any) -> Counts:
     return {TOTAL: _whole(counted.total_mult_adds)}
 
 
-@counter("ptflops", "ptflops", whole_batch=False, not_on_meta=DECOMPOSED)
+@counter("ptflops", "ptflops", whole_batch=False, not_on_meta=DECOMPOSED, marks=True)
 def ptflops(twin: Any, x: Any) -> Counts:
     """Count with ptflops.get_model_complexity_info, its default backend."""
     return _ptflops(twin, x, "pytorch")
 
 
-@counter("ptflops_aten", "ptflops", whole_batch=False, not_on_meta=DECOMPOSED)
+@counter(
+    "ptflops_aten", "ptflops", whole_batch=False, device=operations_device,
+    not_on_meta=DECOMPOSED, marks=True,
+)  # fmt: skip
 def ptflops_aten(twin: Any, x: Any) -> Counts:
     """Count with ptflops.get_model_complexity_info, backend 'aten'."""
     return _ptflops(twin, x, "aten")
@@ -220,7 +245,7 @@ def _ptflops(twin: Any, x: Any, backend: str) -> Counts:
     return {TOTAL: _whole(macs)}
 
 
-@counter("thop", "thop", on_meta=True)
+@counter("thop", "thop", device=shapes_device, marks=True)
 def thop(twin: Any, x: Any) -> Counts:
     """Count with thop.profile."""
     macs, _ = importlib.import_module("thop").profile(twin, inputs=(x,), verbose=False)

@@ -168,6 +168,8 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
         ) -> Any:
             values = function.overloadpacket.__name__ not in SHAPE_ONLY
             read = tensors_of((args, kwargs or {})) if values else ()
+            if function is torch.ops.aten.cat.default and len(read) > 2:
+                args, read = self._one_by_one(*args)
             # before the call: an operation in place changes what it reads
             names = tuple(dict.fromkeys(n for t in read for n in self.made_of.get(storage(t), ())))
             sources = NOBODY.union(*map(self.sources_of, read))
@@ -183,6 +185,19 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
                 self.made_of[storage(tensor)] = names
                 self.comes_from[storage(tensor)] = sources
             return result
+
+        def _one_by_one(self, tensors: Any, dim: int = 0) -> tuple[Any, Any]:
+            """Put all but the first of the weights that stand before data there, one by one.
+
+            So two learnt tokens are the same, whether they come before the others at once or not.
+            """
+            *weights, data = tensors
+            if all(self.made_of.get(storage(w)) for w in weights) and self.sources_of(data):
+                while len(weights) > 1:
+                    with self:
+                        data = torch.cat([weights.pop(), data], dim)
+                tensors = [*weights, data]
+            return (tensors, dim), tensors_of(tensors)
 
     return Recorder()
 

@@ -8,18 +8,21 @@ from importlib import import_module
 from typing import Any
 
 from archcost.analysis.memory import DEVICES, saved_for_backward, tensor_places
+from archcost.analysis.mode import PLAIN
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
+from archcost.verify.modes import arranged, autocast, recomputing
 from archcost.verify.watch import (
     Watch,
     failed_run,
     fake_copy,
     frozen,
-    mode,
+    light_copy,
     random_input,
     training_batch,
 )
+from archcost.verify.watch import mode as in_mode
 
 GROUP = "memory"
 LARGE = 10**9
@@ -41,17 +44,26 @@ def memory(subject: Subject) -> Iterator[Check]:
         return
     network = subject.network
     batch, note = training_batch(network, subject.batch)
-    expected = saved_for_backward(network, batch, "float32", device, subject.freeze)
+    mode = subject.mode
+    expected = saved_for_backward(network, batch, "float32", device, subject.freeze, mode)
     if expected.total > LARGE and device == "cpu":
         note = "; ".join(filter(None, (note, f"on fake tensors: {expected.total:,} bytes")))
         kept = _kept_of_fake(subject, batch)
     else:
-        with mode(subject.twin, training=True), frozen(subject.twin, subject.freeze):
-            kept = kept_storages(network, subject.twin, random_input(subject, batch))
+        twin = subject.twin
+        if mode != PLAIN:
+            twin = light_copy(twin, lambda tensor: arranged(tensor.clone(), mode))
+        with (
+            in_mode(twin, training=True),
+            frozen(twin, subject.freeze),
+            recomputing(twin, network, mode),
+            autocast(mode, device),
+        ):
+            kept = kept_storages(network, twin, arranged(random_input(subject, batch), mode))
     if kept.error is not None:
         yield failed_run(GROUP, kept.stopped_at, kept.error)
         return
-    for path, place in tensor_places(network, batch).items():
+    for path, place in tensor_places(network, batch, mode).items():
         if path != NETWORK_INPUT:
             yield Check(GROUP, "storage", path, place.owner, kept.homes.get(path), note=note)
     for owner in (NETWORK_INPUT, *network.by_path):
@@ -66,9 +78,11 @@ def memory(subject: Subject) -> Iterator[Check]:
 def _kept_of_fake(subject: Subject, batch: int) -> Kept:
     """Return what autograd keeps of fake tensors, which act as a CPU's but hold nothing."""
     fake = import_module("torch._subclasses.fake_tensor").FakeTensorMode()
-    twin = fake_copy(subject.twin, fake, "cpu").train()
-    with fake, frozen(twin, subject.freeze):
-        return kept_storages(subject.network, twin, random_input(subject, batch))
+    twin = fake_copy(subject.twin, fake, "cpu", subject.mode).train()
+    recomputed = recomputing(twin, subject.network, subject.mode)
+    with fake, frozen(twin, subject.freeze), recomputed, autocast(subject.mode):
+        x = arranged(random_input(subject, batch), subject.mode)
+        return kept_storages(subject.network, twin, x)
 
 
 @dataclass

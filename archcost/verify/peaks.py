@@ -12,18 +12,15 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from archcost.analysis.ledger import CUDA_BLOCK, PHASES
 from archcost.analysis.optimizers import FOREACH
-from archcost.analysis.peaks import (
-    CUDA_BLOCK,
-    PHASES,
-    Run,
-    inference_peak,
-    training_peak,
-)
+from archcost.analysis.peaks import inference_peak, training_peak
+from archcost.analysis.simulation import Run
 from archcost.errors import ArchcostError
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
+from archcost.verify.modes import arranged, autocast, recomputing
 from archcost.verify.watch import Watch, failed_run, fake_copy, frozen, training_batch
 
 GROUP = "peaks"
@@ -39,10 +36,10 @@ def peaks(subject: Subject) -> Iterator[Check]:
     with Adam, updated lists at a time, as it is seen on fake tensors. Every peak is compared
     with and without the rounding to blocks.
     """
-    network, freeze = subject.network, subject.freeze
+    network, freeze, mode = subject.network, subject.freeze, subject.mode
     batch, note = training_batch(network, subject.batch)
     try:
-        inference_peak(network)
+        inference_peak(network, mode=mode)
     except ArchcostError as unknown:
         yield Check(GROUP, "peaks", "", None, None, skipped=str(unknown))
         return
@@ -52,10 +49,10 @@ def peaks(subject: Subject) -> Iterator[Check]:
         yield failed_run(GROUP, watched.stopped_at, watched.error)
         return
     for label, block in BLOCKS.items():
-        expected = inference_peak(network, subject.batch, block=block).peak.total
+        expected = inference_peak(network, subject.batch, block=block, mode=mode).peak.total
         yield Check(GROUP, f"inference peak{label}", "", expected, measured["forward"][block])
     try:
-        training_peak(network, batch, freeze=freeze)
+        training_peak(network, batch, freeze=freeze, mode=mode)
     except ArchcostError as nothing:
         yield Check(GROUP, "training peaks", "", None, None, skipped=str(nothing))
         return
@@ -67,7 +64,7 @@ def peaks(subject: Subject) -> Iterator[Check]:
         for label, block in BLOCKS.items():
             run: Run = training_peak(
                 network, batch, optimizer=optimizer, kernel=FOREACH, freeze=freeze, block=block,
-                observed=True,
+                observed=True, mode=mode,
             )  # fmt: skip
             for phase in PHASES:
                 name = f"{phase} peak with {optimizer}{label}"
@@ -90,13 +87,15 @@ class FakeRun:
 
         self.torch = import_torch()
         self.subject, self.fake = subject, FakeTensorMode()
-        self.twin = fake_copy(subject.twin, self.fake, "cpu")
+        self.twin = fake_copy(subject.twin, self.fake, "cpu", subject.mode)
+        self.updated: list[Any] | None = None
         self.error: Exception = RuntimeError()
         self.stopped_at = ""
 
     def _input(self, batch: int) -> Any:
         with self.fake:
-            return self.torch.empty(batch, *self.subject.network.input, device="cpu")
+            x = self.torch.empty(batch, *self.subject.network.input, device="cpu")
+            return arranged(x, self.subject.mode)
 
     def inference(self, batch: int) -> Phases | None:
         """Return the peak of a forward pass in evaluation mode, or None if the twin fails."""
@@ -105,7 +104,7 @@ class FakeRun:
         seen = tracker([x, *self.twin.parameters(), *self.twin.buffers()])
         with Watch(self.subject.network, self.twin) as watch:
             try:
-                with self.fake, seen, self.torch.no_grad():
+                with self.fake, seen, self.torch.no_grad(), autocast(self.subject.mode):
                     self.twin(x)
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error, self.stopped_at = error, watch.running
@@ -116,16 +115,23 @@ class FakeRun:
         """Return the peaks of a step in which the optimizer's state exists, or None."""
         x = self._input(batch)
         self.twin.train()
-        with frozen(self.twin, self.subject.freeze), Watch(self.subject.network, self.twin) as w:
+        network, twin, mode = self.subject.network, self.twin, self.subject.mode
+        with (
+            frozen(twin, self.subject.freeze),
+            recomputing(twin, network, mode),
+            Watch(network, twin) as w,
+        ):
             try:
-                return self._step(x, self._optimizer(optimizer))
+                return self._step(x, self._optimizer(optimizer, x))
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error, self.stopped_at = error, w.running
                 return None
 
-    def _optimizer(self, name: str) -> Any:
+    def _optimizer(self, name: str, x: Any) -> Any:
         """Return an optimizer that has made a step, so that its state exists."""
-        optim, params = self.torch.optim, self._updated()
+        if self.updated is None:
+            self.updated = self._updated(x)
+        optim, params = self.torch.optim, self.updated
         if name == "adam":
             made = optim.Adam(params, foreach=True)
         else:
@@ -136,10 +142,10 @@ class FakeRun:
         made.zero_grad()
         return made
 
-    def _updated(self) -> list[Any]:
+    def _updated(self, x: Any) -> list[Any]:
         """Return the parameters that get a gradient: those at the leaves of autograd's graph."""
         with self.fake:
-            loss = main_output(self.twin(self._input(2))).sum()
+            loss = main_output(self.twin(x)).sum()
         found, seen, ahead = set(), set(), [loss.grad_fn]
         while ahead:
             node = ahead.pop()
@@ -154,7 +160,10 @@ class FakeRun:
         seen = tracker([x, *self.twin.parameters(), *self.twin.buffers(), *states])
         found: Phases = {}
         with self.fake, seen:
-            loss = main_output(self.twin(x)).sum()
+            with autocast(self.subject.mode):
+                result = self.twin(x)
+            loss = main_output(result).sum()
+            del result
             found["forward"] = seen.cut()
             loss.backward()
             found["backward"] = seen.cut()

@@ -153,7 +153,8 @@ class _Sides:
 
     def check(self, what: str, expected: Any, measured: Any, layer: str = "", **more: Any) -> Check:
         """Return a check of this reference."""
-        return Check("reference", f"{self.name}: {what}", layer, expected, measured, **more)
+        name = f"{self.name}: {what}"
+        return Check("reference", name, layer, expected, measured, against=self.name, **more)
 
     def close(self, what: str, difference: float, layer: str, note: str = "") -> Check:
         """Return a check that a relative difference is one of rounding; a failure names a layer."""

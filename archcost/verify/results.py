@@ -24,6 +24,7 @@ class Outcome:
         skipped: why checks were not made.
         failures: the first failures, in the order in which they were found.
         seconds: how long it took.
+        against: of each tool or reference network, how many checks were made and passed.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Outcome:
     skipped: list[str] = field(default_factory=list)
     failures: list[Check] = field(default_factory=list)
     seconds: float = 0.0
+    against: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, check: Check) -> None:
         """Count one check."""
@@ -42,6 +44,9 @@ class Outcome:
             return
         self.run += 1
         self.passed += check.passed
+        if check.against:
+            run, passed = self.against.get(check.against, (0, 0))
+            self.against[check.against] = run + 1, passed + check.passed
         if not check.tolerance and isinstance(check.residual, int):
             self.residual += abs(check.residual)
         if not check.passed and len(self.failures) < KEPT_FAILURES:
@@ -70,6 +75,42 @@ def results_table(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> Tabl
     sums = [sum(getattr(o, key) for o in outcomes) for key in ("run", "passed", "residual")]
     notes = [", ".join(f"{name} {value}" for name, value in about.items()), *_skipped(outcomes)]
     return Table(COLUMNS, rows, "", ((f"{models} models", "", *sums, ""),), tuple(notes))
+
+
+def summary_table(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> Table:
+    """Return one row per model: how many checks of each validator passed, against what."""
+    groups = list(dict.fromkeys(outcome.group for outcome in outcomes))
+    by_model: dict[str, dict[str, Outcome]] = {}
+    for outcome in outcomes:
+        by_model.setdefault(outcome.model, {})[outcome.group] = outcome
+    rows = tuple(
+        (model, *(_verdict(own.get(group)) for group in groups)) for model, own in by_model.items()
+    )
+    columns = (Column("model", "model"), *(Column(group, group) for group in groups))
+    counts = [
+        [sum(getattr(o, key) for o in outcomes if o.group == group) for key in ("run", "passed")]
+        for group in groups
+    ]
+    footer = (f"{len(by_model)} models", *(_share(run, passed) for run, passed in counts))
+    notes = (", ".join(f"{name} {value}" for name, value in about.items()), *_skipped(outcomes))
+    return Table(columns, rows, "", (footer,), notes)
+
+
+def _verdict(outcome: Outcome | None) -> str:
+    """Return how many checks passed, ``3 of 4`` if some failed, and the references by name."""
+    if outcome is None or not outcome.run:
+        return "-"
+    share = _share(outcome.run, outcome.passed)
+    names = [
+        name if run == passed else f"not {name}" for name, (run, passed) in outcome.against.items()
+    ]
+    if outcome.group == "counters":
+        return f"{share} by {len(names)} tools"
+    return ", ".join(names) if names else share
+
+
+def _share(run: int, passed: int) -> str:
+    return f"{run:,}" if run == passed else f"{passed:,} of {run:,}"
 
 
 def describe(check: Check) -> str:
@@ -115,6 +156,10 @@ def results_record(
                 "passed": outcome.passed,
                 "residual": outcome.residual,
                 "seconds": round(outcome.seconds, 3),
+                "against": {
+                    name: {"run": run, "passed": passed}
+                    for name, (run, passed) in outcome.against.items()
+                },
                 "skipped": list(dict.fromkeys(outcome.skipped)),
                 "failures": [_failure(check) for check in outcome.failures],
             }

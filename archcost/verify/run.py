@@ -17,11 +17,10 @@ from typing import Any
 
 from archcost.errors import ArchcostError, shorten
 from archcost.network import Network
-from archcost.shape import numel
 from archcost.torch_twin import build, import_torch
-from archcost.units import dtype_bytes
 from archcost.verify import Check, Subject, find_validator, load_validators
 from archcost.verify.results import Outcome
+from archcost.verify.watch import footprint
 
 REFERENCE = "reference"
 SEED = 0
@@ -86,6 +85,12 @@ def verify(network: Network, request: Request, twin: Any = None) -> Iterator[Out
         yield outcome
 
 
+def settle() -> None:
+    """Have later collections pass over what is alive now: the tools, which stay."""
+    gc.collect()
+    gc.freeze()
+
+
 def checks(subject: Subject, name: str) -> Iterator[Check]:
     """Yield the checks of one validator; whatever it raises, the user's errors aside, fails."""
     try:
@@ -107,8 +112,12 @@ def verify_all(
     """
     jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
     if jobs == 1 or len(networks) == 1:
-        for network in networks:
-            yield from verify(network, request)
+        try:
+            for network in networks:
+                yield from verify(network, request)
+                settle()
+        finally:
+            gc.unfreeze()
         return
     request.names()
     light: list[Network] = []
@@ -117,13 +126,6 @@ def verify_all(
         (heavy if footprint(network, request.batch) > HEAVY else light).append(network)
     yield from _side_by_side(light, request, jobs)
     yield from _side_by_side(heavy, request, 1)
-
-
-def footprint(network: Network, batch: int) -> int:
-    """Return the bytes of all weights and all outputs, which a counter may keep at once."""
-    outputs = sum(numel(layer.cost.output) for layer in network) * batch
-    weights = sum(numel(shape) for layer in network for shape in layer.cost.params.values())
-    return (outputs + weights) * dtype_bytes("float32")
 
 
 def _side_by_side(networks: Sequence[Network], request: Request, jobs: int) -> Iterator[Outcome]:
@@ -156,7 +158,7 @@ def _start_process(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once and without a word
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import_torch().set_num_threads(threads)
-    gc.freeze()  # collecting after each check passes over what is loaded here
+    settle()
 
 
 def _end_with_parent() -> None:
@@ -172,6 +174,8 @@ def _verify_elsewhere(network: Network, request: Request) -> list[Outcome] | str
         return list(verify(network, request))
     except ArchcostError as error:
         return str(error)
+    finally:
+        settle()
 
 
 def _collect(future: Future[list[Outcome] | str], model: str, request: Request) -> list[Outcome]:
@@ -187,13 +191,14 @@ def _collect(future: Future[list[Outcome] | str], model: str, request: Request) 
 
 
 def about(request: Request) -> dict[str, str]:
-    """Return where the checks run, and the versions of PyTorch and of the counters."""
+    """Return where the checks run, and the versions of PyTorch, counters and collections."""
     from importlib.metadata import PackageNotFoundError, version
 
     from archcost.verify.counters import COUNTERS
 
     known = {"device": request.device, "batch": str(request.batch)}
-    for package in dict.fromkeys(tool.package for tool in COUNTERS):
+    collections = [against.partition(":")[0] for against in request.against]
+    for package in dict.fromkeys([*(tool.package for tool in COUNTERS), *collections]):
         with suppress(PackageNotFoundError):
             known[package] = version(package)
     return known

@@ -12,7 +12,15 @@ from archcost.analysis.training import training_step
 from archcost.network import Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.watch import Watch, failed_run, frozen, light_copy, training_batch
+from archcost.verify.watch import (
+    Watch,
+    copy_on,
+    failed_run,
+    frozen,
+    has_fused_attention,
+    operations_device,
+    training_batch,
+)
 
 GROUP = "training"
 
@@ -23,19 +31,18 @@ def training(subject: Subject) -> Iterator[Check]:
 
     Convolutions, matrix products and fused attention count, 2 per multiply-accumulate, from the
     shapes that reach them; of a convolution's backward only the gradients that its output mask
-    asks for. The step runs on the meta device, which is given the same operations as any other,
-    fused attention aside.
+    asks for. The step runs on the subject's device or, where that takes longer, on the meta device,
+    which is given the same operations as any other, fused attention aside.
     """
     network = subject.network
-    fused = any(layer.cost.work.get("fused_mac") for layer in network)
-    if fused and subject.device == "meta":
+    if has_fused_attention(network) and subject.device == "meta":
         reason = "there is no fused attention on the meta device"
         yield Check(GROUP, "FLOPs", "", None, None, skipped=reason)
         return
     batch, note = training_batch(network, subject.batch)
     expected = training_step(network, batch, subject.freeze)
-    device = subject.device if fused else "meta"
-    twin = light_copy(subject.twin, lambda tensor: tensor.to(device)).train()
+    device = operations_device(subject)
+    twin = copy_on(subject, device).train()
     x = import_torch().randn(batch, *network.input, device=device)
     with frozen(twin, subject.freeze):
         step = DispatchedStep(network, twin, x)

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import shorten
 from archcost.network import Network
+from archcost.shape import numel
 from archcost.torch_twin import import_torch
+from archcost.units import dtype_bytes
 from archcost.verify import Check, Subject
+from archcost.verify.modes import arranged
 
 
 class Watch:
@@ -72,7 +76,7 @@ def light_copy(twin: Any, convert: Callable[[Any], Any] | None = None) -> Any:
     return copy.deepcopy(twin, memo | {id(buffer): convert(buffer) for buffer in twin.buffers()})
 
 
-def fake_copy(twin: Any, fake: Any, device: str) -> Any:
+def fake_copy(twin: Any, fake: Any, device: str, mode: Mode = PLAIN) -> Any:
     """Return a copy of a twin whose tensors act as the device's but hold nothing.
 
     ``fake`` is the ``FakeTensorMode`` in which it will run.
@@ -81,9 +85,49 @@ def fake_copy(twin: Any, fake: Any, device: str) -> Any:
 
     def empty(tensor: Any) -> Any:
         with fake:
-            return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+            return arranged(torch.empty(tensor.shape, dtype=tensor.dtype, device=device), mode)
 
     return light_copy(twin, empty)
+
+
+def footprint(network: Network, batch: int) -> int:
+    """Return the bytes of all weights and all outputs, which a counter may keep at once."""
+    outputs = sum(numel(layer.cost.output) for layer in network) * batch
+    weights = sum(numel(shape) for layer in network for shape in layer.cost.params.values())
+    return (outputs + weights) * dtype_bytes("float32")
+
+
+MACS_PER_LAYER = 6 * 10**7
+"""Multiply-accumulates that a core does while the shapes of one layer are worked out on meta."""
+
+LIGHT = 10**9
+"""Bytes of weights and outputs up to which a pass may keep them all."""
+
+
+def has_fused_attention(network: Network) -> bool:
+    """Return whether attention runs as one operation on a real device, and as several on meta."""
+    return any(layer.cost.work.get("fused_mac") for layer in network)
+
+
+def operations_device(subject: Subject) -> str:
+    """Return where a pass that asks for the operations dispatched is quick, and has the same."""
+    return subject.device if has_fused_attention(subject.network) else shapes_device(subject)
+
+
+def shapes_device(subject: Subject) -> str:
+    """Return where a pass that only asks for shapes is quicker: the subject's device or meta."""
+    network = subject.network
+    macs = sum(layer.cost.work.get("mac", 0) for layer in network) * subject.batch
+    quick = macs < MACS_PER_LAYER * len(network.layers)
+    light = footprint(network, subject.batch) < LIGHT
+    return subject.device if quick and light else "meta"
+
+
+def copy_on(subject: Subject, device: str) -> Any:
+    """Return a light copy of a subject's twin on its own device or on meta."""
+    if device == subject.device:
+        return light_copy(subject.twin)
+    return light_copy(subject.twin, lambda tensor: tensor.to(device))
 
 
 def random_input(subject: Subject, batch: int) -> Any:

@@ -31,6 +31,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from archcost.verify.packages import import_package
+
 RECORD = Path(__file__).with_name("counters.json")
 
 SIZE = {"inception_v3": 299}
@@ -47,26 +49,6 @@ MODELS = (
     "densenet121", "squeezenet1_0", "squeezenet1_1",
     "mobilenet_v2", "shufflenet_v2_x1_0",
 )  # fmt: skip
-
-
-def declare_torchvision_ops() -> Any:
-    """Declare torchvision's compiled operators, and return what must stay alive for it.
-
-    Beside a CPU build of torch the compiled extension may not load, and ``import torchvision``
-    then fails on the operators that it looks up; no model here uses them.
-    """
-    import torch
-
-    if hasattr(torch.ops.torchvision, "nms"):
-        return None
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    for name in ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
-        library.define(f"{name}(Tensor x) -> Tensor")
-        library.define(f"_{name}_backward(Tensor x) -> Tensor")
-    for name in ("qnms", "qroi_align"):
-        library.define(f"{name}(Tensor x) -> Tensor")
-    return library
 
 
 def build(name: str) -> Any:
@@ -244,8 +226,7 @@ def main() -> None:
     parser.add_argument("--tools", default=",".join(installed()), help="packages to run")
     parser.add_argument("models", nargs="*", default=MODELS)
     options = parser.parse_args()
-    keep = declare_torchvision_ops()
-    import torchvision  # in the parent, so that the children need not load it
+    torchvision = import_package("torchvision")  # here, so that the children need not load it
 
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"tools": {}, "models": {}}
     record["models_from"] = f"torchvision {torchvision.__version__}"
@@ -263,7 +244,6 @@ def main() -> None:
                 }
         print(name, entry["counts"], flush=True)
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    del keep
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""Predicted memory peaks against a record's, with the signed error of each model.
+
+The rules of :mod:`archcost.analysis.peaks` may be mended on one half of the catalog only; the
+other is held out, and its errors are what the rules are worth. A model's half follows from its
+name, so that nobody chooses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from archcost.analysis.footprint import Setting
+from archcost.analysis.measured import measurements
+from archcost.errors import ArchcostError
+from archcost.spec.catalog import load
+from archcost.table import Cell, Column, Table
+
+RULES, HELD_OUT = HALVES = ("rules", "held out")
+LARGE = 2 * 2**30
+"""Peaks from 2 GiB on, in which cuBLAS's workspace of 32 MiB is less than 2 %."""
+OVER, UNDER = 0.02, 0.01
+"""How far a prediction of a large peak may lie above and below what was measured."""
+TRAINING, INFERENCE = "training", "inference"
+NOT_MEASURED = (
+    "the record has no peaks of an allocator: a CPU keeps no such account; what stands for them "
+    "is the proof on fake tensors, `archcost verify MODEL --checks peaks`"
+)
+
+
+def half(model: str) -> str:
+    """Return which half of the catalog a model belongs to: by the last bit of its name's hash."""
+    return HALVES[sha256(model.encode()).digest()[-1] & 1]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One peak of a record beside the prediction, in bytes."""
+
+    model: str
+    batch: int
+    dtype: str
+    use: str
+    predicted: int
+    measured: int
+
+    @property
+    def error(self) -> float:
+        """Predicted minus measured, as a share of the measured."""
+        return (self.predicted - self.measured) / self.measured
+
+    @property
+    def allowed(self) -> float:
+        """The largest difference in bytes that the claim leaves; it is made for large peaks."""
+        return (OVER if self.error > 0 else UNDER) * self.measured
+
+
+def row_setting(row: Mapping[str, Any], device: str) -> Setting:
+    """Return the setting in which a row of a record was measured."""
+    return Setting(
+        batch=row["batch"],
+        dtype=row["dtype"],
+        device=device,
+        optimizer=row.get("optimizer") or "sgd-momentum",
+        kernel=row.get("kernel"),
+    )
+
+
+def proofs(record: Mapping[str, Any]) -> Iterator[Proof]:
+    """Yield every measured peak that can be predicted, in the order of the record."""
+    for row in measurements(record):
+        places = {INFERENCE: "inference_peak_bytes", TRAINING: "training_peak_bytes"}
+        measured = {use: row[key] for use, key in places.items() if row.get(key)}
+        if not measured:
+            continue
+        try:
+            network = load(row["model"], input=tuple(row["input"]))
+            setting = row_setting(row, "cuda")
+            for use, size in measured.items():
+                run = setting.training if use == TRAINING else setting.inference
+                label = f"{use}, {setting.optimizer}" if use == TRAINING else use
+                yield Proof(
+                    row["model"], row["batch"], row["dtype"], label, run(network).peak.total, size
+                )
+        except ArchcostError:
+            continue  # the model is gone, or its peak is not known
+
+
+def proof_table(record: Mapping[str, Any]) -> Table:
+    """Return one row per measured peak, with the errors of both halves at the foot."""
+    columns = (
+        Column("model", "model"), Column("half", "half"), Column("batch", "batch", True),
+        Column("dtype", "dtype"), Column("use", "use"), Column("predicted", "predicted", True),
+        Column("measured", "measured", True), Column("error", "error", True),
+    )  # fmt: skip
+    found = [*proofs(record)]
+    rows: list[tuple[Cell, ...]] = [
+        (p.model, half(p.model), p.batch, p.dtype, p.use, p.predicted, p.measured,
+         f"{p.error:+.2%}")
+        for p in found
+    ]  # fmt: skip
+    return Table(
+        columns, tuple(rows), "predicted and measured peaks of memory, in bytes",
+        notes=tuple(_summary(found)) if found else (NOT_MEASURED,),
+    )  # fmt: skip
+
+
+def _summary(found: list[Proof]) -> Iterator[str]:
+    """Yield a line for each half: the extreme errors, of all peaks and of the large ones."""
+    for name in HALVES:
+        own = [p for p in found if half(p.model) == name]
+        for what, some in (("all", own), ("from 2 GiB", [p for p in own if p.measured >= LARGE])):
+            if not some:
+                continue
+            errors = [p.error for p in some]
+            under = sum(error < -UNDER for error in errors)
+            yield (
+                f"{name}, {what}: {len(some)} peaks of {len({p.model for p in some})} models, "
+                f"errors {min(errors):+.2%} to {max(errors):+.2%}, "
+                f"{under} more than {UNDER:.0%} too low"
+            )

@@ -1,0 +1,64 @@
+"""``archcost hardware``: the devices that are known, and measuring the user's own."""
+
+from __future__ import annotations
+
+import click
+
+from archcost.cli.options import output_options, show, write
+from archcost.errors import ArchcostError
+
+
+@click.group("hardware", invoke_without_command=True)
+@output_options
+@click.pass_context
+def command(ctx: click.Context, format: str | None, output: str | None) -> None:
+    """List the known devices, or measure your own.
+
+    For each: memory, bandwidth, and the peak of its arithmetic per data type.
+
+    Example: archcost hardware
+    """
+    if ctx.invoked_subcommand is None:
+        from archcost.analysis.listing import device_records, device_table
+        from archcost.hardware import devices
+
+        known = [*devices().values()]
+        show(device_table(known), format, output, device_records(known))
+
+
+@command.command("calibrate")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--name", default="mine", show_default=True, help="What to call it in --gpu NAME.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="How long to run each measurement.",
+)
+@output_options
+def calibrate(
+    device: str, name: str, seconds: float, format: str | None, output: str | None
+) -> None:
+    """Measure this machine's CPU or GPU, and keep it for --gpu NAME.
+
+    A large copy and sum give the bandwidth, large matrix products the peak per data type; the
+    best of several runs counts. What is kept is a file in your folder of configuration.
+
+    Example: archcost hardware calibrate --device cuda --name mine
+    """
+    from archcost.analysis.listing import device_records, device_table
+    from archcost.hardware import check_name, own_devices, own_file, write_devices
+    from archcost.torch_twin.calibrate import calibrate as measure
+
+    known = dict(own_devices())  # an unreadable file is refused before the minutes of measuring
+    check_name(name)
+    known[name] = found = measure(device, name, seconds)
+    path = own_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchcostError(f"cannot make {path.parent}: {error.strerror}") from None
+    write(write_devices(known), str(path))
+    click.echo(f"kept as {name} in {path}", err=True)
+    show(device_table([found]), format, output, device_records([found]))

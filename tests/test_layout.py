@@ -1,0 +1,95 @@
+"""How tensors lie in memory: the strides of every op's output on inputs of every order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from archcost.ops import OPS
+from archcost.ops.base import Example, example
+from archcost.ops.layout import Layout, channels_last, contiguous, elementwise, fresh
+from archcost.shape import Shape
+
+BATCH = 2
+
+MORE = {
+    "adaptive_maxpool": [example(2, x=(3, 4, 5, 4)), example(2, x=(3, 7))],
+    "conv": [example(4, 1, x=(3, 1, 1)), example(4, 1, x=(1, 3, 5)), example(3, (1, 3), x=(3, 1, 5))],
+    "concat": [example(x=[(3, 4, 5), (2, 4, 5)])],
+    "global_avgpool": [example(x=(5, 1, 4)), example(x=(1, 3, 4))],
+    "groupnorm": [example(2, x=(4, 3, 2, 5))],
+    "instancenorm": [example(x=(4, 3, 2, 5))],
+    "maxpool": [example(2, x=(1, 8, 8)), example((2, 1), x=(3, 8, 1))],
+    "pad": [
+        example(x=(3, 4, 5)), example(1, "circular", x=(4, 5, 3)), example(1, x=(4, 5, 3, 3)),
+        example(2, "reflect", x=(4, 5)), example(1, "reflect", x=(4, 5, 3, 3)),
+        example(1, "replicate", x=(4, 5, 3)), example(1, "replicate", x=(4, 5, 3, 3)),
+    ],
+    "relu": [example(x=(1, 3, 4)), example(x=(4, 1, 3)), example(x=(3, 4, 1))],
+}  # fmt: skip
+"""Examples at which an op's layout may turn, beside those that it gives itself."""
+
+CASES = [
+    pytest.param(name, case, id=f"{name}-{number}")
+    for name, op in OPS.items()
+    for number, case in enumerate((*op.examples, *MORE.get(name, ())))
+    if name != "attention"  # on features that lie apart it is another function: see the docs
+]
+
+
+def inputs(torch: Any, shape: Shape) -> Iterator[Any]:
+    """Yield tensors of a shape in every order of dimensions, dense and cut from a larger one."""
+    for cut in (0, 1):
+        for order in permutations(range(1, len(shape) + 1)):
+            sizes = [shape[d - 1] for d in order]
+            whole = torch.randn(BATCH, *sizes[:-1], sizes[-1] + cut)
+            cut_out = whole.narrow(-1, 0, sizes[-1])
+            yield cut_out.permute(0, *(order.index(d) + 1 for d in range(1, len(shape) + 1)))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_strides_of_every_op(name: str, case: Example) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    op = OPS[name].create(list(case.args), dict(case.kwargs))
+    module = op.build(torch, *case.inputs).train()
+    out = (BATCH, *op.cost(*case.inputs).output)
+    for x in inputs(torch, case.inputs[0]):
+        tensors = [x.requires_grad_(), *(torch.randn(BATCH, *shape) for shape in case.inputs[1:])]
+        try:
+            result = module(*tensors)
+        except RuntimeError as error:
+            assert "view size is not compatible" in str(error), "only local response norm"
+            assert name == "lrn"
+            continue
+        layouts = [Layout(tuple(t.shape), t.stride()) for t in tensors]
+        strides = op.view(layouts[0].strides, *case.inputs) or op.strides(out, *layouts)
+        assert Layout(out, strides).same_order(result.stride()), (x.stride(), result.stride())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (3, 1, 1), (3, 1, 5), (3, 4, 1, 2)])
+def test_properties_and_sums_of_layouts(shape: Shape) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    last = torch.channels_last if len(shape) == 3 else torch.channels_last_3d
+    tensors = [(x, Layout(tuple(x.shape), x.stride())) for x in inputs(torch, shape)]
+    for x, mine in tensors:
+        assert mine.is_contiguous == x.is_contiguous()
+        assert mine.is_channels_last == x.is_contiguous(memory_format=last)
+        assert mine.is_dense == (torch.empty_like(x).stride() == x.stride())
+        for y, other in tensors:
+            assert elementwise(mine, other) == (x + y).stride()
+
+
+def test_layouts_by_hand() -> None:
+    shape = (2, 3, 4, 5)
+    assert contiguous(shape) == (60, 20, 5, 1)
+    assert channels_last(shape) == (60, 1, 15, 3)
+    assert fresh(shape).is_packed and not fresh(shape).suggests_channels_last
+    pixels = Layout((2, 3, 1, 1), (3, 1, 3, 3))  # both, and what its strides say
+    assert pixels.is_contiguous and pixels.is_channels_last and pixels.suggests_channels_last
+    assert not fresh((2, 3, 1, 1)).suggests_channels_last
+    assert not fresh((2, 1, 1, 1)).suggests_channels_last  # nothing to go by

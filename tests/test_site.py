@@ -1,0 +1,88 @@
+"""The docs site: it builds without a warning, is complete, and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import click
+import pytest
+from examples import ROOT
+
+from archcost import __all__ as public_names
+from archcost.cli import COMMANDS, cli
+from archcost.conventions import ACTIVATIONS, CONVENTIONS
+from archcost.ops import OPS
+
+pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def words(page: Path) -> str:
+    """Return the text of a page as a reader sees it."""
+    return unescape(re.sub(r"<[^>]*>", "", page.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_page_with_all_its_options(site: Path, name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    text = words(site / "commands" / f"{name}.html")
+    options = [option for param in command.params for option in param.opts if option[0] == "-"]
+    assert options
+    assert [option for option in options if option not in text] == []
+    assert f'href="{name}.html"' in (site / "commands" / "index.html").read_text("utf-8")
+
+
+def headings(page: Path) -> set[str]:
+    return set(re.findall(r'<h[2-4] id="([^"]+)"', page.read_text("utf-8")))
+
+
+def test_every_op_and_convention_has_its_place(site: Path) -> None:
+    assert set(OPS) <= headings(site / "ops.html")
+    assert set(CONVENTIONS) <= headings(site / "conventions.html")
+    assert set(ACTIVATIONS) <= set(words(site / "conventions.html").split())
+
+
+def test_every_public_name_is_described(site: Path) -> None:
+    names = {heading.rpartition(".")[2] for heading in headings(site / "library.html")}
+    assert set(public_names) <= names
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    loads = re.compile(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="((?:https?:)?//[^"]+)"')
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(COMMANDS)
+    assert {page.name: found for page in pages if (found := loads.findall(page.read_text()))} == {}
+    styles = [sheet.read_text("utf-8") for sheet in site.rglob("*.css")]
+    assert [found for sheet in styles for found in re.findall(r"url\(https?://[^)]+", sheet)] == []
+
+
+def test_every_command_output_on_the_site_is_an_example_that_is_run(site: Path) -> None:
+    """What the site shows of a session comes from pages whose examples are compared."""
+    from examples import every_example
+
+    known = {example.command for example in every_example()}
+    shown = [
+        line.removeprefix("$ ")
+        for page in site.rglob("*.html")
+        for line in words(page).splitlines()
+        if line.startswith("$ ")
+    ]
+    assert len(shown) >= len(known)
+    assert set(shown) <= known
