@@ -108,6 +108,8 @@ def test_what_is_allowed_is_a_whole_number(text: str, allowed: int) -> None:
         ("batch >= 3", 6, "batch needs a device, as in `batch on v100 >= 64`; got '>= 3'"),
         ("batch on v10 >= 3", 9, "unknown GPU 'v10'; did you mean 'v100'?"),
         ("batch on", 8, "`on` is followed by a GPU or a memory size"),
+        ("hard bound on 16GB <= 3ms", 14, "unknown GPU '16GB'"),
+        ("hard bound on v100 <= 3", 22, "a time is written as 5ms; got '3'"),
         ("macs on v100 <= 3", 8, "macs does not depend on a device"),
     ],
 )
@@ -120,7 +122,7 @@ def test_a_bad_condition_is_refused_at_its_place(text: str, place: int, reason: 
 def test_every_metric_has_a_value_and_its_dearest_layers() -> None:
     subject = Subject(load("resnet18"))
     values = {name: metric.value(subject, "v100") for name, metric in METRICS.items()}
-    # batch, saved and peaks are held against PyTorch elsewhere
+    # batch, saved, peaks and bounds are held against PyTorch and measurements elsewhere
     assert values["params"] == 11_689_512
     assert values["size"] == 4 * 11_689_512
     assert values["flops"] == values["counted"] == 2 * values["macs"] == 2 * 1_814_073_344
@@ -207,6 +209,30 @@ def test_settings_reach_the_figures(tmp_path: Path) -> None:
     file.write_text('batch = 2\n[budgets]\nresnet18 = "macs == 3628146688"\n')  # 2 x 1,814,073,344
     run("check", str(file))
     run("check", str(file), "--batch", "1", code=1)
+
+
+def test_a_mode_reaches_the_peaks(tmp_path: Path) -> None:
+    file = tmp_path / "archcost.toml"
+    file.write_text('[budgets]\nresnet18 = "training peak <= +0% of resnet18"\n')
+    [plain] = json.loads(run("check", str(file), "--format", "json")[0])["budgets"]
+    file.write_text('amp = "bf16"\n' + file.read_text())
+    [amp] = json.loads(run("check", str(file), "--format", "json")[0])["budgets"]
+    memory = json.loads(run("memory", "resnet18", "--amp", "bf16", "--format", "json")[0])
+    assert amp["value"] == memory["training"]["peak"]["bytes"] != plain["value"]
+    data = json.loads(run("diff", "resnet18", "resnet34", "--amp", "bf16", "--format", "json")[0])
+    peaks = {row["metric"]: row["old"] for row in data["networks"][0]["figures"]}
+    assert peaks["training_peak"] == amp["value"]
+
+
+def test_a_bound_on_time() -> None:
+    out = run(
+        "check", "--budget", "resnet50: hard bound on v100 <= 1ms", "--all", "--format", "json"
+    )[0]
+    [budget] = json.loads(out)["budgets"]
+    found = json.loads(run("roofline", "resnet50", "--gpu", "v100", "--format", "json")[0])
+    assert budget["value"] == found["hard_bound"]["seconds"]
+    assert budget["allowed"] == 0.001
+    run("check", "--budget", "resnet50: hard bound on v100 <= 1us", code=1)
 
 
 def test_every_variant_of_a_family_is_held() -> None:

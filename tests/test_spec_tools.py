@@ -43,7 +43,7 @@ def test_nothing_is_found_in_a_shipped_spec(path: Path) -> None:
 LINTED = """\
 family: nets
 input: 3x{side}x{side}
-knobs: {width: 8, side: 32, body: plain, unused: 1, left: 2, deep: chain}
+knobs: {width: 8, side: 32, body: plain, unused: 1, left: 2, deep: chain, kernel: 5}
 variants:
   first: {}
   second: {body: fancy}
@@ -77,6 +77,7 @@ def test_lint_finds_what_is_of_no_use() -> None:
     assert found(LINTED) == [
         "x.yaml:3:42: unused: knob unused is never used",
         "x.yaml:3:53: unused: knob left is never used",
+        "x.yaml:3:75: unused: knob kernel is never used",  # the parameter of that name is
         "x.yaml:7:3: same: variant third is the same network as first",
         "x.yaml:11:3: unused: value half is never used",
         "x.yaml:14:30: unused: value other is never used",

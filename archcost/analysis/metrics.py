@@ -70,8 +70,7 @@ class Metric:
         unit: ``count``, ``bytes`` or ``seconds``.
         value: gives the figure of a subject, on a device where it needs one.
         shares: gives what each layer contributes, by path.
-        on_device: whether it needs a device: ``batch on v100``.
-        more_is_better: whether a drop is what makes the network dearer.
+        on: reads the device that it needs, as in ``batch on v100``; None if it needs none.
     """
 
     name: str
@@ -79,8 +78,7 @@ class Metric:
     unit: str
     value: Value
     shares: Shares
-    on_device: bool = False
-    more_is_better: bool = False
+    on: Callable[[str], object] | None = None
 
     def brief(self, value: Number) -> str:
         """Return a value as people say it: 4.089G, 102.2 MB, 30.7 µs."""
@@ -197,15 +195,15 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("training_peak", "most bytes alive in a training step", BYTES,
                    lambda subject, _: subject.footprint.training.peak.total, _moment_shares),
             Metric("batch", "largest batch that trains on a device", COUNT, _batch(TRAINING),
-                   _saved_shares, on_device=True, more_is_better=True),
+                   _saved_shares, on=memory_of),
             Metric("inference_batch", "largest batch of a forward pass on a device", COUNT,
-                   _batch(INFERENCE), _inference_shares, on_device=True, more_is_better=True),
+                   _batch(INFERENCE), _inference_shares, on=memory_of),
             Metric("receptive_field", "side of the input that an output sees", COUNT,
-                   _receptive_field, _receptive_shares, more_is_better=True),
+                   _receptive_field, _receptive_shares),
             Metric("layers", "convolutions and linear layers on the longest path", COUNT,
                    lambda subject, _: subject.report.weight_layers, lambda subject, on: {}),
             Metric("hard_bound", "least seconds of a forward pass on a device", SECONDS,
-                   _hard_bound, _hard_shares, on_device=True),
+                   _hard_bound, _hard_shares, on=find_device),
         )
     }
 )  # fmt: skip

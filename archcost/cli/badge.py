@@ -51,7 +51,7 @@ def command(
     figure = condition.metric if condition else find_metric(metric)
     if condition and condition.needs_baseline:
         raise ArchcostError("a badge has no baseline; write an absolute bound, as in macs <= 4.2G")
-    if figure.on_device and not condition:
+    if figure.on and not condition:
         raise ArchcostError(f"{figure.name} needs a device: --budget '{figure.name} on v100 >= 64'")
     network = load_network(model, input, knobs, aux, no_bias)
     subject = Subject(network, take_setting(setting, batch=batch))

@@ -80,6 +80,10 @@ class _Layout:
     text: str
     indents: dict[int, tuple[int, int]] = field(default_factory=dict)
     lines: list[_Line] = field(default_factory=list)
+    depth: int = 0
+    """How many braces and brackets are open."""
+    opened: int | None = None
+    """The column of the first of them if its line begins with it."""
 
     def run(self) -> str:
         tokens = [
@@ -139,6 +143,11 @@ class _Layout:
         return self._join(sections)
 
     def _write(self, token: Any, is_code: bool, is_key: bool) -> None:
+        if isinstance(token, _OPEN):
+            if not self.depth:
+                self.opened = None if self.lines[-1].text else self.lines[-1].column
+            self.depth += 1
+        self.depth -= isinstance(token, _CLOSE)
         words = self.text[token.start_mark.index : token.end_mark.index]
         if isinstance(token, yaml.ScalarToken) and "\n" in words:
             first, *rest = words.rstrip(" ").removesuffix("\n").split("\n")
@@ -167,8 +176,7 @@ class _Layout:
             old = len(other) - len(other.lstrip())
             self.lines.append(_Line(words, 0, old, comment=bool(words)))
         if not last:
-            new = self.indents[line][1] if line in self.indents else column + self._shift(line)
-            self.lines.append(_Line("", max(new, 0), column))
+            self.lines.append(_Line("", self._column(line), column))
 
     def _joins(self, before: Any, token: Any, gap: str) -> bool:
         """Whether two tokens of different lines belong on one: a dash or a key and its value."""
@@ -182,13 +190,21 @@ class _Layout:
         return is_single and token.start_mark.line not in self.indents
 
     def _shift(self, line: int) -> int:
-        """Return by how much the last line that begins with a key or a dash moves."""
-        while line not in self.indents:
-            line -= 1
-            if line < 0:
-                return 0
-        old, new = self.indents[line]
+        """Return by how much the line moves that a text of several lines begins in."""
+        old, new = self.indents[self._block_line(line)]
         return new - old
+
+    def _column(self, line: int) -> int:
+        """Return the column of a line: of a key or dash, of a value below it, or of more of it."""
+        start = self.indents[self._block_line(line)][1]
+        if line in self.indents:
+            return start
+        if not self.depth:
+            return start + STEP
+        return start + 2 * STEP if self.opened is None else self.opened + 1
+
+    def _block_line(self, line: int) -> int:
+        return max(start for start in self.indents if start <= line)
 
     def _settle_comments(self) -> None:
         """Give each comment the column of its nearer neighbour: of the line below, or above."""
