@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from hand_built_cells import MicroENAS, inception_resnet_v1
 from torch import nn
 from torch.nn import functional
 
@@ -484,6 +485,8 @@ HAND_BUILT: dict[str, Case] = {
         f"densenet{n}_k{growth}": (partial(DenseNet, n, growth), "3x16x16")
         for n, growth in ((40, 12), (100, 12), (100, 24))
     },
+    "inception_resnet_v1": (inception_resnet_v1, "3x107x107"),
+    "enas_micro": (MicroENAS, "3x15x15"),
     "rl_nas_v1": (SearchedByReinforcement, "3x9x9"),
     **{f"fcn{stride}s": (partial(FCN, stride), "3x8x8") for stride in (32, 16, 8)},
     "unet": (UNet, "1x188x188"),

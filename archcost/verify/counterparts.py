@@ -107,6 +107,7 @@ COUNTERPARTS: Mapping[str, Mapping[str, Any]] = {
     "resnext101_32x8d": {"torchvision": "resnext101_32x8d", "timm": "resnext101_32x8d"},
     "resnext101_64x4d": {"torchvision": "resnext101_64x4d", "timm": "resnext101_64x4d"},
     "wide_resnet50_2": {"torchvision": "wide_resnet50_2", "timm": "wide_resnet50_2"},
+    "wide_resnet68_3": {"timm": ("resnet50", {"layers": (3, 4, 12, 3), "base_width": 192})},
     "wide_resnet101_2": {"torchvision": "wide_resnet101_2", "timm": "wide_resnet101_2"},
     **{f"preresnet{n}": {"pytorchcv": f"preresnet{n}"} for n in (18, 34)},
     **{f"preresnet{n}": {"pytorchcv": f"preresnet{n}b"} for n in (50, 101, 152, 200, 269)},
