@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check docs bench golden pictures gpu fake-cuda dist clean
+.PHONY: help demo test check docs bench golden verified pictures gpu fake-cuda dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,11 @@ bench: $(VENV)/dev ## time archcost against its yardsticks, both sides in one ru
 golden: $(VENV)/dev ## write the outputs in the README and the docs anew
 	PYTHONPATH=docs $(BIN)/python tests/test_documents.py
 	$(BIN)/python tests/test_tour.py
+
+verified: $(VENV)/dev ## run every check over the whole catalog and write docs/verified.md
+	mkdir -p build
+	$(BIN)/python -m archcost verify --all --against torchvision,timm,pytorchcv --format json --output build/verified.json
+	$(BIN)/python tests/verified.py build/verified.json
 
 PLOT := $(BIN)/archcost plot
 SHOWN := alexnet_torchvision vgg16 vgg19 googlenet_torchvision resnet18 resnet50 resnet152 densenet121 \

@@ -59,6 +59,33 @@ def versus(title: str, ours: Sequence[str], other: Sequence[str], runs: int, aim
     print(f"  our peak memory {memory:.1f} MB (aim: {aim})")
 
 
+def alone(title: str, command: Sequence[str], aim: str) -> None:
+    """Time one command and print the median."""
+    once(command)
+    times = [once(command) for _ in range(RUNS)]
+    seconds, memory = statistics.median(t for t, _ in times), max(m for _, m in times) / 1e6
+    print(f"{title}\n  {seconds:.3f} s, peak memory {memory:.1f} MB (aim: {aim})")
+
+
+CHECKED = (
+    "alexnet", "vgg16", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50",
+    "resnet152", "resnext50_32x4d", "se_resnet50", "densenet121", "xception", "squeezenet1_0",
+    "mobilenet_v1", "mobilenet_v2", "shufflenet_v2_x1.0", "mnasnet1_0", "efficientnet_b0",
+    "convnext_tiny", "vit_b_16",
+)  # fmt: skip
+
+
+def pipeline() -> None:
+    """Time what runs on every pull request."""
+    bounds = ("macs <= 99G", "params <= 1G", "training peak <= 99GB")
+    budgets = [f"{model}: {bound}" for model in CHECKED for bound in bounds]
+    archcost = [PYTHON, "-m", "archcost"]
+    options = [word for budget in budgets for word in ("--budget", budget)]
+    alone("check of 20 specs, 60 budgets", [*archcost, "check", *options], "under 1 s")
+    change = [*archcost, "diff", "resnet50", "resnext50_32x4d"]
+    alone("diff of two networks", change, "under 0.3 s")
+
+
 def in_process() -> None:
     """Time loading and analysing inside one process."""
     from archcost import analyze, load
@@ -100,6 +127,7 @@ def main() -> None:
         RUNS,
         "at most 2 times, under 60 MB",
     )
+    pipeline()
     in_process()
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 

@@ -18,6 +18,7 @@ from archcost.analysis.audit import (
     Audit,
     Finding,
     Slip,
+    audit_catalog,
     audit_lectures,
     audit_models,
     judge,
@@ -606,6 +607,15 @@ def test_a_family_is_audited_variant_by_variant() -> None:
     names = {finding.name for finding in audit_models(["alexnet"])}
     assert names == {"alexnet"}  # the variant of that name
     assert len({finding.name for finding in audit_models(["resnet"])}) > 5
+
+
+def test_every_published_figure_is_right_or_explained() -> None:
+    audit = Audit(tuple(audit_catalog()))
+    assert audit.unexplained == ()
+    assert audit.counts["exact"] + audit.counts["rounds to"] > 400
+    for finding in audit.findings:
+        if finding.slips:
+            assert any(slip.explains for slip in finding.slips), finding
 
 
 # The text of a lecture.

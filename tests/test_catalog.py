@@ -70,6 +70,8 @@ TOTALS = {
     "resnet50": (25_557_032, 4_089_184_256),
     "resnet101": (44_549_160, 7_801_405_440),
     "resnet152": (60_192_808, 11_513_626_624),
+    # WRN-68-3 with blocks of c in, 3 w inside, 4 w out: 3 c w + 81 w^2 + 12 w^2, w 64 to 512
+    "wide_resnet68_3": (176_162_344, 30_498_619_392),
     # the first 1x1 of three stages at a quarter of the positions: - 3*77,070,336
     "resnet50_v1": (25_557_032, 3_857_973_248),
     "resnet101_v1": (44_549_160, 7_570_194_432),
@@ -447,7 +449,7 @@ def test_published_figures_are_right_or_explained(name: str, row: Published, fig
         assert 0 < Figure.parse(row.figures[figure]).value < 100  # an accuracy in percent
         return
     printed = Figure.parse(row.figures[figure])
-    assert printed.rounds(value) or row.why, (
+    assert printed.rounds(value) or row.why or row.slips, (
         f"{name}: {row.source} prints {printed.text}: {value:,}"
     )
 
@@ -455,7 +457,7 @@ def test_published_figures_are_right_or_explained(name: str, row: Published, fig
 def test_a_reason_stands_only_beside_a_figure_that_differs() -> None:
     for document in documents():
         for row in document.published:
-            if row.why:
+            if row.why or row.slips:
                 network = load(row.model or document.name, input=row.input)
                 values = {figure: computed(network, row, figure) for figure in row.figures}
                 assert any(

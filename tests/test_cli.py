@@ -214,6 +214,22 @@ def test_compare_adds_up_ensembles() -> None:
     assert both["top1"] == ""  # nobody has measured this one
 
 
+def test_the_fusion_of_five_that_won_in_2016() -> None:
+    five = [
+        "inception_v3",
+        "inception_v4",
+        "inception_resnet_v2",
+        "preresnet200",
+        "wide_resnet68_3",
+    ]
+    out = run("compare", "+".join(five), *five, "--format", "csv")[0]
+    fusion, *parts = csv.DictReader(io.StringIO(out))
+    for figure in ("params", "macs", "activations"):
+        assert int(fusion[figure]) == sum(int(part[figure]) for part in parts)
+    assert int(fusion["macs"]) == 76_629_085_984
+    assert [part["weight_layers"] for part in parts][-2:] == ["200", "68"]
+
+
 def test_json_of_an_ensemble() -> None:
     [model] = json.loads(run("compare", "7*alexnet", "--format", "json")[0])["models"]
     assert (model["title"], model["input"]) == ("ensemble of 7 networks", [3, 227, 227])

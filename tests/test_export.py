@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -248,6 +249,29 @@ def test_a_model_of_each_family_computes_the_same_as_source(name: str) -> None:
     x = torch.randn(1, *network.input)
     with torch.no_grad():
         assert torch.equal(twin(x), exported(x))
+
+
+def test_source_needs_no_archcost(tmp_path: Path) -> None:
+    """In a process of its own, where archcost cannot be imported."""
+    network = archcost.load("mobilenet_v3_small", input="3x64x64")
+    twin, x = build(network).eval(), torch.randn(2, *network.input)
+    (tmp_path / "exported.py").write_text(pytorch_source(network))
+    torch.save({"weights": twin.state_dict(), "x": x}, tmp_path / "data.pt")
+    script = """
+import sys
+sys.modules["archcost"] = None
+import torch, exported
+data = torch.load("data.pt")
+module = list(vars(exported).values())[-1]().eval()
+module.load_state_dict(data["weights"])
+with torch.no_grad():
+    torch.save(module(data["x"]), "output.pt")
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with torch.no_grad():
+        assert torch.equal(torch.load(tmp_path / "output.pt"), twin(x))
 
 
 def test_source_reads_like_this(tmp_path: Path) -> None:

@@ -79,6 +79,11 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["report", "resnet18", "alexnet"],
         ["roofline", "resnet50", "--gpu", "h100"],
         ["hardware"],
+        ["check", "--budget", "resnet18: training peak <= 1GiB"],
+        ["diff", "resnet18", "resnet34"],
+        ["lint", "specs/unet.yaml"],
+        ["fmt", "--check", "specs/unet.yaml"],
+        ["badge", "resnet18"],
     ],
     ids=" ".join,
 )

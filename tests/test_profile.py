@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,25 @@ def test_a_changed_record_fails(record: Path, tmp_path: Path, key: str) -> None:
     row[key] = {"torch": 1} if key == "counters" else [1] if key == "output" else row[key] + 1
     (tmp_path / "changed.json").write_text(json.dumps(content))
     assert len([check for check in replay(tmp_path / "changed.json") if not check.passed]) == 1
+
+
+def test_the_command_replays_a_record(record: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["verify", "--replay", str(record)])
+    assert (done.exit_code, done.stdout.splitlines()[2].split()) == (
+        0, ["cpu.json", "replay", "32", "32", "0"],
+    )  # fmt: skip
+    content = json.loads(record.read_text())
+    content["measurements"][0]["params"] += 1
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(content))
+    junit = tmp_path / "junit.xml"
+    done = CliRunner().invoke(cli, ["verify", "--replay", str(changed), "--junit", str(junit)])
+    assert done.exit_code == 1
+    right = load("lenet5").by_path  # the twin's parameters are those of the network
+    params = sum(prod(shape) for layer in right.values() for shape in layer.cost.params.values())
+    difference = f"lenet5 x1 float32: params: expected {params:,}, measured {params + 1:,}"
+    assert difference in done.stdout
+    assert difference in junit.read_text()
 
 
 @pytest.mark.parametrize(

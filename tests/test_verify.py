@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -321,6 +323,17 @@ def test_every_counter_agrees_and_leaves_the_twin_alone(
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in checked.twin.modules())
 
 
+def test_no_weights_stay_in_memory(torchvision: Any) -> None:
+    """A tool that keeps its last module, or a graph that leads to itself, would fill it."""
+    network = load("resnet20")
+    twin = build(network)
+    kept = [weakref.ref(p) for p in twin.parameters()]
+    list(verify(network, Request(), twin))
+    del twin
+    gc.collect()
+    assert not any(weight() is not None for weight in kept)
+
+
 def test_layers_are_compared_with_fvcore_and_torch_one_by_one() -> None:
     found = list(checks(subject(load("resnet20")), "counters"))
     for tool in ("fvcore", "torch"):
@@ -572,6 +585,8 @@ NO_TORCH = "import sys; sys.modules['torch'] = None"
         (["gogglenet"], "", "unknown model 'gogglenet'; did you mean 'googlenet'?"),
         (["vgg16", "--checks", "memroy"], "", "unknown check 'memroy'; did you mean 'memory'?"),
         (["vgg16", "--device", "gpu"], "", "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
+        (["vgg16", "--against", "timn"], "", "unknown reference 'timn'; did you mean 'timm'?"),
+        (["vgg16", "--against", "timm:"], "", "a reference is a collection or module:callable"),
         (["lenet5", "--freeze", "C9"], "", "unknown layer or group to freeze 'C9'"),
         (["lenet5", "--batch", "0"], "", "Invalid value for '--batch'"),
         (["lenet5", "--junit", "/no/x.xml"], "", "cannot write /no/x.xml: no folder /no that can"),

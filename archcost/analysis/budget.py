@@ -3,6 +3,7 @@
 In ``archcost.toml``, or under ``[tool.archcost]`` in ``pyproject.toml``::
 
     baseline = "main"                    # what +2% refers to where a condition does not say
+    allow_new = true                     # a file that the baseline has not is not compared with it
 
     [budgets]
     resnet50 = ["macs <= 4.2G", "batch on v100 >= 128"]
@@ -29,13 +30,14 @@ from archcost.analysis.baseline import Request, is_file, within
 from archcost.analysis.condition import Condition, parse_condition
 from archcost.analysis.footprint import Setting
 from archcost.analysis.metrics import Number, Subject, largest_shares, plain
+from archcost.analysis.mode import Mode
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
 from archcost.network import Network
 from archcost.spec.catalog import catalog, chosen_models
 from archcost.spec.expression import ExpressionError
+from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
 from archcost.table import Cell, Column, Table
-from archcost.units import human
 
 CONFIG, PROJECT, SECTION = "archcost.toml", "pyproject.toml", "archcost"
 NETWORK_KEYS: Mapping[str, type] = {"input": str, "set": dict, "aux": bool}
@@ -43,8 +45,16 @@ RUN_KEYS: Mapping[str, type] = {
     "batch": int, "dtype": str, "device": str, "optimizer": str, "kernel": str,
     "weight_decay": bool, "freeze": list,
 }  # fmt: skip
+MODE_KEYS: Mapping[str, type] = {"amp": str, "channels_last": bool, "checkpoint": list}
 COUNT_KEYS: Mapping[str, type] = {"convention": str, "activations": str}
-SETTINGS: Mapping[str, type] = {"baseline": str, **NETWORK_KEYS, **RUN_KEYS, **COUNT_KEYS}
+SETTINGS: Mapping[str, type] = {
+    "baseline": str,
+    "allow_new": bool,
+    **NETWORK_KEYS,
+    **RUN_KEYS,
+    **MODE_KEYS,
+    **COUNT_KEYS,
+}
 """What a budget file may set, for all networks or for one, and of which type."""
 
 
@@ -95,11 +105,12 @@ class Budget:
 
     def subject(self, network: Network) -> Subject:
         """Return a network as the budget runs and counts it."""
-        run = {key: self.settings[key] for key in RUN_KEYS if key in self.settings}
-        if "freeze" in run:
-            run["freeze"] = tuple(run["freeze"])
-        count = {key: self.settings[key] for key in COUNT_KEYS if key in self.settings}
-        return Subject(network, Setting(**run), **count)
+        setting = Setting(**self._given(RUN_KEYS), mode=Mode(**self._given(MODE_KEYS)))
+        return Subject(network, setting, **self._given(COUNT_KEYS))
+
+    def _given(self, keys: Mapping[str, type]) -> dict[str, Any]:
+        found = {key: self.settings[key] for key in keys if key in self.settings}
+        return {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
 
 
 # Reading.
@@ -267,9 +278,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """All verdicts; made by :func:`check`."""
+    """All verdicts; made by :func:`check`. ``new`` are files that a baseline does not have."""
 
     verdicts: tuple[Verdict, ...]
+    new: tuple[str, ...] = ()
 
     @property
     def broken(self) -> tuple[Verdict, ...]:
@@ -282,7 +294,9 @@ class Check:
         models = len({verdict.model for verdict in self.verdicts})
         count = len(self.verdicts)
         of = f"{count} budget{'s' * (count != 1)} of {models} network{'s' * (models != 1)}"
-        return f"{len(self.broken)} of {of} broken" if self.broken else f"{of}: all hold"
+        new = f"; new, not compared: {', '.join(self.new)}" if self.new else ""
+        broken = len(self.broken)
+        return (f"{broken} of {of} broken" if broken else f"{of}: all hold") + new
 
     def table(self, everything: bool = False) -> Table:
         """Return one row for every broken budget, or for every budget."""
@@ -301,6 +315,7 @@ class Check:
         return {
             "holds": not self.broken,
             "budgets": [verdict.record() for verdict in self.verdicts],
+            "new": list(self.new),
         }
 
 
@@ -311,7 +326,7 @@ def _row(verdict: Verdict) -> tuple[Cell, ...]:
         if over is not None and verdict.allowed
         else None
     )
-    shares = [f"{path} {human(plain(value))}" for path, value in verdict.shares]
+    shares = [f"{path} {verdict.condition.metric.brief(value)}" for path, value in verdict.shares]
     return (
         verdict.model, verdict.condition.text,
         None if verdict.base is None else plain(verdict.base), plain(verdict.allowed),
@@ -324,12 +339,18 @@ class _Bench:
     """Networks and baselines, each loaded and analysed once."""
 
     subjects: dict[Any, Subject] = field(default_factory=dict)
+    new: dict[str, None] = field(default_factory=dict)
 
     def verdicts(self, budget: Budget) -> Iterator[Verdict]:
         for request in budget.requests():
             own = self._subject(budget, request, "")
             for condition in budget.conditions:
-                yield self._verdict(budget, request, own, condition)
+                try:
+                    yield self._verdict(budget, request, own, condition)
+                except NotInRevision:
+                    if not budget.settings.get("allow_new"):
+                        raise
+                    self.new[request.name] = None
 
     def _subject(self, budget: Budget, request: Request, reference: str) -> Subject:
         settings = repr(sorted(budget.settings.items()))
@@ -360,4 +381,5 @@ def check(budgets: Sequence[Budget]) -> Check:
         ArchcostError: a model or baseline that cannot be read.
     """
     bench = _Bench()
-    return Check(tuple(verdict for budget in budgets for verdict in bench.verdicts(budget)))
+    verdicts = tuple(verdict for budget in budgets for verdict in bench.verdicts(budget))
+    return Check(verdicts, tuple(bench.new))

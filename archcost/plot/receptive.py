@@ -56,15 +56,15 @@ def receptive(reports: Sequence[Report]) -> Picture:
         lines.append(Line(points, i, report.network.name, steps=True, tips=tips))
         sides.add(max(report.network.input[1:]))
     marks: tuple[Mark, ...] = (*lines, *_levels(sorted(sides)))
-    inputs = dict.fromkeys(show(report.network.input) for report in reports)
     wide = max(y for line in lines for _, y in line.points) > 60
+    inputs = ", ".join(dict.fromkeys(show(report.network.input) for report in reports))
     x = Axis("depth: convolutions and linear layers on the longest path", low=0.0)
     return Picture(
         title="Receptive field over depth",
         caption=(
             "Side of the stretch of the input that one value can see, the widest over all paths, "
             "not cut at the border; what comes after a global pooling or a flattening sees "
-            f"everything and is left out. Input {', '.join(inputs)}."
+            f"everything and is left out. Input {inputs}."
         ),
         rows=((Panel("", x, Axis("receptive field, pixels", log=wide), marks),),),
         height=3.6,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from archcost.analysis.report import analyze
 from archcost.plot.picture import Axis, Bars, Panel, Picture
 from archcost.spec import source as yaml
-from archcost.spec.catalog import load, specs_folder
+from archcost.spec.catalog import load
 from archcost.spec.source import Source
 
 
@@ -41,9 +42,9 @@ class Entrant:
 
 @lru_cache(maxsize=1)
 def entrants() -> tuple[Entrant, ...]:
-    """Return the rows of ``specs/lectures/ilsvrc.yaml``."""
-    path = specs_folder() / "lectures" / "ilsvrc.yaml"
-    return read_entrants(Source("specs/lectures/ilsvrc.yaml", path.read_text("utf-8")))
+    """Return the rows of ``ilsvrc.yaml``, beside this file."""
+    path = Path(__file__).parent / "ilsvrc.yaml"
+    return read_entrants(Source(f"archcost/plot/{path.name}", path.read_text("utf-8")))
 
 
 def read_entrants(source: Source) -> tuple[Entrant, ...]:

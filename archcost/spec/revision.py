@@ -12,6 +12,10 @@ SUFFIXES = (".yaml", ".yml", ".txt")
 """How the name of a spec file ends."""
 
 
+class NotInRevision(ArchcostError):
+    """A file that a revision does not have."""
+
+
 def split_revision(name: str) -> tuple[str, str] | None:
     """Return revision and path of ``main:specs/net.yaml``, or None if the name is another thing."""
     revision, colon, path = name.partition(":")
@@ -29,7 +33,8 @@ def read_revision(revision: str, path: str, folder: str | Path = ".") -> Source:
         folder: a folder inside the repository.
 
     Raises:
-        ArchcostError: no git, no repository, no such revision, or no such file in it.
+        NotInRevision: the revision has no such file. ArchcostError: no git, no repository, or no
+            such revision.
     """
     name = f"{revision}:{path}"
     if not re.fullmatch(r"[^\s:?*\[\\^~-][^\s:?*\[\\]*", revision) or "\n" in path:
@@ -65,7 +70,7 @@ def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
         name for name in listed.decode(errors="replace").split("\0") if name.endswith(SUFFIXES)
     ]
     plain = path.removeprefix("./")
-    return ArchcostError(f"{revision} has no file {plain}{did_you_mean(plain, files)}")
+    return NotInRevision(f"{revision} has no file {plain}{did_you_mean(plain, files)}")
 
 
 def _git(folder: str | Path, *arguments: str, stdin: bytes = b"") -> bytes:

@@ -173,14 +173,23 @@ COLLECTIONS = ("torchvision", "timm", "pytorchcv")
 IMAGENET_CLASSES = 1000
 
 
-def counterpart(collection: str, network: Network) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the name of a network in a collection with its arguments, or None.
+def split_reference(against: str) -> tuple[str, str]:
+    """Return the collection or module and the name there, empty for a model's own counterpart.
 
     Raises:
         LookupFailed: no such collection.
+        ArchcostError: something is missing.
     """
-    if collection not in COLLECTIONS:
-        raise LookupFailed("reference", collection, (*COLLECTIONS, "module:callable"))
+    where, colon, name = against.partition(":")
+    if not colon and where not in COLLECTIONS:
+        raise LookupFailed("reference", where, (*COLLECTIONS, "module:callable"))
+    if colon and not (where and name):
+        raise ArchcostError(f"a reference is a collection or module:callable; got {against!r}")
+    return where, name
+
+
+def counterpart(collection: str, network: Network) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the name of a network in a collection with its arguments, or None."""
     entry = COUNTERPARTS.get(network.name, {}).get(collection)
     if entry is None:
         return None

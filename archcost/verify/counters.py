@@ -219,6 +219,8 @@ def torchinfo(twin: Any, x: Any) -> Counts:
     """Count with torchinfo.summary, its total mult-adds."""
     tool = importlib.import_module("torchinfo")
     counted = tool.summary(twin, input_data=x, verbose=0, device=x.device)
+    # it keeps the last module of a class with its weights, also where it was not asked to
+    getattr(importlib.import_module("torchinfo.torchinfo"), "_cached_forward_pass", {}).clear()
     return {TOTAL: _whole(counted.total_mult_adds)}
 
 

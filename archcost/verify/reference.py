@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.shape import Shape, show
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.counterparts import build_reference, counterpart, one_line
+from archcost.verify.counterparts import build_reference, counterpart, one_line, split_reference
 from archcost.verify.dataflow import Call, Trace, Unpaired, pair, state, tensors_of, trace
 
 TOLERANCE = 1e-9
@@ -47,13 +46,11 @@ def _skip(name: str, reason: str) -> Check:
 
 def _find(against: str, network: Network) -> tuple[str, str, Any] | None:
     """Return where a reference is, its name there and its arguments; None without counterpart."""
-    where, colon, name = against.partition(":")
-    if not colon:
-        found = counterpart(where, network)
-        return found and (where, *found)
-    if not where or not name:
-        raise ArchcostError(f"a reference is a collection or module:callable; got {against!r}")
-    return where, name, {}
+    where, name = split_reference(against)
+    if name:
+        return where, name, {}
+    found = counterpart(where, network)
+    return found and (where, *found)
 
 
 def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from archcost.errors import ArchcostError, shorten
 from archcost.network import Network
 from archcost.torch_twin import build, import_torch
 from archcost.verify import Check, Subject, find_validator, load_validators
+from archcost.verify.counterparts import split_reference
 from archcost.verify.results import Outcome
 from archcost.verify.watch import footprint
 
@@ -47,10 +49,13 @@ class Request:
         """Return the validators to run.
 
         Raises:
-            LookupFailed: an unknown one.
+            LookupFailed: an unknown one, or an unknown reference.
+            ArchcostError: a reference of another form.
         """
         for name in self.checks:
             find_validator(name)
+        for against in self.against:
+            split_reference(against)
         every = load_validators()
         return [n for n in every if n in self.checks or (not self.checks and self._runs_anyway(n))]
 
@@ -86,9 +91,11 @@ def verify(network: Network, request: Request, twin: Any = None) -> Iterator[Out
 
 
 def settle() -> None:
-    """Have later collections pass over what is alive now: the tools, which stay."""
+    """After a model, give its memory back; later collections pass over what stays: the tools."""
     gc.collect()
     gc.freeze()
+    with suppress(OSError, AttributeError):  # glibc alone has it, and alone needs it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def checks(subject: Subject, name: str) -> Iterator[Check]:

@@ -79,7 +79,7 @@ class DispatchedStep:
         self.backward: Counter[str] = Counter()
         self.error: Exception | None = None
         self._counts, self._layer = self.forward, ""
-        self._nodes: dict[Any, str] = {}
+        self._hooks: dict[Any, Any] = {}
         peer = import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
         watch = Watch(network, twin, self._enter, self._leave)
         with watch:
@@ -94,6 +94,10 @@ class DispatchedStep:
                         torch.autograd.grad(loss, parameters, allow_unused=True)
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error = error
+            finally:
+                for hook in self._hooks.values():  # a node that leads to itself is never freed
+                    hook.remove()
+                self._hooks.clear()
         self.stopped_at = watch.running
         self.flop_counter_mode = int(peer.get_total_flops())
 
@@ -104,9 +108,8 @@ class DispatchedStep:
         # the node that made the output runs first of the layer's in the backward pass; a layer
         # that passes its input on has no node of its own
         node = output.grad_fn
-        if node is not None and node not in self._nodes:
-            self._nodes[node] = path
-            node.register_prehook(lambda _: setattr(self, "_layer", path))
+        if node is not None and node not in self._hooks:
+            self._hooks[node] = node.register_prehook(lambda _: setattr(self, "_layer", path))
 
     def _count(self, operation: Any, arguments: tuple[Any, ...], result: Any) -> None:
         rule = _RULES.get(str(operation.overloadpacket).removeprefix("aten."))

@@ -1,0 +1,72 @@
+"""Networks that no collection has: the specs against modules written out in PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
+import torch
+from hand_built import FCN, HAND_BUILT, VGG16, FastRCNN, SegNet, UNet
+from test_catalog import assert_same_cost, of
+
+import archcost
+from archcost import load
+from archcost.verify import Subject
+from archcost.verify.counterparts import COUNTERPARTS
+from archcost.verify.reference import compare
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("name", HAND_BUILT)
+def test_a_network_computes_what_the_module_written_by_hand_does(name: str) -> None:
+    """With the same weights, in float64, in both modes; the proof of check 4."""
+    make, size = HAND_BUILT[name]
+    knobs = {"regions": 2} if name == "fast_rcnn" else {}
+    network = load(name, input=size, knobs=knobs)
+    found = list(compare(Subject(network, archcost.build(network)), "by hand", make()))
+    assert [check for check in found if check.skipped or not check.passed] == []
+    assert len(found) >= 3
+
+
+def test_a_module_is_written_only_where_no_collection_has_one() -> None:
+    assert not set(HAND_BUILT) & set(COUNTERPARTS)
+
+
+@pytest.mark.parametrize("stride", [32, 16, 8])
+def test_fcn_is_the_module_above(stride: int) -> None:
+    with torch.device("meta"):
+        module = FCN(stride).eval()
+        assert module(torch.empty(1, 3, 500, 500)).shape[1:] == load(f"fcn{stride}s").output
+    assert_same_cost(load(f"fcn{stride}s"), module)
+
+
+def test_unet_is_the_module_above() -> None:
+    with torch.device("meta"):
+        module = UNet().eval()
+        assert module(torch.empty(1, 1, 572, 572)).shape[1:] == load("unet").output == (2, 388, 388)
+    assert_same_cost(load("unet"), module)
+
+
+def test_segnet_is_the_module_above() -> None:
+    with torch.device("meta"):
+        module = SegNet().eval()
+        assert module(torch.empty(1, 3, 360, 480)).shape[1:] == load("segnet").output
+    assert_same_cost(load("segnet"), module)
+
+
+def test_the_encoder_of_segnet_has_14_7_million_parameters() -> None:
+    """Badrinarayanan et al. say that dropping VGG-16's linear layers leaves 14.7M of 134M."""
+    encoder = sum(of(load("segnet"), f"encoder{i}")[0] for i in range(1, 6))
+    normalisation = 2 * sum(sum(widths) for widths in VGG16)
+    assert encoder - normalisation == 14_714_688
+
+
+@pytest.mark.parametrize("regions", [1, 64, 2000])
+def test_fast_rcnn_is_the_module_above(regions: int) -> None:
+    network = load("fast_rcnn", knobs={"regions": regions})
+    with torch.device("meta"):
+        module = FastRCNN(regions).eval()
+        assert module(torch.empty(1, *network.input)).shape[1:] == network.output == (regions, 105)
+    assert_same_cost(network, module)
