@@ -131,6 +131,20 @@ def test_the_scatter_shows_published_accuracies_at_the_sizes_they_were_measured_
     assert senet.y == 81.32
 
 
+def test_accuracies_on_other_data_are_not_mixed_in() -> None:
+    names = ("resnet18", "resnet20", "nin_cifar10", "vgg16", "highway_conv16", "resnet50")
+    picture = scatter([report(name) for name in names])
+    assert {point.label for point in mark(picture, Points).points} == {
+        "resnet18",
+        "resnet50",
+        "vgg16",
+    }  # type: ignore[attr-defined]
+    assert picture.rows[0][0].y.label == "ImageNet top-1 accuracy, %"
+    assert "another task: resnet20, nin_cifar10, highway_conv16." in picture.caption
+    small = scatter([report(name) for name in ("resnet20", "resnet32", "highway_conv16")])
+    assert small.rows[0][0].y.label == "top-1 accuracy, %"
+
+
 def test_measured_latency_is_an_axis(tmp_path: Path) -> None:
     row = {"model": "resnet18", "input": [3, 224, 224], "batch": 1, "dtype": "float32",
            "status": "ok", "forward": {"median": 0.0125, "q1": 0.012, "q3": 0.013}}  # fmt: skip
@@ -149,7 +163,7 @@ def test_measured_latency_is_an_axis(tmp_path: Path) -> None:
     )
     assert "latency, ms" in out
     assert "a test" in out
-    assert "Left out for want of a figure: vgg16." in out
+    assert "Left out, for want of a figure or as of another task: vgg16." in " ".join(out.split())
     [point] = mark(scatter([report("resnet18")], x="latency", record=record), Points).points  # type: ignore[attr-defined]
     assert point.x == 12.5
 

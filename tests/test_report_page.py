@@ -91,7 +91,7 @@ def test_html_stands_alone() -> None:
 def test_a_hostile_spec_stays_text(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(SPEC)
-    page = run(str(spec))
+    page = run(str(spec), "--title", "<script>1</script>")
     assert page.count("<script>") == 1
     assert "&lt;script&gt;document.title" in page
     summary = next(

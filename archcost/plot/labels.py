@@ -35,13 +35,17 @@ def wrap(text: str, width: float, size: float) -> list[str]:
 
 @dataclass(frozen=True)
 class Bubble:
-    """A disc at ``x, y`` (y upwards) with the size of its label, all in one unit."""
+    """A disc at ``x, y`` (y upwards) with the size of its label, all in one unit.
+
+    Labels of ``first`` ones are placed before the others.
+    """
 
     x: float
     y: float
     radius: float
     width: float
     height: float
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Place:
 
 
 NEAR = 10.0  # a label this near needs no line to its bubble
-STEPS = (0.0, 7.0, 14.0, 24.0, 36.0, 50.0, 68.0, 90.0)
+STEPS = (0.0, 7.0, 14.0, 24.0, 36.0, 50.0)
 SIDES = (
     (1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1),
     (1, 0.5), (1, -0.5), (-1, 0.5), (-1, -0.5),
@@ -78,12 +82,12 @@ def place_labels(
     leads = [*lines]
     places: list[Place | None] = [None] * len(bubbles)
 
-    def crowd(i: int) -> float:
-        return -sum(
+    def turn(i: int) -> tuple[bool, float]:
+        return not bubbles[i].first, -sum(
             1 / (1 + hypot(other.x - bubbles[i].x, other.y - bubbles[i].y)) for other in bubbles
         )
 
-    for i in sorted(range(len(bubbles)), key=crowd):
+    for i in sorted(range(len(bubbles)), key=turn):
         own = bubbles[i]
         for step in STEPS:
             options = [_beside(own, side, step) for side in SIDES]

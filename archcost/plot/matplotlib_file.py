@@ -296,7 +296,7 @@ def _labels(axes: Any, mark: p.Points, width: float, height: float) -> None:
         x, y = to_points((point.x, point.y))
         bubbles.append(
             Bubble(x * width, y * height, point.radius + 0.6, box.width * INCH / made.dpi,
-                   box.height * INCH / made.dpi)
+                   box.height * INCH / made.dpi, point.ringed)
         )  # fmt: skip
         drawn.append(text)
     for bubble, place, text in zip(

@@ -14,6 +14,7 @@ from archcost.plot.picture import Axis, Line, Panel, Picture, Point, Points, leg
 from archcost.units import human
 
 LATENCY = "latency"
+IMAGENET = (1000,)
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ def _published(figure: str) -> Callable[[Report], float | None]:
 
 
 FIGURES: Mapping[str, Figure] = {
-    "top1": Figure("ImageNet top-1 accuracy, %", _published("top1"), 1, True, False),
-    "top5": Figure("ImageNet top-5 accuracy, %", _published("top5"), 1, True, False),
+    "top1": Figure("top-1 accuracy, %", _published("top1"), 1, True, False),
+    "top5": Figure("top-5 accuracy, %", _published("top5"), 1, True, False),
     "operations": Figure("", lambda report: report.total.counted, 1e9),
     "macs": Figure("multiply-accumulates, G", lambda report: report.total.macs, 1e9),
     "flops": Figure("FLOPs, G", lambda report: report.total.flops, 1e9),
@@ -104,9 +105,11 @@ def scatter(
         found = FIGURES[name].value(report)
         return None if found is None else found / FIGURES[name].scale
 
-    found = [(r, value(x, r), value(y, r), value(size, r)) for r in reports]
+    same, others = _one_task(reports) if {"top1", "top5"} & {x, y, size} else (reports, [])
+    found = [(r, value(x, r), value(y, r), value(size, r)) for r in same]
     drawn = [(r, a, b, c) for r, a, b, c in found if a is not None and b is not None and c]
     missing = [r.network.name for r, a, b, c in found if a is None or b is None or not c]
+    missing += [report.network.name for report in others]
     if not drawn:
         raise ArchcostError(
             f"none of the {len(reports)} models has {x}, {y} and {size}"
@@ -128,7 +131,7 @@ def scatter(
     best = sorted((points[i].x, points[i].y) for i in front)
     marks = (Line(tuple(best), 6, "Pareto front", dashed=True), Points(points))
     shown = marks if len(best) > 1 else marks[1:]
-    first = reports[0]
+    first = drawn[0][0]
     label_x, label_y = _label(x, first), _label(y, first)
     return Picture(
         title=f"{_short(label_y)} against {_short(label_x)}",
@@ -138,6 +141,24 @@ def scatter(
         legend=_legend(families, [r for r, *_ in drawn]),
         bubbles=_bubbles(size, [c for *_, c in drawn]),
     )
+
+
+def _one_task(reports: Sequence[Report]) -> tuple[list[Report], list[Report]]:
+    """Return the reports of the most frequent task that has accuracies, and the others.
+
+    Accuracies on different data do not compare. A network with 1,000 outputs classifies ImageNet;
+    others are told apart by their outputs and their input.
+    """
+    rated = [r for r in reports if any(_published(name)(r) for name in ("top1", "top5"))]
+    tasks = [_task(report) for report in rated]
+    most = max(tasks, key=tasks.count) if tasks else ()
+    same = [report for report in reports if _task(report) == most]
+    return same, [report for report in reports if report not in same]
+
+
+def _task(report: Report) -> tuple[int, ...]:
+    network = report.network
+    return network.output if network.output == IMAGENET else (*network.output, *network.input)
 
 
 def pareto(
@@ -184,6 +205,8 @@ def _label(name: str, report: Report) -> str:
         name, unit = report.convention.name, report.convention.unit
         counted = "" if name in ("flops", "macs") else f" as {name} counts"
         return f"operations{counted}, G{unit}s"
+    if name in ("top1", "top5") and _task(report) == IMAGENET:
+        return f"ImageNet {FIGURES[name].label}"
     return FIGURES[name].label
 
 
@@ -245,5 +268,5 @@ def _caption(
     )
     if missing:
         named = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" * (len(missing) > 6))
-        parts.append(f"Left out for want of a figure: {named}.")
+        parts.append(f"Left out, for want of a figure or as of another task: {named}.")
     return " ".join(parts)

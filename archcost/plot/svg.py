@@ -202,7 +202,9 @@ def _points(frame: _Frame, mark: p.Points, lines: Sequence[p.Line]) -> Iterator[
         )
     for point in mark.points:
         x, y = frame.at(point.x) - frame.left, frame.foot - frame.up(point.y)
-        bubbles.append(Bubble(x, y, point.radius * 1.25, text_width(point.label, SIZE), SIZE))
+        bubbles.append(
+            Bubble(x, y, point.radius * 1.25, text_width(point.label, SIZE), SIZE, point.ringed)
+        )
     places = place_labels(bubbles, frame.width, frame.height, drawn)
     for point, bubble, place in zip(mark.points, bubbles, places, strict=True):
         if place is None:

@@ -19,7 +19,7 @@ from archcost.analysis.report import Report
 from archcost.errors import ArchcostError
 from archcost.plot.layers import layers
 from archcost.plot.memory import memory
-from archcost.plot.picture import Picture
+from archcost.plot.picture import Picture, Points
 from archcost.plot.scatter import scatter
 from archcost.table import Column, Table
 
@@ -130,13 +130,16 @@ class Page:
 
     @cached_property
     def scatter(self) -> Picture | None:
-        """Accuracy against operations; None where no model has a published accuracy."""
+        """Accuracy against operations; None where fewer than two models have one."""
         reports = [section.report for section in self.sections]
         for accuracy in ("top1", "top5"):
             try:
-                return scatter(reports, y=accuracy)
+                found = scatter(reports, y=accuracy)
             except ArchcostError:
                 continue
+            marks = [mark for panel in found.panels() for mark in panel.marks]
+            if any(len(mark.points) > 1 for mark in marks if isinstance(mark, Points)):
+                return found
         return None
 
     def conventions(self) -> list[tuple[str, str]]:
