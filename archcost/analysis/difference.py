@@ -126,14 +126,13 @@ class Difference:
             for move in self.moves
         )
         setting = self.new.setting
-        timed = (
-            ", hard bound in seconds" if any(m.metric.unit == SECONDS for m in self.moves) else ""
-        )
+        timed = any(move.metric.unit == SECONDS for move in self.moves)
         kinds = [f"{n} {kind}" for kind in KINDS if (n := self._count(kind))]
         notes = (
             f"layers: {', '.join(kinds) or 'none changed'}",
             f"batch {setting.batch}, {setting.dtype}, {setting.device}; "
-            f"{setting.update}{setting.mode.words}; peaks, saved and size in bytes{timed}",
+            f"{setting.update}{setting.mode.words}; peaks, saved and size in bytes"
+            + (", hard bound in seconds" if timed else ""),
             *self.unknown,
             *self.failed,
         )
