@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check docs bench golden verified gpu fake-cuda dist clean
+.PHONY: help demo test check docs bench golden verified pictures gpu fake-cuda dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,27 @@ verified: $(VENV)/dev ## run every check over the whole catalog and write docs/v
 	mkdir -p build
 	$(BIN)/python -m archcost verify --all --against torchvision,timm,pytorchcv --format json --output build/verified.json
 	$(BIN)/python tests/verified.py build/verified.json
+
+PLOT := $(BIN)/archcost plot
+SHOWN := alexnet_torchvision vgg16 vgg19 googlenet_torchvision resnet18 resnet50 resnet152 densenet121 \
+	squeezenet1_1 mobilenet_v2 mobilenet_v3_large efficientnet_b0 efficientnet_b3 convnext_tiny
+IMAGES := docs/images
+CHROMIUM ?= chromium
+pictures: $(VENV)/dev ## draw the pictures of the README and the docs anew (the page with Chromium)
+	mkdir -p $(IMAGES)
+	$(PLOT) layers alexnet vgg16 --dpi 110 -o $(IMAGES)/layers.png
+	$(PLOT) scatter $(SHOWN) --dpi 110 -o $(IMAGES)/scatter.png
+	$(PLOT) timeline --dpi 110 -o $(IMAGES)/timeline.png
+	$(PLOT) receptive alexnet vgg16 googlenet resnet50 mobilenet_v2 --dpi 110 -o $(IMAGES)/receptive.png
+	$(PLOT) memory resnet50 --batch 32 --dpi 110 -o $(IMAGES)/memory.png
+	$(PLOT) roofline resnet50 --gpu h100 --batch 32 --dpi 110 -o $(IMAGES)/roofline.png
+	$(PLOT) graph resnet18 --dpi 110 -o $(IMAGES)/graph.png
+	$(BIN)/archcost report resnet18 mobilenet_v2 efficientnet_b0 -o $(IMAGES)/report.html
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+		--disable-background-networking --disable-component-update --disable-sync \
+		--hide-scrollbars --user-data-dir=$$(mktemp -d) --window-size=1060,900 \
+		--screenshot=$(IMAGES)/report.png file://$(CURDIR)/$(IMAGES)/report.html
+	rm $(IMAGES)/report.html
 
 # runs with the Python that holds a CUDA build of PyTorch, not with the environment above
 GPU_PYTHON ?= python3
@@ -81,6 +102,6 @@ $(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
 # packages without their dependencies, which would replace it
 $(VENV)/dev: $(VENV)/core pyproject.toml constraints.txt
 	$(PIP) torch numpy
-	$(PIP) --editable '.[torch,onnx,pandas,plot,docs,dev]'
+	$(PIP) --editable '.[torch,onnx,pandas,plot,excel,docs,dev]'
 	$(PIP) --no-deps torchvision timm pytorchcv torchinfo ptflops thop
 	@touch $@

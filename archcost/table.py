@@ -165,10 +165,19 @@ def html(table: Table) -> str:
 def latex(table: Table) -> str:
     """A booktabs table whose caption holds title and notes, the convention among them."""
     caption = _escape_latex(" ".join([table.title, *table.notes]).strip())
-    lines = [r"\begin{table}", r"\centering"]
+    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering"]
     if caption:
         lines.append(rf"\caption{{{caption}}}")
-    return "\n".join([*lines, _tabulate(table, table.shown(), "latex_booktabs"), r"\end{table}"])
+    body = _tabulate(table, table.shown(), "latex_booktabs")
+    return "\n".join([*lines, body, r"\end{table}"]).translate(LATEX_SIGNS)
+
+
+LATEX_SIGNS = str.maketrans({
+    "×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "–": "--", "…": r"\ldots{}", "≤": r"$\le$",
+    "≥": r"$\ge$", "⌊": r"$\lfloor$", "⌋": r"$\rfloor$", "⌈": r"$\lceil$", "⌉": r"$\rceil$",
+    "µ": r"$\mu$", "²": "$^2$",
+})  # fmt: skip
+"""Signs that LaTeX's usual fonts lack outside of formulas."""
 
 
 def _escape_latex(text: str) -> str:

@@ -24,7 +24,8 @@ CONSOLE = re.compile(r"^```console\n\$ (?P<command>.+)\n(?P<output>(?:.*\n)*?)^`
 FILE = re.compile(r'^```\w+ title="(?P<name>[^"]+)"\n(?P<text>(?:.*\n)*?)^```$', re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(?P<code>(?:.*\n)*?)^```$", re.MULTILINE)
 SPEC = re.compile(
-    r"^```yaml.*\n(?P<text>(?=(?:.*\n)*?layers:)(?:name|family): (?:.*\n)*?)^```$", re.MULTILINE
+    r"^```yaml.*\n(?P<text>(?=(?:(?!```).*\n)*?layers:)(?:name|family): (?:.*\n)*?)^```$",
+    re.MULTILINE,
 )
 
 

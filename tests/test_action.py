@@ -172,8 +172,8 @@ def holds(condition: str, context: dict[str, str]) -> bool:
         return text[1:-1] if text.startswith("'") else context.get(text, text)
 
     for part in condition.split("&&"):
-        left, sign, right = ([*re.split(r"(==|!=)", part), "", ""])[:3]
-        if not value(left) if not sign else (value(left) == value(right)) != (sign == "=="):
+        left, sign, right = [*re.split(r"(==|!=)", part), "!=", "''"][:3]  # a name alone: not empty
+        if (value(left) == value(right)) != (sign == "=="):
             return False
     return True
 
@@ -245,6 +245,95 @@ def test_without_a_pull_request_budgets_are_checked(repository: Repository) -> N
     assert repository.run(base="", comment="false") == 1
     assert not (repository.folder / "sent.md").exists()
     assert "1 of 1 budget of 1 network broken" in (repository.folder / "summary.md").read_text()
+
+
+# What the page on pipelines shows.
+
+
+def shown(language: str, word: str) -> str:
+    """Return the block of docs/ci.md in a language that holds a word."""
+    text = (ROOT / "docs" / "ci.md").read_text("utf-8")
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    [block] = [block for block in blocks if word in block]
+    return block
+
+
+def test_the_inputs_of_the_action_are_documented() -> None:
+    text = (ROOT / "docs" / "ci.md").read_text("utf-8")
+    assert [name for name in ACTION["inputs"] if f"| `{name}` |" not in text] == []
+    [step] = [
+        s for s in yaml.safe_load(shown("yaml", "OWNER"))["jobs"]["cost"]["steps"] if "with" in s
+    ]
+    assert set(step["with"]) <= set(ACTION["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("files", "code"), [(WIDER, 1), ({"README.md": "changed"}, 0), (BROKEN, 2)]
+)
+def test_the_gitlab_job_runs(
+    repository: Repository, files: dict[str, str | None], code: int
+) -> None:
+    repository.change(files)
+    job = yaml.safe_load(shown("yaml", "merge_request_event"))["cost"]
+    commands = [line for line in job["before_script"] if not line.startswith("pip ")] + job[
+        "script"
+    ]
+    curl = repository.folder / "bin" / "curl"
+    curl.write_text('#!/bin/bash\nprintf "%s\\n" "$@" > "$GH_LOG"\n')
+    curl.chmod(0o755)
+    work = repository.folder / "work"
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", "\n".join(commands)],
+        cwd=work, capture_output=True, text=True, check=False,
+        env={
+            "PATH": f"{repository.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(repository.folder), "GH_LOG": str(repository.folder / "gh.log"),
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "COST_TOKEN": "t",
+            "CI_API_V4_URL": "https://git.example.org/api/v4", "CI_PROJECT_ID": "3",
+            "CI_MERGE_REQUEST_IID": "7",
+        },
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert (
+        "https://git.example.org/api/v4/projects/3/merge_requests/7/notes"
+        in (repository.folder / "gh.log").read_text()
+    )
+    text = (work / "cost.md").read_text()
+    if code == 1:
+        _, same = (RECORDED / "wider_within_budget.md").read_text().split("### Since `main`")
+        assert text.startswith("**2 of 2 budgets of 1 network broken**")
+        assert text.strip().endswith(same.strip())
+    assert ("12,239,808" in text) is (code == 1)
+
+
+def test_the_settings_are_documented() -> None:
+    from archcost.analysis.budget import SETTINGS
+    from archcost.analysis.metrics import METRICS
+
+    text = (ROOT / "docs" / "ci.md").read_text("utf-8")
+    assert [name for name in SETTINGS if f"`{name}`" not in text] == []
+    assert [name for name in METRICS if f"`{name.replace('_', ' ')}`" not in text] == []
+
+
+def test_the_documented_budgets_are_read(tmp_path: Path) -> None:
+    from archcost.analysis.budget import read_budgets
+
+    file = tmp_path / "archcost.toml"
+    file.write_text(shown("toml", "[budgets]"))
+    assert [budget.model for budget in read_budgets(file)] == [
+        "resnet50",
+        "specs/*.yaml",
+        "specs/net.yaml",
+    ]
+
+
+def test_the_hooks_call_commands() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    assert [hook["entry"].split() for hook in hooks] == [
+        ["archcost", name] for name in ("fmt", "lint", "check")
+    ]
+    used = yaml.safe_load(shown("yaml", "hooks:"))["repos"][0]["hooks"]
+    assert used == [{"id": hook["id"]} for hook in hooks]
 
 
 @pytest.mark.skipif("report" not in COMMANDS, reason="there is no command report")

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from archcost.cli import COMMANDS, SECTIONS, cli
+from archcost.table import Column, Table
+from archcost.workbook import write_workbook
 
 
 def run(*arguments: str, code: int = 0, stdin: str | None = None) -> tuple[str, str]:
@@ -94,6 +97,40 @@ def test_latex_is_booktabs_with_the_convention_in_its_caption() -> None:
     assert r"\toprule" in out
     assert r"alexnet\_two\_towers" in out
     assert "per multiply-accumulate" in out.split(r"\begin{tabular}")[0]
+
+
+def test_excel_keeps_numbers_and_notes(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
+    path = tmp_path / "alexnet.xlsx"
+    run("table", "alexnet", "--format", "xlsx", "-o", str(path))
+    sheet, about = openpyxl.load_workbook(path).worksheets
+    headings, *rows = sheet.iter_rows(values_only=True)
+    params = headings.index("params")
+    assert sum(row[params] for row in rows[:-1]) == rows[-1][params] == 62_378_344
+    notes = [cell.value for cell in about["A"]]
+    assert notes[0] == "alexnet: AlexNet, one tower, as the lectures draw it"
+    assert "two operations per multiply-accumulate" in notes[1]
+    assert refused("table", "alexnet", "--format", "xlsx") == (
+        "an Excel file is not text: say where with --output FILE.xlsx"
+    )
+
+
+def test_excel_takes_text_for_text_and_loses_no_digit(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
+    path = tmp_path / "table.xlsx"
+    columns = (Column("a", "=1+1"), Column("b", "count", True))
+    rows = (("=cmd()", 2**60), ("bell\x07", 12), (None, Fraction(1, 4)))
+    write_workbook(Table(columns, rows), path)
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    assert [cell.data_type for cell in (sheet["A1"], sheet["A2"], sheet["B2"])] == ["s", "s", "s"]
+    assert sheet["B2"].value == "1,152,921,504,606,846,976"
+    assert [sheet[at].value for at in ("A3", "B3", "A4", "B4")] == ["bell ", 12, None, 0.25]
+
+
+def test_latex_has_no_sign_that_its_fonts_lack() -> None:
+    out = run("explain", "alexnet", "CONV2", "--format", "latex")[0]
+    assert r"(27 + 2$\cdot$2 $-$ 5)/1 + 1" in out
+    assert out.isascii()
 
 
 def test_output_to_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "archcost"
 FLOORS = {
-    "errors": 0, "shape": 0, "trace": 0, "units": 0, "table": 0,
+    "errors": 0, "shape": 0, "trace": 0, "units": 0, "table": 0, "workbook": 0,
     "ops": 1, "network": 1, "published": 1,
     "spec": 2, "conventions": 2, "hardware": 2,
     "analysis": 3,
     "torch_twin": 4,
     "verify": 5,
-    "report": 6, "badge": 6,
+    "report": 6, "plot": 6, "badge": 6,
     "cli": 7, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 HEAVY = ("torch", "numpy", "pandas", "sympy", "matplotlib", "fvcore")
@@ -75,8 +75,15 @@ def heavy_after(arguments: list[str], before: str = "") -> list[str]:
         ["show", "resnet18"],
         ["memory", "resnet50", "--batch", "256"],
         ["fit", "alexnet", "--gpu", "gtx580"],
+        ["plot", "layers", "alexnet", "--terminal"],
+        ["report", "resnet18", "alexnet"],
         ["roofline", "resnet50", "--gpu", "h100"],
         ["hardware"],
+        ["check", "--budget", "resnet18: training peak <= 1GiB"],
+        ["diff", "resnet18", "resnet34"],
+        ["lint", "specs/unet.yaml"],
+        ["fmt", "--check", "specs/unet.yaml"],
+        ["badge", "resnet18"],
     ],
     ids=" ".join,
 )

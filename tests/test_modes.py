@@ -16,7 +16,9 @@ from archcost.network import Network
 from archcost.ops import OPS
 from archcost.ops.base import LOWER, Example
 from archcost.shape import numel
-from archcost.spec.catalog import catalog
+from archcost.spec.catalog import catalog, expand
+from archcost.spec.document import read_document
+from archcost.spec.source import Source
 
 
 def slow(*values: Any) -> Any:
@@ -51,6 +53,28 @@ def test_channels_last(name: str, batch: int) -> None:
     assert differences(load(name), batch, Mode(channels_last=True)) == {}
 
 
+FLAT = """
+name: flat
+input: 4x6x6
+layers:
+  - conv(8, 3, padding=1)
+  - relu
+  - flatten
+  - linear(5)
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", [1, 3])
+def test_channels_last_by_hand(batch: int) -> None:
+    net = expand(read_document(Source("flat.yaml", FLAT)), "")
+    last = Mode(channels_last=True)
+    # flattening copies the map, and the linear layer keeps the copy
+    copied = saved_for_backward(net, batch, mode=last).total - saved_for_backward(net, batch).total
+    assert copied == 8 * 6 * 6 * batch * 4
+    assert differences(net, batch, last) == {}
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("name", "groups", "batch"),
@@ -67,6 +91,51 @@ def test_channels_last(name: str, batch: int) -> None:
 )
 def test_recomputed_groups(name: str, groups: tuple[str, ...], batch: int) -> None:
     assert differences(load(name), batch, Mode(checkpoint=groups)) == {}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "last",
+    [
+        "relu",
+        "conv(8, 3, padding=1)",
+        "batchnorm",
+        "dropout(0.5)",
+        "maxpool(1)",
+        "identity",
+        "stochastic_depth(0.5)",
+        "rescale(2)",
+        "scale",
+        "grn",
+        "lrn",
+        "permute([1, 0, 2])",
+        "layernorm(dim=0)",
+        "groupnorm(2)",
+        "channel_shuffle(2)",
+        "linear(6, dim=-1)",
+    ],
+)
+def test_how_far_a_group_is_computed_again(last: str) -> None:
+    """Up to its last operation that needs something: with it, if that is what it makes."""
+    text = GROUP.format(last)
+    net = expand(read_document(Source("group.yaml", text)), "")
+    mode = Mode(checkpoint=("group",))
+    assert training_peak(net, 64, mode=mode).peak.layer.startswith("group")
+    assert differences(net, 64, mode) == {}
+
+
+GROUP = """
+name: net
+input: 4x6x6
+layers:
+  - conv(8, 3, padding=1)
+  - group:
+      - conv(8, 3, padding=1)
+      - sigmoid
+      - gelu
+      - {}
+  - global_avgpool
+"""
 
 
 def test_recomputed_groups_by_hand() -> None:

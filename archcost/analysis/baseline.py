@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from archcost.errors import ArchcostError, LookupFailed
+from archcost.errors import ArchcostError, did_you_mean
 from archcost.network import Network
 from archcost.spec.catalog import expand, find_model, is_known, read_spec
 from archcost.spec.document import Document
@@ -69,13 +69,14 @@ class Request:
         """Return the network that a reference names: there, the same variant unless it names one.
 
         Raises:
-            ArchcostError: as :meth:`baseline`, or the variant is not there.
+            NotInRevision: the file or the variant is not there. ArchcostError: as :meth:`baseline`.
         """
         found = self.baseline(reference)
         if self.variant and not found.variant and found.document.variants:
             if self.variant not in found.document.variants:
                 name, known = found.document.source.name, found.document.variants
-                raise LookupFailed(f"variant of {name}", self.variant, known)
+                hint = did_you_mean(self.variant, known)
+                raise NotInRevision(f"{name} has no variant {self.variant!r}{hint}")
             found = replace(found, variant=self.variant)
         return found.network()
 

@@ -30,6 +30,7 @@ from archcost.analysis.baseline import Request, is_file, within
 from archcost.analysis.condition import Condition, parse_condition
 from archcost.analysis.footprint import Setting
 from archcost.analysis.metrics import Number, Subject, largest_shares, plain
+from archcost.analysis.mode import Mode
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
 from archcost.network import Network
 from archcost.spec.catalog import catalog, chosen_models
@@ -37,7 +38,6 @@ from archcost.spec.expression import ExpressionError
 from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
 from archcost.table import Cell, Column, Table
-from archcost.units import human
 
 CONFIG, PROJECT, SECTION = "archcost.toml", "pyproject.toml", "archcost"
 NETWORK_KEYS: Mapping[str, type] = {"input": str, "set": dict, "aux": bool}
@@ -45,12 +45,14 @@ RUN_KEYS: Mapping[str, type] = {
     "batch": int, "dtype": str, "device": str, "optimizer": str, "kernel": str,
     "weight_decay": bool, "freeze": list,
 }  # fmt: skip
+MODE_KEYS: Mapping[str, type] = {"amp": str, "channels_last": bool, "checkpoint": list}
 COUNT_KEYS: Mapping[str, type] = {"convention": str, "activations": str}
 SETTINGS: Mapping[str, type] = {
     "baseline": str,
     "allow_new": bool,
     **NETWORK_KEYS,
     **RUN_KEYS,
+    **MODE_KEYS,
     **COUNT_KEYS,
 }
 """What a budget file may set, for all networks or for one, and of which type."""
@@ -103,11 +105,12 @@ class Budget:
 
     def subject(self, network: Network) -> Subject:
         """Return a network as the budget runs and counts it."""
-        run = {key: self.settings[key] for key in RUN_KEYS if key in self.settings}
-        if "freeze" in run:
-            run["freeze"] = tuple(run["freeze"])
-        count = {key: self.settings[key] for key in COUNT_KEYS if key in self.settings}
-        return Subject(network, Setting(**run), **count)
+        setting = Setting(**self._given(RUN_KEYS), mode=Mode(**self._given(MODE_KEYS)))
+        return Subject(network, setting, **self._given(COUNT_KEYS))
+
+    def _given(self, keys: Mapping[str, type]) -> dict[str, Any]:
+        found = {key: self.settings[key] for key in keys if key in self.settings}
+        return {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
 
 
 # Reading.
@@ -323,7 +326,7 @@ def _row(verdict: Verdict) -> tuple[Cell, ...]:
         if over is not None and verdict.allowed
         else None
     )
-    shares = [f"{path} {human(plain(value))}" for path, value in verdict.shares]
+    shares = [f"{path} {verdict.condition.metric.brief(value)}" for path, value in verdict.shares]
     return (
         verdict.model, verdict.condition.text,
         None if verdict.base is None else plain(verdict.base), plain(verdict.allowed),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from archcost.analysis.metrics import BYTES, SECONDS, Metric, Number, find_metric, memory_of
+from archcost.analysis.metrics import BYTES, SECONDS, Metric, Number, find_metric
 from archcost.errors import ArchcostError, SpecError, shorten
 from archcost.spec.expression import ExpressionError
 from archcost.units import Figure, parse_bytes
@@ -29,7 +29,12 @@ SIGNS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     "<": lambda value, limit: value < limit,
     ">": lambda value, limit: value > limit,
 }
-_SECONDS = {"s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)}
+_SECONDS = {
+    "s": Fraction(1),
+    "ms": Fraction(1, 10**3),
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def parse_condition(text: str) -> Condition:
     on = ""
     if reader.take(r"on\b"):
         on = _read_device(reader, metric)
-    elif metric.on_device:
+    elif metric.on:
         raise reader.error(f"{metric.name} needs a device, as in `{metric.name} on v100 >= 64`")
     sign = reader.take(r"(<=|>=|==|<|>)(?![<>=])")
     if not sign:
@@ -184,10 +189,10 @@ def _read_device(reader: _Reader, metric: Metric) -> str:
     name = reader.take(r"[\w.-]+")
     if not name:
         raise reader.error("`on` is followed by a GPU or a memory size")
-    if not metric.on_device:
+    if not metric.on:
         raise ExpressionError(f"{metric.name} does not depend on a device", start)
     try:
-        memory_of(name)
+        metric.on(name)
     except ArchcostError as error:
         raise ExpressionError(str(error), start) from None
     return name
@@ -198,7 +203,7 @@ def _read_amount(reader: _Reader, metric: Metric) -> tuple[Fraction, bool, bool]
     direction = reader.take(r"[+−-]")
     reader.skip()
     start = reader.at
-    text = reader.take(r"\d[\d.,]*(?:\s*(?:%|(?!of\b)[A-Za-z]+))?")
+    text = reader.take(r"\d[\d.,]*(?:\s*(?:%|(?!of\b)[A-Za-zµ]+))?")
     if not text:
         raise reader.error("a number is expected, as in 300M, 2GiB or +2%")
     percent = text.endswith("%")
@@ -213,7 +218,7 @@ def _number(text: str, unit: str) -> Fraction:
     if unit == BYTES:
         return Fraction(parse_bytes(text))
     if unit == SECONDS:
-        match = re.fullmatch(r"([\d.]+)\s*(s|ms|us)", text)
+        match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs)", text)
         if not match:
             raise ArchcostError(f"a time is written as 5ms; got {shorten(text)!r}")
         return Figure.parse(match[1]).value * _SECONDS[match[2]]

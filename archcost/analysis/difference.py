@@ -11,7 +11,7 @@ from typing import Any
 from archcost.analysis.baseline import Request, is_file
 from archcost.analysis.condition import Condition
 from archcost.analysis.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
-from archcost.analysis.metrics import METRICS, Metric, Number, Subject, plain
+from archcost.analysis.metrics import METRICS, SECONDS, Metric, Number, Subject, memory_of, plain
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.spec.catalog import chosen_models, is_known
@@ -126,11 +126,13 @@ class Difference:
             for move in self.moves
         )
         setting = self.new.setting
+        timed = any(move.metric.unit == SECONDS for move in self.moves)
         kinds = [f"{n} {kind}" for kind in KINDS if (n := self._count(kind))]
         notes = (
             f"layers: {', '.join(kinds) or 'none changed'}",
-            f"batch {setting.batch}, {setting.dtype}, {setting.device}; {setting.update}; peaks, "
-            "saved and size in bytes",
+            f"batch {setting.batch}, {setting.dtype}, {setting.device}; "
+            f"{setting.update}{setting.mode.words}; peaks, saved and size in bytes"
+            + (", hard bound in seconds" if timed else ""),
             *self.unknown,
             *self.failed,
         )
@@ -190,9 +192,9 @@ def compare_subjects(
     """
     moves, unknown = [], []
     for metric in METRICS.values():
-        if (metric.on_device and not on) or (metric.name, new.convention) == ("counted", "flops"):
+        if not _applies(metric, new, on):
             continue
-        device = on if metric.on_device else ""
+        device = on if metric.on else ""
         try:
             values = metric.value(old, device), metric.value(new, device)
         except ArchcostError as error:  # no rule for the memory of one of its layers
@@ -202,6 +204,14 @@ def compare_subjects(
     moves.sort(key=_extent, reverse=True)
     layers = tuple(layer_changes(old, new))
     return Difference(name, old, new, tuple(moves), layers, tuple(unknown), tuple(conditions))
+
+
+def _applies(metric: Metric, subject: Subject, on: str) -> bool:
+    """Whether a figure is asked for: with a device if it needs one, and not twice."""
+    if metric.name == "counted":
+        return subject.convention != "flops"
+    is_size = on[:1].isdigit()
+    return not metric.on or (bool(on) and not (metric.unit == SECONDS and is_size))
 
 
 def _extent(move: Move) -> tuple[bool, Fraction]:
@@ -304,6 +314,8 @@ def diff(
     Raises:
         ArchcostError: one of them cannot be read, or they have no network in common.
     """
+    if on:
+        memory_of(on)  # a device that is not known is a mistake, not a figure that is not known
     chosen = chosen_models(model)
     requests = [Request(model, doc, variant, options=options or {}) for doc, variant in chosen]
     before = requests[0].baseline(reference)

@@ -296,7 +296,7 @@ class Forward:
     ) -> str:
         """Return what a step keeps for its backward: NOTHING, what it READ or what it MADE."""
         kept = [(saved, name) for saved, name in _saved_of(layer, step) if saved in rules]
-        if any(name not in names or place_of(s, layer, self.places)[1] for s, name in kept):
+        if any(name not in names and not saved.before for saved, name in kept):
             return MADE
         weighted = "weight" in (layer.cost.params if step.params is None else step.params)
         return READ if kept or weighted else NOTHING

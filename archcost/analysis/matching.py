@@ -8,7 +8,7 @@ from typing import Any
 
 from archcost.analysis.metrics import Subject
 from archcost.analysis.report import Row
-from archcost.network import Layer
+from archcost.network import NETWORK_INPUT, Layer
 from archcost.shape import show
 
 ADDED, REMOVED, CHANGED, RENAMED = KINDS = ("added", "removed", "changed", "renamed")
@@ -85,7 +85,7 @@ def layer_changes(old: Subject, new: Subject) -> Iterator[LayerChange]:
     """
     rows, known = new.report.rows, old.report.by_layer()
     pairs = match_layers(old, new)
-    kept = set(pairs.values())
+    kept = {NETWORK_INPUT, *pairs.values()}
     gone = iter([row for row in old.report.rows if row.path not in kept])
     place = {row.path: index for index, row in enumerate(old.report.rows)}
     removed = next(gone, None)
@@ -94,7 +94,7 @@ def layer_changes(old: Subject, new: Subject) -> Iterator[LayerChange]:
         while was and removed and place[removed.path] < place[was.path]:
             yield LayerChange(REMOVED, removed, None)
             removed = next(gone, None)
-        kind = _kind(was, row, pairs)
+        kind = _kind(was, row, pairs, kept)
         if kind:
             yield LayerChange(kind, was, row)
     while removed:
@@ -102,7 +102,7 @@ def layer_changes(old: Subject, new: Subject) -> Iterator[LayerChange]:
         removed = next(gone, None)
 
 
-def _kind(old: Row | None, new: Row, pairs: Mapping[str, str]) -> str:
+def _kind(old: Row | None, new: Row, pairs: Mapping[str, str], kept: set[str]) -> str:
     """Return what happened to a layer, empty if nothing."""
     if old is None:
         return ADDED
@@ -110,8 +110,19 @@ def _kind(old: Row | None, new: Row, pairs: Mapping[str, str]) -> str:
         return CHANGED
     if old.path != new.path:
         return RENAMED
-    read = tuple(pairs.get(name, name) for name in new.layer.inputs)
-    return CHANGED if read != old.layer.inputs else ""
+    return CHANGED if _rewired(old.layer, new.layer, pairs, kept) else ""
+
+
+def _rewired(old: Layer, new: Layer, pairs: Mapping[str, str], kept: set[str]) -> bool:
+    """Whether a layer reads another one than before, though both are there, before and after.
+
+    That it reads a layer which was added, or no longer one which was removed, says nothing new.
+    """
+    for before, name in zip(old.inputs, new.inputs, strict=True):
+        after = name if name == NETWORK_INPUT else pairs.get(name)
+        if after and after != before and before in kept:
+            return True
+    return False
 
 
 def match_layers(old: Subject, new: Subject) -> dict[str, str]:

@@ -12,13 +12,14 @@ from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
 
+from archcost.analysis.bounds import hard_bound
 from archcost.analysis.fit import INFERENCE, TRAINING, largest_batch
 from archcost.analysis.footprint import Footprint, Setting
 from archcost.analysis.report import Report, analyze
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.hardware import devices, find_device
 from archcost.network import NETWORK_INPUT, Network
-from archcost.units import dtype_bytes, parse_bytes
+from archcost.units import dtype_bytes, human, human_bytes, human_seconds, parse_bytes
 
 Number = int | Fraction
 COUNT, BYTES, SECONDS = "count", "bytes", "seconds"
@@ -69,8 +70,7 @@ class Metric:
         unit: ``count``, ``bytes`` or ``seconds``.
         value: gives the figure of a subject, on a device where it needs one.
         shares: gives what each layer contributes, by path.
-        on_device: whether it needs a device: ``batch on v100``.
-        more_is_better: whether a drop is what makes the network dearer.
+        on: reads the device that it needs, as in ``batch on v100``; None if it needs none.
     """
 
     name: str
@@ -78,8 +78,13 @@ class Metric:
     unit: str
     value: Value
     shares: Shares
-    on_device: bool = False
-    more_is_better: bool = False
+    on: Callable[[str], object] | None = None
+
+    def brief(self, value: Number) -> str:
+        """Return a value as people say it: 4.089G, 102.2 MB, 30.7 µs."""
+        if self.unit == BYTES:
+            return human_bytes(int(value))
+        return human_seconds(float(value)) if self.unit == SECONDS else human(plain(value))
 
 
 def _total(key: str, row_key: str = "") -> tuple[Value, Shares]:
@@ -144,6 +149,20 @@ def _batch(use: str) -> Value:
     return value
 
 
+def _hard_bound(subject: Subject, on: str) -> Number:
+    setting = subject.setting
+    return hard_bound(subject.network, find_device(on), setting.batch, setting.dtype).seconds
+
+
+def _hard_shares(subject: Subject, on: str) -> Mapping[str, Number]:
+    """Return the seconds that the least products of each layer take."""
+    peak, batch = find_device(on).peak(subject.setting.dtype), subject.setting.batch
+    return {
+        layer.path: Fraction(2 * batch * layer.op.least_macs(*layer.shapes), peak)
+        for layer in subject.network
+    }
+
+
 def memory_of(on: str) -> int:
     """Return the bytes of a device, by its name or as a size: ``v100``, ``16GB``.
 
@@ -176,14 +195,15 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("training_peak", "most bytes alive in a training step", BYTES,
                    lambda subject, _: subject.footprint.training.peak.total, _moment_shares),
             Metric("batch", "largest batch that trains on a device", COUNT, _batch(TRAINING),
-                   _saved_shares, on_device=True, more_is_better=True),
+                   _saved_shares, on=memory_of),
             Metric("inference_batch", "largest batch of a forward pass on a device", COUNT,
-                   _batch(INFERENCE), _inference_shares, on_device=True, more_is_better=True),
+                   _batch(INFERENCE), _inference_shares, on=memory_of),
             Metric("receptive_field", "side of the input that an output sees", COUNT,
-                   _receptive_field, _receptive_shares, more_is_better=True),
+                   _receptive_field, _receptive_shares),
             Metric("layers", "convolutions and linear layers on the longest path", COUNT,
                    lambda subject, _: subject.report.weight_layers, lambda subject, on: {}),
-            # a bound on the time of a pass belongs here: unit SECONDS, on_device=True
+            Metric("hard_bound", "least seconds of a forward pass on a device", SECONDS,
+                   _hard_bound, _hard_shares, on=find_device),
         )
     }
 )  # fmt: skip

@@ -17,6 +17,7 @@ SECTIONS = {
     "Writing specs": ("lint", "fmt", "schema"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
+    "Pictures and pages": ("plot", "report"),
     "How archcost knows": ("verify", "profile"),
 }
 COMMANDS = tuple(name for names in SECTIONS.values() for name in names)

@@ -10,6 +10,7 @@ from archcost.cli.options import (
     load_network,
     model_argument,
     network_options,
+    take_setting,
     training_options,
     write,
 )
@@ -43,21 +44,19 @@ def command(
     Example: archcost badge resnet50 --metric macs --output macs.svg
     """
     from archcost.analysis.condition import parse_option
-    from archcost.analysis.footprint import Setting
-    from archcost.analysis.metrics import BYTES, Subject, find_metric, plain
+    from archcost.analysis.metrics import Subject, find_metric
     from archcost.badge import badge
-    from archcost.units import human, human_bytes
 
     condition = parse_option("--budget", budget) if budget else None
     figure = condition.metric if condition else find_metric(metric)
     if condition and condition.needs_baseline:
         raise ArchcostError("a badge has no baseline; write an absolute bound, as in macs <= 4.2G")
-    if figure.on_device and not condition:
+    if figure.on and not condition:
         raise ArchcostError(f"{figure.name} needs a device: --budget '{figure.name} on v100 >= 64'")
     network = load_network(model, input, knobs, aux, no_bias)
-    subject = Subject(network, Setting(batch=batch, **setting))
+    subject = Subject(network, take_setting(setting, batch=batch))
     value = figure.value(subject, condition.on if condition else "")
-    shown = human_bytes(int(value)) if figure.unit == BYTES else human(plain(value))
+    shown = figure.brief(value)
     color = "plain" if condition is None else "holds" if condition.holds(value) else "over"
     words = label if label is not None else f"{network.name} {figure.name.replace('_', ' ')}"
     write(badge(words, shown, color), output)

@@ -12,6 +12,7 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
+    take_setting,
     training_options,
     write,
 )
@@ -51,11 +52,10 @@ def command(
     """
     from archcost.analysis.condition import parse_option
     from archcost.analysis.difference import diff
-    from archcost.analysis.footprint import Setting
     from archcost.analysis.metrics import Subject
 
     unwanted = tuple(parse_option("--fail-on", text) for text in conditions)
-    run = Setting(**setting)
+    run = take_setting(setting)
     options = {"input": input, "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
     result = diff(old, new, lambda network: Subject(network, run), options, on, unwanted)
     if layers or format not in (None, "text", "markdown"):

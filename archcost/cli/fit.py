@@ -12,8 +12,7 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
-    take_kernel,
-    take_mode,
+    take_setting,
     training_options,
 )
 from archcost.errors import ArchcostError
@@ -28,8 +27,7 @@ from archcost.errors import ArchcostError
 @network_options
 @output_options
 def command(
-    model: str, gpu: str | None, memory: str | None, reserve: str | None, dtype: str, device: str,
-    optimizer: str, weight_decay: bool, freeze: tuple[str, ...],
+    model: str, gpu: str | None, memory: str | None, reserve: str | None,
     format: str | None, output: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Show the largest batch that fits a memory, in training and in inference, and what binds.
@@ -37,7 +35,6 @@ def command(
     Example: archcost fit alexnet --gpu gtx580
     """
     from archcost.analysis.fit import fit
-    from archcost.analysis.footprint import Setting
     from archcost.hardware import devices, find_device
     from archcost.units import parse_bytes
 
@@ -48,10 +45,7 @@ def command(
     if (gpu is None) == (memory is None):
         raise ArchcostError("name either --gpu, such as --gpu v100, or --memory, such as 16GB")
     found = find_device(gpu) if gpu is not None else None
-    setting = Setting(
-        dtype=dtype, device=device, optimizer=optimizer, kernel=take_kernel(options),
-        weight_decay=weight_decay, freeze=freeze, mode=take_mode(options),
-    )  # fmt: skip
+    setting = take_setting(options)
     fits = fit(
         load_network(model, **options),
         found.memory if found else parse_bytes(memory or ""),

@@ -12,8 +12,7 @@ from archcost.cli.options import (
     network_options,
     output_options,
     show,
-    take_kernel,
-    take_mode,
+    take_setting,
     training_options,
 )
 
@@ -26,9 +25,7 @@ from archcost.cli.options import (
 @network_options
 @output_options
 def command(
-    model: str, batch: int, dtype: str, device: str, optimizer: str,
-    weight_decay: bool, freeze: tuple[str, ...], timeline: bool, format: str | None,
-    output: str | None, **options: Any,
+    model: str, batch: int, timeline: bool, format: str | None, output: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Show the memory of training and inference: lines that add up to each peak, and where it is.
 
@@ -38,12 +35,9 @@ def command(
 
     Example: archcost memory resnet50 --batch 256 --optimizer adam
     """
-    from archcost.analysis.footprint import footprint
+    from archcost.analysis.footprint import Footprint
 
-    kernel, mode = take_kernel(options), take_mode(options)
-    figures = footprint(
-        load_network(model, **options), batch=batch, dtype=dtype, device=device,
-        optimizer=optimizer, kernel=kernel, weight_decay=weight_decay, freeze=freeze, mode=mode,
-    )  # fmt: skip
+    setting = take_setting(options, batch=batch)
+    figures = Footprint(load_network(model, **options), setting)
     table = figures.timeline() if timeline else figures.table()
     show(table, format, output, figures.to_dict(timeline) if format == "json" else None)

@@ -16,6 +16,9 @@ from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.table import FORMATS, Table, show_cell
 
+EXCEL = "xlsx"
+"""The one format that is no text, and so needs a file."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -90,29 +93,30 @@ training_options = _stack(
     click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
 )  # fmt: skip
 
-MODES = ("amp", "channels_last", "checkpoint")
-"""The training options that are a ``Mode``'s."""
 
+def take_setting(options: dict[str, Any], **more: Any) -> Any:
+    """Return the ``Setting`` that the training options ask for, and take these out of ``options``.
 
-def take_mode(options: dict[str, Any]) -> Any:
-    """Return the mode that the training options ask for, and take these out of ``options``."""
+    ``more`` are further fields of the setting, such as the batch.
+    """
+    from archcost.analysis.footprint import Setting
     from archcost.analysis.mode import Mode
 
-    return Mode(**{name: options.pop(name) for name in MODES})
-
-
-def take_kernel(options: dict[str, Any]) -> str | None:
-    """Return the kernel that the training options ask for, and take these out of ``options``."""
-    names = {"foreach": "foreach", "fused": "fused", "for_loop": "for-loop"}
-    asked = [name for option, name in names.items() if options.pop(option)]
+    kernels = {"foreach": "foreach", "fused": "fused", "for_loop": "for-loop"}
+    asked = [name for option, name in kernels.items() if options.pop(option)]
     if len(asked) > 1:
         raise ArchcostError(f"an optimizer updates in one way; got --{' and --'.join(asked)}")
-    return asked[0] if asked else None
+    mode = Mode(**{name: options.pop(name) for name in ("amp", "channels_last", "checkpoint")})
+    own = {
+        name: options.pop(name)
+        for name in ("dtype", "device", "optimizer", "weight_decay", "freeze")
+    }
+    return Setting(kernel=asked[0] if asked else None, mode=mode, **own, **more)
 
 
 output_options = _stack(
     click.option(
-        "--format", "format", type=click.Choice(sorted(FORMATS)), default=None,
+        "--format", "format", type=click.Choice(sorted([*FORMATS, EXCEL])), default=None,
         help="Format of the output; the default is a table.",
     ),
     click.option(
@@ -151,6 +155,13 @@ def show(table: Table, format: str | None, output: str | None, data: Any = None)
 
     ``data`` replaces the rows for ``json``, where a command has a contract of its own.
     """
+    if format == EXCEL:
+        if output is None:
+            raise ArchcostError("an Excel file is not text: say where with --output FILE.xlsx")
+        from archcost.workbook import write_workbook
+
+        write_file(output, lambda path: write_workbook(table, path))
+        return
     if format == "json" and data is not None:
         import json
 

@@ -199,9 +199,12 @@ class Dropout(Op):
         if self.p == 0:
             return []
         if self.p == 1:  # PyTorch multiplies by a zero
-            return [Saved("zero", per_batch=False)]
+            return [Saved("zero", per_batch=False, before=True)]
         # the mask is in the network's dtype on a CPU, boolean on CUDA
-        return [Saved("mask", x, device="cpu"), Saved("mask", x, BOOL_BYTES, device="cuda")]
+        return [
+            Saved("mask", x, device="cpu", before=True),
+            Saved("mask", x, BOOL_BYTES, device="cuda"),
+        ]
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides if self.p == 0 else None
@@ -227,7 +230,9 @@ class StochasticDepth(Op):
     examples: ClassVar[tuple[Example, ...]] = (example(0.2, x=(4, 3, 2)), example(0.0, x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {}, {"dropout": numel(x)}, (Saved("noise", (1,)),) if self.p else ())
+        return Cost(
+            x, {}, {"dropout": numel(x)}, (Saved("noise", (1,), before=True),) if self.p else ()
+        )
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides if self.p == 0 else None

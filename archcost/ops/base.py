@@ -41,6 +41,7 @@ class Saved:
         gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
             input; None for any.
         of_params: its elements have the type of the parameters, not that of the activations.
+        before: it is made before the operation runs that needs it, not by that operation.
         training: a tensor of its own that is made in training mode only; others are made, and
             dropped at once, in evaluation too.
     """
@@ -55,6 +56,7 @@ class Saved:
     copied_unless: str = ""
     gradient: str | int | None = None
     of_params: bool = False
+    before: bool = False
     training: bool = False
 
 

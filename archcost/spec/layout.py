@@ -13,6 +13,7 @@ import tokenize
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from keyword import iskeyword
 from typing import Any
 
@@ -39,7 +40,10 @@ def format_spec(source: Source) -> str:
     """
     read_document(source)
     text = source.text.replace("\r\n", "\n")
-    formatted = _Layout(source, text).run()
+    try:
+        formatted = _Layout(source, text).run()
+    except yaml.YAMLError as error:  # refused here, though not by the faster reader
+        raise SpecError(str(error), source.name) from None
     if not _same(text, formatted):
         raise SpecError("the spec cannot be put into the layout; it is left as it is", source.name)
     return formatted
@@ -62,6 +66,12 @@ class _Line:
     column: int
     old_column: int
     comment: bool = False
+    inside: bool = False
+    """Whether it is inside a text of several lines, whose empty lines count."""
+
+    @property
+    def empty(self) -> bool:
+        return not self.text and not self.inside
 
 
 @dataclass
@@ -70,6 +80,10 @@ class _Layout:
     text: str
     indents: dict[int, tuple[int, int]] = field(default_factory=dict)
     lines: list[_Line] = field(default_factory=list)
+    depth: int = 0
+    """How many braces and brackets are open."""
+    opened: int | None = None
+    """The column of the first of them if its line begins with it."""
 
     def run(self) -> str:
         tokens = [
@@ -123,19 +137,26 @@ class _Layout:
             )
             before = token
         self._break(self.text[before.end_mark.index :] + "\n", -1, 0, last=True)
+        while self.lines[-1].empty:
+            self.lines.pop()
         self._settle_comments()
         return self._join(sections)
 
     def _write(self, token: Any, is_code: bool, is_key: bool) -> None:
+        if isinstance(token, _OPEN):
+            if not self.depth:
+                self.opened = None if self.lines[-1].text else self.lines[-1].column
+            self.depth += 1
+        self.depth -= isinstance(token, _CLOSE)
         words = self.text[token.start_mark.index : token.end_mark.index]
         if isinstance(token, yaml.ScalarToken) and "\n" in words:
-            first, *rest = words.rstrip("\n ").split("\n")
+            first, *rest = words.rstrip(" ").removesuffix("\n").split("\n")
             self.lines[-1].text += first.rstrip()
             shift = self._shift(token.start_mark.line)
             for line in rest:
                 old = len(line) - len(line.lstrip())
                 new = old + shift if line.strip() else 0
-                self.lines.append(_Line(line.strip(), max(new, 0), old))
+                self.lines.append(_Line(line.strip(), max(new, 0), old, inside=True))
             return
         if is_code and isinstance(token, yaml.ScalarToken) and token.plain:
             words = words if is_key and NAME.fullmatch(words) else space_call(words)
@@ -152,12 +173,10 @@ class _Layout:
             self.lines[-1].text += " " + trailing.strip()
         for other in others[:-1]:
             words = other.strip()
-            if words or (self.lines and self.lines[-1].text):
-                old = len(other) - len(other.lstrip())
-                self.lines.append(_Line(words, 0, old, comment=bool(words)))
+            old = len(other) - len(other.lstrip())
+            self.lines.append(_Line(words, 0, old, comment=bool(words)))
         if not last:
-            new = self.indents[line][1] if line in self.indents else column + self._shift(line)
-            self.lines.append(_Line("", max(new, 0), column))
+            self.lines.append(_Line("", self._column(line), column))
 
     def _joins(self, before: Any, token: Any, gap: str) -> bool:
         """Whether two tokens of different lines belong on one: a dash or a key and its value."""
@@ -171,13 +190,21 @@ class _Layout:
         return is_single and token.start_mark.line not in self.indents
 
     def _shift(self, line: int) -> int:
-        """Return by how much the last line that begins with a key or a dash moves."""
-        while line not in self.indents:
-            line -= 1
-            if line < 0:
-                return 0
-        old, new = self.indents[line]
+        """Return by how much the line moves that a text of several lines begins in."""
+        old, new = self.indents[self._block_line(line)]
         return new - old
+
+    def _column(self, line: int) -> int:
+        """Return the column of a line: of a key or dash, of a value below it, or of more of it."""
+        start = self.indents[self._block_line(line)][1]
+        if line in self.indents:
+            return start
+        if not self.depth:
+            return start + STEP
+        return start + 2 * STEP if self.opened is None else self.opened + 1
+
+    def _block_line(self, line: int) -> int:
+        return max(start for start in self.indents if start <= line)
 
     def _settle_comments(self) -> None:
         """Give each comment the column of its nearer neighbour: of the line below, or above."""
@@ -211,7 +238,11 @@ class _Layout:
         }  # fmt: skip
         ordered = sorted(names, key=KEYS.index)
         lines = [*self.lines[:head], *(line for name in ordered for line in parts[name])]
-        texts = [" " * line.column + line.text if line.text else "" for line in lines]
+        texts = [
+            " " * line.column + line.text if line.text else ""
+            for before, line in pairwise([_Line("", 0, 0), *lines])
+            if not (line.empty and before.empty)
+        ]
         return "\n".join(texts).strip("\n") + "\n"
 
 
@@ -262,7 +293,10 @@ def _words(text: str) -> list[str] | None:
     except (tokenize.TokenError, SyntaxError):
         return None
     words = [token.string for token in tokens if token.string.strip()]
-    bad = any(token.type in (tokenize.ERRORTOKEN, tokenize.COMMENT) for token in tokens)
+    bad = any(token.type in (tokenize.ERRORTOKEN, tokenize.COMMENT) for token in tokens) or any(
+        a.type == tokenize.NUMBER and b.type == tokenize.NAME and a.end == b.start  # as in 3x3
+        for a, b in pairwise(tokens)
+    )
     return None if bad or "".join(words) != re.sub(r"\s", "", text) else words
 
 

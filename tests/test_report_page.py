@@ -1,0 +1,408 @@
+"""The report: one page in four formats, and what it does in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from archcost.cli import cli
+from archcost.errors import ArchcostError
+from archcost.verify import Check
+from archcost.verify.results import Outcome, results_record
+
+TWELVE = (
+    "alexnet", "vgg16", "googlenet", "resnet50", "resnet152", "densenet121", "mobilenet_v2",
+    "efficientnet_b0", "inception_v4", "convnext_tiny", "swin_t", "senet154",
+)  # fmt: skip
+SPEC = """\
+name: hostile
+title: "</title><script>document.title = 'taken over'</script> $style | <b>bold</b>"
+input: 3x8x8
+layers:
+  - conv(4, 3)
+  - relu
+"""
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(cli, ["report", *arguments])
+    assert done.exit_code == code, done.exception
+    return done.output
+
+
+def refused(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, ["report", *arguments])
+    assert isinstance(done.exception, ArchcostError)
+    assert "\n" not in str(done.exception)
+    return str(done.exception)
+
+
+@pytest.fixture
+def verification(tmp_path: Path) -> Path:
+    """What `archcost verify` would print: one check passes, one fails, one is skipped."""
+    good, bad, none = (Outcome("resnet18", group) for group in ("structure", "memory", "peaks"))
+    good.add(Check("structure", "output shape", "stem.conv1", (1, 64, 112, 112), (1, 64, 112, 112)))
+    bad.add(Check("memory", "saved bytes", "layer1.0.relu1", 100, 108))
+    none.add(Check("peaks", "", "", 0, 0, skipped="no CUDA device"))
+    path = tmp_path / "verification.json"
+    path.write_text(json.dumps(results_record([good, bad, none], {"torch": "2.13.0"}, False)))
+    return path
+
+
+@pytest.fixture
+def budgets(tmp_path: Path) -> Path:
+    path = tmp_path / "budgets.toml"
+    path.write_text('[budgets]\nresnet18 = ["macs <= 1.9G", "params <= 11M"]\n')
+    return path
+
+
+# The formats.
+
+
+def test_html_stands_alone() -> None:
+    page = run("alexnet", "resnet18")
+    assert not re.search(r'(src|href)="(?!#|data:,")', page)
+    assert not re.search(r"https?:|@import|url\(", page)
+    assert page.count("<html") == page.count("</html>") == 1
+    for figure in (
+        "62,378,344",
+        "11,689,512",
+        "1,814,073,344",
+        "two operations per multiply-accumulate",
+    ):
+        assert figure in page
+
+
+def test_a_hostile_spec_stays_text(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC)
+    page = run(str(spec), "--title", "<script>1</script>")
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;document.title" in page
+    summary = next(
+        line for line in run(str(spec), "--format", "markdown").splitlines() if "<summary>" in line
+    )
+    assert "script" not in summary
+
+
+def test_twelve_models_are_quick_and_small(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    start = perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "archcost", "report", *TWELVE, "-o", str(target)], check=True
+    )
+    assert done.returncode == 0
+    assert perf_counter() - start < 10
+    assert target.stat().st_size < 3_000_000
+    text = target.read_text("utf-8")
+    assert all(f'id="model-{name}"' in text for name in TWELVE)
+    # the steps of Swin's attention are not known, which the page says
+    assert "Not known: " in text
+
+
+def test_json_follows_its_schema(verification: Path, budgets: Path) -> None:
+    arguments = ["--verification", str(verification), "--budgets", str(budgets)]
+    data = json.loads(run("resnet18", "swin_t", *arguments, "--format", "json"))
+    contract = json.loads((files("archcost") / "schema" / "report.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(contract)
+    jsonschema.validate(data, contract)
+    table = CliRunner().invoke(cli, ["table", "resnet18", "--format", "json"]).output
+    first = data["models"][0]
+    assert {key: first[key] for key in json.loads(table)} == json.loads(table)
+    assert [row["passed"] for row in first["verification"]] == [1, 0, 0]
+    assert [row["holds"] for row in first["budgets"]] == [True, False]
+
+
+def test_junit_has_a_case_for_each_figure_budget_and_check(
+    verification: Path, budgets: Path
+) -> None:
+    arguments = ["--verification", str(verification), "--budgets", str(budgets)]
+    root = ElementTree.fromstring(run("resnet18", "alexnet", *arguments, "--format", "junit"))
+    suites = {suite.get("name"): suite for suite in root}
+    cases = {
+        (case.get("classname"), case.get("name")): [child.tag for child in case]
+        for case in suites["resnet18"].iter("testcase")
+    }
+    assert cases["resnet18.budget", "macs <= 1.9G"] == []
+    assert cases["resnet18.budget", "params <= 11M"] == ["failure"]
+    assert cases["resnet18.verify", "structure"] == []
+    assert cases["resnet18.verify", "memory"] == ["failure"]
+    assert cases["resnet18.verify", "peaks"] == ["skipped"]
+    assert cases["resnet18.audit", "params 11689512 (torchvision IMAGENET1K_V1)"] == []
+    counted = [suites["resnet18"].get(key) for key in ("tests", "failures", "skipped")]
+    assert counted == [str(len(cases)), "2", str(sum("skipped" in tags for tags in cases.values()))]
+    # a wrong figure whose reason is known does not fail
+    assert suites["alexnet"].get("failures") == "0"
+    [failure] = [f for f in suites["resnet18"].iter("failure") if "saved" in str(f.text)]
+    assert failure.get("message") == "layer1.0.relu1: saved bytes: expected 100, measured 108"
+
+
+def test_markdown_folds_and_fits_a_comment(verification: Path, budgets: Path) -> None:
+    arguments = ["--verification", str(verification), "--budgets", str(budgets)]
+    text = run("resnet18", "resnet152", *arguments, "--format", "markdown")
+    assert len(text) < 65_536  # what GitHub takes
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert "<b>budget params &lt;= 11M is broken; check memory failed</b>" in text
+    assert "| total " in text
+    # Markdown begins anew only after an empty line
+    assert all(line == "" for line in re.findall(r"</summary>\n(.*)\n", text))
+
+
+def test_a_figure_is_the_same_in_all_formats() -> None:
+    data = json.loads(run("mobilenet_v2", "--format", "json"))
+    peak = data["models"][0]["memory"]["training"]["peak"]["bytes"]
+    for format in ("html", "markdown"):
+        assert f"{peak:,}" in run("mobilenet_v2", "--format", format)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "name at least one model, or use --family or --all"),
+        (["resnte18"], "unknown model 'resnte18'; did you mean 'resnet1"),
+        (["resnet18", "--format", "htm"], "unknown format of a report 'htm'; did you mean 'html'?"),
+        (["resnet18", "--verification", "no.json"], "no.json: No such file or directory"),
+        (["resnet18", "--budgets", "no.toml"], "no.toml: No such file or directory"),
+        (["resnet18", "-o", "/no/folder/page.html"], "cannot write /no/folder/page.html: No such file or directory"),
+        (["resnet18", "--optimizer", "adan"], "unknown optimizer 'adan'; did you mean 'adam'?"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(arguments: list[str], reason: str) -> None:
+    assert refused(*arguments).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "not JSON: "),
+        ("[]", "not a result of `archcost verify --format json`"),
+        ('{"about": {}, "results": [{"model": "a"}]}', "a result lacks check"),
+    ],
+)
+def test_a_broken_verification_is_refused(content: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    assert refused("resnet18", "--verification", str(path)).startswith(f"{path}: {reason}")
+
+
+def test_results_of_other_models_are_refused(verification: Path, budgets: Path) -> None:
+    none = "none of which is in the report"
+    assert (
+        refused("alexnet", "--verification", str(verification))
+        == f"the verification is of resnet18, {none}"
+    )
+    assert refused("alexnet", "--budgets", str(budgets)) == f"the budgets are of resnet18, {none}"
+
+
+def test_the_old_report_stays_whole(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("alexnet", "-o", str(page))
+    before = page.read_bytes()
+    refused("alexnet", "resnte18", "-o", str(page))
+    assert page.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [page]
+
+
+# In a browser.
+
+
+def start(folder: Path) -> Any:
+    """Return a headless Chromium, or skip with the reason."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if not browser or not driver:
+        pytest.skip("there is no Chromium with its driver (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={folder}", "--window-size=1200,1000",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(driver, env={**os.environ, "SE_OFFLINE": "true"})
+    return webdriver.Chrome(options=options, service=service)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser with the page on twelve models, opened from the file."""
+    driver = start(tmp_path_factory.mktemp("profile"))
+    page = tmp_path_factory.mktemp("page") / "page.html"
+    run(*TWELVE, "-o", str(page))
+    driver.get(page.as_uri())
+    yield driver
+    logged = driver.get_log("browser")
+    driver.quit()
+    assert logged == []
+
+
+def texts(browser: Any, table: str, column: int) -> list[str]:
+    """Return what the visible rows of a table say in a column."""
+    script = """return [...document.querySelector(arguments[0]).tBodies[0].rows]
+        .filter(row => !row.hidden).map(row => row.cells[arguments[1]].textContent.trim())"""
+    return browser.execute_script(script, table, column)
+
+
+def click(browser: Any, selector: str, index: int = 0) -> None:
+    script = "document.querySelectorAll(arguments[0])[arguments[1]].click()"
+    browser.execute_script(script, selector, index)
+
+
+@pytest.mark.browser
+def test_nothing_is_fetched(browser: Any) -> None:
+    found = browser.execute_script(
+        "return performance.getEntriesByType('resource').map(e => e.name)"
+    )
+    assert [name for name in found if not name.startswith("data:")] == []
+    assert browser.title.startswith("What they cost: alexnet")
+
+
+@pytest.mark.browser
+def test_columns_sort(browser: Any) -> None:
+    before = texts(browser, "table.compare", 1)
+    numbers = sorted((int(text.replace(",", "")) for text in before), reverse=True)
+    head = "table.compare thead button"
+    click(browser, head, 1)
+    assert [int(text.replace(",", "")) for text in texts(browser, "table.compare", 1)] == numbers
+    assert browser.execute_script(
+        "return document.querySelectorAll('table.compare th')[1].ariaSort"
+    ) == "descending"  # fmt: skip
+    click(browser, head, 1)
+    assert texts(browser, "table.compare", 1)[0] == f"{numbers[-1]:,}"
+    click(browser, head, 1)
+    assert texts(browser, "table.compare", 1) == before
+    click(browser, head, 0)
+    names = texts(browser, "table.compare", 0)
+    assert names[0] == "vgg16"
+    assert names[-1] == "alexnet"
+    click(browser, head, 0)
+    click(browser, head, 0)
+
+
+@pytest.mark.browser
+def test_groups_fold_and_sorting_shows_layers_only(browser: Any) -> None:
+    table = "#model-resnet50 table.layers"
+    folded = texts(browser, table, 0)
+    assert folded == ["input", "stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    click(browser, f"{table} tr.group button")
+    opened = texts(browser, table, 0)
+    assert opened[:6] == [
+        "input",
+        "stem",
+        "stem.conv1",
+        "stem.batchnorm1",
+        "stem.relu1",
+        "stem.maxpool1",
+    ]
+    click(browser, f"{table} tr.group button")
+    assert texts(browser, table, 0) == folded
+    click(browser, "#model-resnet50 [data-fold=open]")
+    assert len(texts(browser, table, 0)) > 175
+    click(browser, "#model-resnet50 [data-fold=close]")
+    click(browser, f"{table} thead button", 4)
+    by_params = texts(browser, table, 0)
+    assert by_params[0] in ("layer4.0.body.conv2", "layer4.1.body.conv2", "layer4.2.body.conv2")
+    assert "layer4" not in by_params
+    click(browser, f"{table} thead button", 4)
+    click(browser, f"{table} thead button", 4)
+    assert texts(browser, table, 0) == folded
+
+
+@pytest.mark.browser
+def test_the_pointer_is_told_what_is_under_it(browser: Any) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    browser.execute_script("document.getElementById('model-vgg16').open = true")
+    bar = browser.find_element(By.CSS_SELECTOR, "#model-vgg16 rect[data-tip*='CONV3-64.conv2']")
+    ActionChains(browser).move_to_element(bar).perform()
+    tip = browser.find_element(By.ID, "tip").text
+    assert tip.startswith(
+        "CONV3-64.conv2: conv 3x3, pad 1, output 64x224x224; 12,845,056 bytes, 36,928"
+    )
+    area = browser.find_element(By.CSS_SELECTOR, "#model-vgg16 path[data-tips]")
+    ActionChains(browser).move_to_element(area).perform()
+    assert re.fullmatch(
+        r"(forward|backward) of (\S+|the loss): [\d,]+ bytes",
+        browser.find_element(By.ID, "tip").text,
+    )
+    ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, "h1")).perform()
+    assert browser.find_element(By.ID, "tip").text == ""
+
+
+@pytest.mark.browser
+def test_a_link_opens_its_model(browser: Any) -> None:
+    part = "return document.getElementById('model-densenet121').open"
+    assert not browser.execute_script(part)
+    click(browser, "a[href='#model-densenet121']")
+    browser.execute_async_script("setTimeout(arguments[0], 100)")
+    assert browser.execute_script(part)
+
+
+@pytest.mark.browser
+def test_light_and_dark_are_readable(browser: Any) -> None:
+    papers = {}
+    for scheme in ("light", "dark"):
+        wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+        script = "const s = getComputedStyle(document.querySelector(arguments[0])); return s[arguments[1]]"
+        papers[scheme] = light(browser.execute_script(script, "body", "backgroundColor"))
+        for selector, key in (
+            ("body", "color"), ("figcaption", "color"), ("nav a", "color"), (".chart text", "fill"),
+            (".exact", "color"), (".wrong", "color"),
+        ):  # fmt: skip
+            ink = light(browser.execute_script(script, selector, key))
+            high, low = max(ink, papers[scheme]), min(ink, papers[scheme])
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (scheme, selector)
+    assert papers["light"] > 0.9
+    assert papers["dark"] < 0.05
+
+
+def light(colour: str) -> float:
+    """Return the relative luminance of ``rgb(r, g, b)`` (WCAG 2)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.browser
+def test_paper_shows_all_models(browser: Any) -> None:
+    opened = "return document.querySelectorAll('details.model[open]').length"
+    before = browser.execute_script(opened)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script(opened) == len(TWELVE)
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(opened) == before
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
+    assert base64.b64decode(printed["data"]).startswith(b"%PDF")
+
+
+@pytest.mark.browser
+def test_a_hostile_spec_runs_nothing(browser: Any, tmp_path: Path) -> None:
+    spec, page = tmp_path / "spec.yaml", tmp_path / "page.html"
+    spec.write_text(SPEC)
+    run(str(spec), "-o", str(page))
+    here = browser.current_url
+    browser.get(page.as_uri())
+    assert browser.title == "What hostile costs"
+    assert browser.execute_script("return document.scripts.length") == 1
+    browser.get(here)
