@@ -164,6 +164,8 @@ def _portable(network: Network) -> Network:
 def _start_process(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once and without a word
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # read when torch loads: threads that spin while they wait take the cores from other processes
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import_torch().set_num_threads(threads)
     settle()
 
