@@ -33,9 +33,11 @@ def import_package(name: str) -> Any:
 def _declare_operators() -> None:
     if _declared:
         return
-    library = import_torch().library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from torch import library
+
+    operators = library.Library("torchvision", "DEF")
+    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     backward = [f"_{name}_backward" for name in _OPERATORS]
     for name in (*_OPERATORS, *backward, "qnms", "qroi_align"):
-        library.define(f"{name}(Tensor x) -> Tensor")
-    _declared.append(library)
+        operators.define(f"{name}(Tensor x) -> Tensor")
+    _declared.append(operators)
