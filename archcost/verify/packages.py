@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from archcost.torch_twin import import_torch
-
 _OPERATORS = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d")
 
 _declared: list[Any] = []  # declarations last as long as their library lives
@@ -35,7 +33,8 @@ def _declare_operators() -> None:
         return
     from torch import library
 
-    operators = library.Library("torchvision", "DEF")
+    declare: Any = library.Library
+    operators = declare("torchvision", "DEF")
     operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     backward = [f"_{name}_backward" for name in _OPERATORS]
     for name in (*_OPERATORS, *backward, "qnms", "qroi_align"):
