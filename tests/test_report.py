@@ -56,6 +56,14 @@ def test_dtype_scales_bytes() -> None:
         ("conv(8, 3); flatten; linear(5)", "32x32"),
         ("maxpool(2); conv_transpose(8, 2, stride=2)", "2x2"),
         ("relu; batchnorm", "1x1"),
+        (
+            "conv(4, 3, stride=2); multiply: {map: identity, gate: [global_avgpool, 'conv(4, 1)', sigmoid]}; conv(4, 3)",
+            "35x35",
+        ),  # 3 + 14*2, 15x15 maps, and 2*2
+        (
+            "conv(8, 4, stride=4); flatten(1); permute([1, 0]); slice(0, 0, 1); flatten; linear(5)",
+            "4x4",
+        ),
     ],
 )
 def test_receptive_field(layers: str, field: str) -> None:

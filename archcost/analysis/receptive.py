@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from archcost.network import NETWORK_INPUT, Network
 from archcost.ops.base import EVERYWHERE
+from archcost.shape import Shape
 
 Axis = tuple[int | Fraction, int | Fraction]
 
@@ -42,16 +43,24 @@ def receptive_fields(network: Network) -> Mapping[str, Field]:
     for layer in network:
         seen = [fields[name] for name in layer.inputs]
         size = tuple(max(f.size[i] for f in seen) for i in range(axes))
-        jump = tuple(max(f.jump[i] for f in seen) for i in range(axes))
+        jump = tuple(_jump(seen, layer.shapes, i) for i in range(axes))
         windows = layer.op.window(*layer.shapes)
         if windows == EVERYWHERE:
             size = tuple(max(r, n) for r, n in zip(size, network.input[1:], strict=True))
-            jump = network.input[1:]
-        elif windows:
-            if len(windows) != axes:  # the axes were mixed before
-                windows = windows[:axes] + ((1, 1),) * (axes - len(windows))
+            jump = (0,) * axes  # its neighbours see the same, and no window widens that
+        elif len(windows) == axes:  # else the axes were mixed before, and these are other ones
             size = tuple(r + (k - 1) * j for r, j, (k, _) in zip(size, jump, windows, strict=True))
             jump = tuple(j * s for j, (_, s) in zip(jump, windows, strict=True))
         fields[layer.path] = Field(size, jump)
     del fields[NETWORK_INPUT]
     return fields
+
+
+def _jump(seen: Sequence[Field], shapes: Sequence[Shape], axis: int) -> int | Fraction:
+    """Return the largest jump of the inputs; one value that is repeated along an axis has none."""
+    along = [
+        field.jump[axis]
+        for field, shape in zip(seen, shapes, strict=True)
+        if len(shape) == len(field.jump) + 1 and shape[axis + 1] > 1
+    ]
+    return max(along or [field.jump[axis] for field in seen])

@@ -85,9 +85,9 @@ def command(
 
         write(markdown(page), output)
     elif format == "junit":
-        from archcost.report.junit import junit
+        from archcost.report.junit import page_junit
 
-        write(junit(page), output)
+        write(page_junit(page), output)
     else:
         from archcost.report.html import html
 

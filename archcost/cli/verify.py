@@ -107,7 +107,7 @@ def command(
         click.echo("archcost: interrupted; what was checked follows", err=True)
     outcomes.sort(key=lambda outcome: order.index(outcome.model) if order else 0)
     if junit:
-        write(results.junit(outcomes, about), junit)
+        write(results.results_junit(outcomes, about), junit)
     record = results.results_record(outcomes, about, interrupted)
     table = results.summary_table if summary else results.results_table
     show(table(outcomes, about), format, output, record)

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from xml.etree import ElementTree
+from dataclasses import replace
 
 from archcost.analysis.audit import Finding
 from archcost.analysis.budget import Verdict
 from archcost.analysis.metrics import plain
+from archcost.junit import Case, Suite, junit
 from archcost.published import NOT_COMPUTED
 from archcost.report.page import Page, Section, first_difference
-
-
-@dataclass(frozen=True)
-class Case:
-    """A test case: a name, and why it failed or was skipped, if so."""
-
-    group: str
-    name: str
-    failure: str = ""
-    skipped: str = ""
 
 
 def cases(section: Section) -> Iterator[Case]:
@@ -54,28 +44,13 @@ def _figure(finding: Finding) -> Case:
     return Case("audit", name, wrong)
 
 
-def junit(page: Page) -> str:
+def page_junit(page: Page) -> str:
     """Return the XML: a test suite per model."""
-    root = ElementTree.Element("testsuites", name=page.title)
-    for section in page.sections:
-        found = list(cases(section))
-        suite = ElementTree.SubElement(
-            root, "testsuite", name=section.name, tests=str(len(found)), errors="0",
-            failures=str(sum(bool(case.failure) for case in found)),
-            skipped=str(sum(bool(case.skipped) for case in found)),
-        )  # fmt: skip
-        properties = ElementTree.SubElement(suite, "properties")
-        total = section.report.total
-        for key in ("params", "macs", "flops", "activations"):
-            value = str(getattr(total, key))
-            ElementTree.SubElement(properties, "property", name=key, value=value)
-        for case in found:
-            kind = f"{section.name}.{case.group}"
-            node = ElementTree.SubElement(suite, "testcase", classname=kind, name=case.name)
-            if case.failure:
-                ElementTree.SubElement(node, "failure", message=case.failure).text = case.failure
-            elif case.skipped:
-                ElementTree.SubElement(node, "skipped", message=case.skipped)
-    ElementTree.indent(root)
-    head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    return head + ElementTree.tostring(root, encoding="unicode")
+    return junit(page.title, [_suite(section) for section in page.sections])
+
+
+def _suite(section: Section) -> Suite:
+    total = section.report.total
+    figures = {key: str(getattr(total, key)) for key in ("params", "macs", "flops", "activations")}
+    named = [replace(c, group=f"{section.name}.{c.group}") for c in cases(section)]
+    return Suite(section.name, named, figures)

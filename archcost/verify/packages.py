@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from archcost.torch_twin import import_torch
-
 _OPERATORS = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d")
 
 _declared: list[Any] = []  # declarations last as long as their library lives
@@ -33,9 +31,12 @@ def import_package(name: str) -> Any:
 def _declare_operators() -> None:
     if _declared:
         return
-    library = import_torch().library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from torch import library
+
+    declare: Any = library.Library
+    operators = declare("torchvision", "DEF")
+    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     backward = [f"_{name}_backward" for name in _OPERATORS]
     for name in (*_OPERATORS, *backward, "qnms", "qroi_align"):
-        library.define(f"{name}(Tensor x) -> Tensor")
-    _declared.append(library)
+        operators.define(f"{name}(Tensor x) -> Tensor")
+    _declared.append(operators)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archcost.errors import shorten
+from archcost.junit import Case, Suite, junit
 from archcost.table import Column, Table
 from archcost.verify import Check
 
@@ -182,34 +183,15 @@ def _failure(check: Check) -> dict[str, Any]:
     return known | ({"note": check.note} if check.note else {})
 
 
-def junit(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> str:
+def results_junit(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> str:
     """Return JUnit XML: a test suite per model, a test case per validator."""
-    from xml.etree import ElementTree
+    models = dict.fromkeys(outcome.model for outcome in outcomes)
+    return junit("archcost verify", [
+        Suite(model, [_case(o) for o in outcomes if o.model == model], about) for model in models
+    ])  # fmt: skip
 
-    root = ElementTree.Element("testsuites", name="archcost verify")
-    for model in dict.fromkeys(outcome.model for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.model == model]
-        suite = ElementTree.SubElement(
-            root, "testsuite", name=model, tests=str(len(own)), errors="0",
-            failures=str(sum(bool(o.failures) for o in own)),
-            skipped=str(sum(not o.run for o in own)),
-            time=f"{sum(o.seconds for o in own):.3f}",
-        )  # fmt: skip
-        properties = ElementTree.SubElement(suite, "properties")
-        for name, value in about.items():
-            ElementTree.SubElement(properties, "property", name=name, value=value)
-        for outcome in own:
-            seconds = f"{outcome.seconds:.3f}"
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=model, name=outcome.group, time=seconds
-            )
-            if outcome.failures:
-                lines = [describe(check) for check in outcome.failures]
-                failure = ElementTree.SubElement(case, "failure", message=lines[0])
-                failure.text = "\n".join(lines)
-            elif not outcome.run:
-                reason = "; ".join(dict.fromkeys(outcome.skipped))
-                ElementTree.SubElement(case, "skipped", message=reason)
-    ElementTree.indent(root)
-    head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    return head + ElementTree.tostring(root, encoding="unicode")
+
+def _case(outcome: Outcome) -> Case:
+    failure = "\n".join(describe(check) for check in outcome.failures)
+    skipped = "" if outcome.run else "; ".join(dict.fromkeys(outcome.skipped))
+    return Case(outcome.model, outcome.group, failure, skipped, outcome.seconds)
