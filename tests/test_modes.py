@@ -19,6 +19,7 @@ from archcost.shape import numel
 from archcost.spec.catalog import catalog, expand
 from archcost.spec.document import read_document
 from archcost.spec.source import Source
+from archcost.verify.memory import LARGE
 
 
 def slow(*values: Any) -> Any:
@@ -191,6 +192,8 @@ def test_autocast_of_the_catalog(name: str) -> None:
         training_peak(net, 2, mode=mode)
     except ArchcostError as unknown:
         pytest.skip(str(unknown))
+    if saved_for_backward(net, 2, mode=mode).total > LARGE:
+        pytest.skip("takes minutes: under autocast nothing can be faked")
     assert differences(net, 2, mode) == {}
 
 
