@@ -127,7 +127,7 @@ def test_a_changed_record_fails(record: Path, tmp_path: Path, key: str) -> None:
 def test_the_command_replays_a_record(record: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["verify", "--replay", str(record)])
     assert (done.exit_code, done.stdout.splitlines()[2].split()) == (
-        0, ["cpu.json", "replay", "32", "32", "0"],
+        0, ["cpu.json", "replay", "120", "120", "0"],
     )  # fmt: skip
     content = json.loads(record.read_text())
     content["measurements"][0]["params"] += 1
