@@ -138,7 +138,8 @@ def test_the_command_replays_a_record(record: Path, tmp_path: Path) -> None:
     assert done.exit_code == 1
     right = load("lenet5").by_path  # the twin's parameters are those of the network
     params = sum(prod(shape) for layer in right.values() for shape in layer.cost.params.values())
-    difference = f"lenet5 x1 float32: params: expected {params:,}, measured {params + 1:,}"
+    row = "lenet5 x1 float32 sgd-momentum"
+    difference = f"{row}: params: expected {params:,}, measured {params + 1:,}"
     assert difference in done.stdout
     assert difference in junit.read_text()
 
