@@ -16,7 +16,7 @@ FIGURES = (
 EXACT, ROUNDS, AMBIGUOUS, WRONG, NOT_COMPUTED = VERDICTS = (
     "exact", "rounds to", "ambiguous", "wrong", "not computed",
 )  # fmt: skip
-"""What can be said of a printed figure; ``archcost.analysis.audit`` says what each means."""
+"""What can be said of a printed figure; ``archcost.audit.audit`` says what each means."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Published:
     ``convention`` names how the source counts ``macs`` or ``flops`` where that is not the default;
     ``why`` explains a figure that differs from the computed one; ``slips`` are mistakes or other
     ways to count, each with the expression that computes what is printed, in the language of
-    :mod:`archcost.analysis.claims`, where ``this`` is the network.
+    :mod:`archcost.audit.claims`, where ``this`` is the network.
     """
 
     source: str

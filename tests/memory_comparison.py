@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from archcost import load
-from archcost.analysis.optimizers import FOREACH
-from archcost.analysis.peaks import training_peak
+from archcost.memory.optimizers import FOREACH
+from archcost.memory.peaks import training_peak
 from archcost.shape import numel
 from archcost.table import Cell, Column, Table
 from archcost.torch_twin import build

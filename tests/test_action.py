@@ -307,8 +307,8 @@ def test_the_gitlab_job_runs(
 
 
 def test_the_settings_are_documented() -> None:
-    from archcost.analysis.budget import SETTINGS
-    from archcost.analysis.metrics import METRICS
+    from archcost.budget.budget import SETTINGS
+    from archcost.budget.metrics import METRICS
 
     text = (ROOT / "docs" / "ci.md").read_text("utf-8")
     assert [name for name in SETTINGS if f"`{name}`" not in text] == []
@@ -316,7 +316,7 @@ def test_the_settings_are_documented() -> None:
 
 
 def test_the_documented_budgets_are_read(tmp_path: Path) -> None:
-    from archcost.analysis.budget import read_budgets
+    from archcost.budget.budget import read_budgets
 
     file = tmp_path / "archcost.toml"
     file.write_text(shown("toml", "[budgets]"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from archcost.analysis.audit import (
+from archcost.audit.audit import (
     Audit,
     Finding,
     Slip,
@@ -25,8 +25,8 @@ from archcost.analysis.audit import (
     judge_readings,
     show_value,
 )
-from archcost.analysis.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
-from archcost.analysis.measures import MEASURES, Measures, chain, cut, rounded
+from archcost.audit.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
+from archcost.audit.functions import MEASURES, Measures, chain, cut, rounded
 from archcost.errors import ArchcostError, SpecError
 from archcost.published import VERDICTS
 from archcost.spec.catalog import documents

@@ -12,10 +12,10 @@ import pytest
 from test_cli import refused, run
 
 from archcost import load
-from archcost.analysis.bounds import hard_bound
-from archcost.analysis.condition import parse_condition
-from archcost.analysis.metrics import METRICS, Subject, largest_shares
+from archcost.budget.condition import parse_condition
+from archcost.budget.metrics import METRICS, Subject, largest_shares
 from archcost.hardware import find_device
+from archcost.performance.bounds import hard_bound
 from archcost.spec.expression import ExpressionError
 
 SMALL = "name: small\ninput: 3x32x32\nknobs: {width: 8}\nlayers:\n  - a: conv(width, 3, padding=1)\n  - b: conv(2 * width, 3, padding=1)\n"

@@ -11,7 +11,7 @@ import pytest
 from test_check import SMALL, git, history  # noqa: F401 (a fixture)
 from test_cli import refused, run
 
-from archcost.analysis.difference import Differences, diff
+from archcost.budget.difference import Differences, diff
 
 BASE = """\
 name: net

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archcost.analysis.memory import saved_for_backward
+from archcost.memory.saved import saved_for_backward
 from archcost.network import Network
 from archcost.spec.catalog import catalog, load
 from archcost.torch_twin import build

@@ -15,10 +15,13 @@ FLOORS = {
     "ops": 1, "network": 1, "published": 1,
     "spec": 2, "conventions": 2, "hardware": 2,
     "analysis": 3,
-    "torch_twin": 4,
-    "verify": 5,
-    "report": 6, "plot": 6, "badge": 6,
-    "cli": 7, "__init__": 8, "__main__": 8,
+    "memory": 4, "audit": 4,
+    "performance": 5,
+    "budget": 6,
+    "torch_twin": 7,
+    "verify": 8,
+    "report": 9, "plot": 9, "badge": 9,
+    "cli": 10, "__init__": 11, "__main__": 11,
 }  # fmt: skip
 HEAVY = ("torch", "numpy", "pandas", "sympy", "matplotlib", "fvcore")
 

@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from archcost import load
-from archcost.analysis.fit import fit, largest_batch
-from archcost.analysis.footprint import Setting, footprint
-from archcost.analysis.ledger import CUDA_BLOCK, Peak
-from archcost.analysis.memory import saved_for_backward
-from archcost.analysis.optimizers import KERNELS, OPTIMIZERS
-from archcost.analysis.peaks import inference_peak, training_peak
 from archcost.cli import cli
 from archcost.errors import ArchcostError, LookupFailed, SpecError
 from archcost.hardware import devices, find_device, read_devices
+from archcost.memory.fit import fit, largest_batch
+from archcost.memory.footprint import Setting, footprint
+from archcost.memory.ledger import CUDA_BLOCK, Peak
+from archcost.memory.optimizers import KERNELS, OPTIMIZERS
+from archcost.memory.peaks import inference_peak, training_peak
+from archcost.memory.saved import saved_for_backward
 from archcost.network import Layer, Network
 from archcost.ops import OPS, Op
 from archcost.ops.base import Example

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from archcost import load
-from archcost.analysis.memory import saved_for_backward
-from archcost.analysis.mode import Mode
-from archcost.analysis.peaks import training_peak
 from archcost.errors import ArchcostError
+from archcost.memory.mode import Mode
+from archcost.memory.peaks import training_peak
+from archcost.memory.saved import saved_for_backward
 from archcost.network import Network
 from archcost.ops import OPS
 from archcost.ops.base import LOWER, Example

@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from archcost import analyze, load
-from archcost.analysis.footprint import footprint
 from archcost.analysis.report import Report
-from archcost.analysis.roofline import roofline as find_roofline
 from archcost.cli import cli
 from archcost.errors import ArchcostError
 from archcost.hardware import find_device
+from archcost.memory.footprint import footprint
+from archcost.performance.roofline import roofline as find_roofline
 from archcost.plot import KINDS
 from archcost.plot.diagram import Box as DrawnBox
 from archcost.plot.diagram import Diagram, arrange

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from archcost import ArchcostError, load
-from archcost.analysis.measured import read_record, record_device
 from archcost.cli import cli
 from archcost.hardware import read_devices
+from archcost.performance.measured import read_record, record_device
 from archcost.spec.source import read_source
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

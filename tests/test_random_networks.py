@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from random_networks import Item, draw, load_text, shrink, specs, to_text
 
-from archcost.analysis.memory import saved_for_backward
 from archcost.analysis.training import gradients
 from archcost.conventions import find_convention
 from archcost.errors import ArchcostError
+from archcost.memory.saved import saved_for_backward
 from archcost.network import Layer, Network
 from archcost.ops import OPS
 from archcost.ops.conv import ConvTranspose

@@ -12,9 +12,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from archcost import ArchcostError, load
-from archcost.analysis.bounds import Precision, eager_layers, hard_bound
-from archcost.analysis.proof import HALVES, half, proof_table
-from archcost.analysis.roofline import roofline
 from archcost.cli import cli
 from archcost.errors import SpecError
 from archcost.hardware import (
@@ -28,6 +25,9 @@ from archcost.hardware import (
     write_devices,
 )
 from archcost.ops import OPS
+from archcost.performance.bounds import Precision, eager_layers, hard_bound
+from archcost.performance.proof import HALVES, half, proof_table
+from archcost.performance.roofline import roofline
 from archcost.spec.catalog import catalog
 from archcost.spec.source import Source
 from archcost.torch_twin.allocator import tensor_peak
@@ -258,7 +258,7 @@ def test_a_time_below_the_hard_bound_fails_the_replay(
 def test_peaks_of_a_record_are_held_against_the_predicted(
     record: dict[str, Any], tmp_path: Path
 ) -> None:
-    from archcost.analysis.footprint import footprint
+    from archcost.memory.footprint import footprint
     from archcost.verify.replay import replay
 
     row = record["measurements"][0] | {"model": "resnet18", "input": [3, 224, 224], "batch": 128}

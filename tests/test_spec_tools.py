@@ -16,7 +16,7 @@ import yaml
 from test_cli import refused, run
 
 from archcost import SpecError
-from archcost.analysis.lint import lint
+from archcost.audit.lint import lint
 from archcost.badge import COLORS, badge
 from archcost.published import FIGURES
 from archcost.spec.catalog import documents, specs_folder

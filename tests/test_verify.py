@@ -23,9 +23,9 @@ import pytest
 from click.testing import CliRunner
 from planted_faults import PLANTERS, Fault, plant
 
-from archcost.analysis.memory import saved_for_backward
 from archcost.analysis.training import training_step
 from archcost.errors import ArchcostError, LookupFailed
+from archcost.memory.saved import saved_for_backward
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops import OPS, Example, Op, find_op
 from archcost.spec.catalog import catalog, expand, load

@@ -16,7 +16,7 @@ from typing import Any
 
 from hand_built import HAND_BUILT
 
-from archcost.analysis.audit import audit_catalog
+from archcost.audit.audit import audit_catalog
 from archcost.published import EXACT, ROUNDS
 from archcost.spec.catalog import catalog
 from archcost.table import Column, Table

@@ -1,1 +1,1 @@
-"""What a network costs: reports per layer and in total, derivations, audits of printed figures."""
+"""What a network costs: reports per layer and in total, derivations, comparisons, conventions."""

@@ -32,7 +32,7 @@ def command(
 
     Example: archcost audit --lectures --verdict wrong
     """
-    from archcost.analysis.audit import Audit, audit_catalog, audit_lectures, audit_models
+    from archcost.audit.audit import Audit, audit_catalog, audit_lectures, audit_models
 
     if not (models or everything or lectures):
         raise ArchcostError("name at least one model, or use --all or --lectures")

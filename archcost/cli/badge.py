@@ -43,9 +43,9 @@ def command(
 
     Example: archcost badge resnet50 --metric macs --output macs.svg
     """
-    from archcost.analysis.condition import parse_option
-    from archcost.analysis.metrics import Subject, find_metric
     from archcost.badge import badge
+    from archcost.budget.condition import parse_option
+    from archcost.budget.metrics import Subject, find_metric
 
     condition = parse_option("--budget", budget) if budget else None
     figure = condition.metric if condition else find_metric(metric)

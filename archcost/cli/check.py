@@ -37,7 +37,7 @@ def command(
 
     Example: archcost check --budget 'resnet50: macs <= 4.2G'
     """
-    from archcost.analysis.budget import check, find_config, parse_budget, read_budgets
+    from archcost.budget.budget import check, find_config, parse_budget, read_budgets
 
     given = {
         key: value for key, value in settings.items()

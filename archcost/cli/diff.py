@@ -50,9 +50,9 @@ def command(
 
     Example: archcost diff resnet50 resnext50_32x4d --fail-on 'macs > +5%'
     """
-    from archcost.analysis.condition import parse_option
-    from archcost.analysis.difference import diff
-    from archcost.analysis.metrics import Subject
+    from archcost.budget.condition import parse_option
+    from archcost.budget.difference import diff
+    from archcost.budget.metrics import Subject
 
     unwanted = tuple(parse_option("--fail-on", text) for text in conditions)
     run = take_setting(setting)

@@ -34,8 +34,8 @@ def command(
 
     Example: archcost fit alexnet --gpu gtx580
     """
-    from archcost.analysis.fit import fit
     from archcost.hardware import devices, find_device
+    from archcost.memory.fit import fit
     from archcost.units import parse_bytes
 
     if gpu == "help":

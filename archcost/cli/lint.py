@@ -24,7 +24,7 @@ def command(
 
     Example: archcost lint specs/resnet.yaml
     """
-    from archcost.analysis.lint import flaws_table, lint
+    from archcost.audit.lint import flaws_table, lint
     from archcost.spec.source import read_source
 
     flaws = [flaw for name in specs for flaw in lint(read_source(name))]

@@ -35,7 +35,7 @@ def command(
 
     Example: archcost memory resnet50 --batch 256 --optimizer adam
     """
-    from archcost.analysis.footprint import Footprint
+    from archcost.memory.footprint import Footprint
 
     setting = take_setting(options, batch=batch)
     figures = Footprint(load_network(model, **options), setting)

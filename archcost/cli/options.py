@@ -99,8 +99,8 @@ def take_setting(options: dict[str, Any], **more: Any) -> Any:
 
     ``more`` are further fields of the setting, such as the batch.
     """
-    from archcost.analysis.footprint import Setting
-    from archcost.analysis.mode import Mode
+    from archcost.memory.footprint import Setting
+    from archcost.memory.mode import Mode
 
     kernels = {"foreach": "foreach", "fused": "fused", "for_loop": "for-loop"}
     asked = [name for option, name in kernels.items() if options.pop(option)]

@@ -88,9 +88,9 @@ def command(
 def _picture(kind: str, models: tuple[str, ...], options: dict[str, Any]) -> Any:
     """Return what to draw."""
     from archcost.analysis.comparison import select
-    from archcost.analysis.footprint import footprint
-    from archcost.analysis.measured import read_record
     from archcost.analysis.report import analyze
+    from archcost.memory.footprint import footprint
+    from archcost.performance.measured import read_record
 
     chosen = {key: options[key] for key in ("input", "knobs", "aux", "no_bias")}
     counting = {key: options[key] for key in ("batch", "dtype", "convention", "activations")}
@@ -134,9 +134,9 @@ def _picture(kind: str, models: tuple[str, ...], options: dict[str, Any]) -> Any
 
 
 def _roofline(networks: list[Any], options: dict[str, Any]) -> Any:
-    from archcost.analysis.measured import read_record, record_device
-    from archcost.analysis.roofline import roofline as analyse
     from archcost.hardware import find_device
+    from archcost.performance.measured import read_record, record_device
+    from archcost.performance.roofline import roofline as analyse
     from archcost.plot.roofline import roofline
 
     if len(networks) != 1:

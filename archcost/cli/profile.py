@@ -63,9 +63,9 @@ def command(
     import json
 
     from archcost.analysis.comparison import select
-    from archcost.analysis.measured import measured_table
-    from archcost.analysis.optimizers import find_optimizer
-    from archcost.analysis.proof import proof_table
+    from archcost.memory.optimizers import find_optimizer
+    from archcost.performance.measured import measured_table
+    from archcost.performance.proof import proof_table
     from archcost.torch_twin.measure import check_device, machine, profile, to_record, torch_dtype
 
     batches, dtypes, optimizers = _numbers(batch), _names(dtype), _names(optimizer)

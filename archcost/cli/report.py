@@ -55,11 +55,11 @@ def command(
     """
     import json
 
-    from archcost.analysis.audit import Audit, audit_models
-    from archcost.analysis.budget import check, read_budgets
     from archcost.analysis.comparison import select
-    from archcost.analysis.footprint import footprint
     from archcost.analysis.report import analyze
+    from archcost.audit.audit import Audit, audit_models
+    from archcost.budget.budget import check, read_budgets
+    from archcost.memory.footprint import footprint
     from archcost.report import FORMATS
     from archcost.report.page import make_page, read_verification
 

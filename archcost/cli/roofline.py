@@ -37,9 +37,9 @@ def command(
 
     Example: archcost roofline resnet50 --gpu h100 --batch 32 --depth 1
     """
-    from archcost.analysis.measured import read_record, record_device
-    from archcost.analysis.roofline import roofline
     from archcost.hardware import find_device
+    from archcost.performance.measured import read_record, record_device
+    from archcost.performance.roofline import roofline
 
     known = read_record(record) if record else None
     device = find_device(gpu) if gpu else record_device(known) if known else None

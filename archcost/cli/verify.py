@@ -79,8 +79,8 @@ def command(
     if replay is not None:
         if models or everything or family:
             raise ArchcostError("--replay takes its models from the record; leave out MODEL")
-        from archcost.analysis.measured import read_record
-        from archcost.analysis.proof import proof_table
+        from archcost.performance.measured import read_record
+        from archcost.performance.proof import proof_table
 
         found, about = _replay(replay), {"record": replay}
         total = 1

@@ -2,7 +2,7 @@
 
 Most layers are one operation: it reads the layer's inputs, makes the output, keeps what the cost
 says, and its backward makes one new gradient per input and parameter. Layers made of several, or
-whose gradients behave otherwise, say so with the steps below; ``archcost.analysis.peaks`` runs
+whose gradients behave otherwise, say so with the steps below; ``archcost.memory.peaks`` runs
 them.
 """
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from archcost.analysis.footprint import Footprint, where
 from archcost.errors import ArchcostError
+from archcost.memory.footprint import Footprint, where
 from archcost.plot.picture import Axis, Level, Line, Mark, Note, Panel, Picture, Span
 from archcost.shape import show
 from archcost.units import human_bytes

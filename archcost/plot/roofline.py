@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archcost.analysis.bounds import COMPUTE
-from archcost.analysis.roofline import Roofline
 from archcost.errors import ArchcostError
+from archcost.performance.bounds import COMPUTE
+from archcost.performance.roofline import Roofline
 from archcost.plot.picture import Axis, Line, Mark, Panel, Picture, Point, Points, legible
 from archcost.units import human
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from archcost.analysis.listing import accuracy
-from archcost.analysis.measured import describe_machine, measurements
 from archcost.analysis.report import Report
 from archcost.errors import ArchcostError, LookupFailed
+from archcost.performance.measured import describe_machine, measurements
 from archcost.plot.picture import Axis, Line, Panel, Picture, Point, Points, legible
 from archcost.units import human
 

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from archcost.analysis.footprint import where
+from archcost.memory.footprint import where
 from archcost.plot.picture import Picture
 from archcost.plot.svg import legend, svg
 from archcost.report.page import Page, Section

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from archcost.analysis.audit import Finding
-from archcost.analysis.budget import Verdict
-from archcost.analysis.metrics import plain
+from archcost.audit.audit import Finding
+from archcost.budget.budget import Verdict
+from archcost.budget.metrics import plain
 from archcost.junit import Case, Suite, junit
 from archcost.published import NOT_COMPUTED
 from archcost.report.page import Page, Section, first_difference

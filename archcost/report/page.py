@@ -11,12 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from archcost.analysis.audit import Audit
-from archcost.analysis.budget import Check, Verdict
 from archcost.analysis.comparison import Comparison, compare
-from archcost.analysis.footprint import Footprint
 from archcost.analysis.report import Report
+from archcost.audit.audit import Audit
+from archcost.budget.budget import Check, Verdict
 from archcost.errors import ArchcostError
+from archcost.memory.footprint import Footprint
 from archcost.plot.layers import layers
 from archcost.plot.memory import memory
 from archcost.plot.picture import Picture, Points
@@ -236,7 +236,7 @@ def make_page(
     Args:
         models: report, memory and audit of each.
         verification: what :func:`read_verification` returns.
-        budgets: verdicts of :func:`archcost.analysis.budget.check`.
+        budgets: verdicts of :func:`archcost.budget.budget.check`.
         title: of the page; the models' names by default.
 
     Raises:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archcost.analysis.optimizers import FOREACH, FUSED, find_kernel, find_optimizer
 from archcost.errors import ArchcostError
 from archcost.hardware import calibrated, device_entry
+from archcost.memory.optimizers import FOREACH, FUSED, find_kernel, find_optimizer
 from archcost.network import Network
 from archcost.torch_twin import build, import_torch
 from archcost.torch_twin.allocator import measure_peaks, measure_tensors
@@ -186,7 +186,7 @@ def profile(
         dtype: data type of parameters and activations.
         runs: timed passes.
         training: whether to measure a training step.
-        optimizer: of that step, a name in :data:`archcost.analysis.optimizers.OPTIMIZERS`.
+        optimizer: of that step, a name in :data:`archcost.memory.optimizers.OPTIMIZERS`.
         inference: whether to measure a forward pass.
 
     Raises:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import LookupFailed
+from archcost.memory.mode import PLAIN, Mode
 from archcost.network import Network
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from archcost.analysis.memory import DEVICES, saved_for_backward, tensor_places
-from archcost.analysis.mode import PLAIN
+from archcost.memory.mode import PLAIN
+from archcost.memory.saved import DEVICES, saved_for_backward, tensor_places
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator

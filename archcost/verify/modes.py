@@ -8,8 +8,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from archcost.analysis.mode import AMP, Mode
-from archcost.analysis.regions import Region, regions
+from archcost.memory.mode import AMP, Mode
+from archcost.memory.regions import Region, regions
 from archcost.network import NETWORK_INPUT, Network
 from archcost.torch_twin import import_torch
 

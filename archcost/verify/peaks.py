@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from archcost.analysis.ledger import CUDA_BLOCK, PHASES
-from archcost.analysis.optimizers import FOREACH
-from archcost.analysis.peaks import inference_peak, training_peak
-from archcost.analysis.simulation import Run
 from archcost.errors import ArchcostError
+from archcost.memory.ledger import CUDA_BLOCK, PHASES
+from archcost.memory.optimizers import FOREACH
+from archcost.memory.peaks import inference_peak, training_peak
+from archcost.memory.simulation import Run
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
@@ -32,7 +32,7 @@ BLOCKS = {"": 1, f" in blocks of {CUDA_BLOCK}": CUDA_BLOCK}
 def peaks(subject: Subject) -> Iterator[Check]:
     """Compare the peaks of inference and of the phases of a training step, to the byte.
 
-    The step is that of :func:`archcost.analysis.peaks.training_peak` with SGD with momentum and
+    The step is that of :func:`archcost.memory.peaks.training_peak` with SGD with momentum and
     with Adam, updated lists at a time, as it is seen on fake tensors. Every peak is compared
     with and without the rounding to blocks.
     """

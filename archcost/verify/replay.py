@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from archcost.analysis.bounds import hard_bound
-from archcost.analysis.measured import measurements, read_record, record_device
-from archcost.analysis.memory import saved_for_backward
-from archcost.analysis.proof import LARGE, proofs, row_setting
 from archcost.analysis.report import analyze
 from archcost.conventions import CONVENTIONS
 from archcost.errors import ArchcostError
+from archcost.memory.saved import saved_for_backward
 from archcost.network import Network
+from archcost.performance.bounds import hard_bound
+from archcost.performance.measured import measurements, read_record, record_device
+from archcost.performance.proof import LARGE, proofs, row_setting
 from archcost.spec.catalog import load
 from archcost.verify import Check
 
@@ -26,7 +26,7 @@ def replay(path: str | Path) -> Iterator[Check]:
     Compared to the unit are the output's shape, the number of parameters, the counters' totals,
     and the bytes of parameters, gradients, optimizer state, of what is saved for backward, and of
     all tensors at the peak of a step. The allocator's peaks from 2 GiB on have the tolerance of
-    :mod:`archcost.analysis.proof`. No time may be less than the hard bound. A model that the
+    :mod:`archcost.performance.proof`. No time may be less than the hard bound. A model that the
     catalog no longer has, or a measurement that ran out of memory, is skipped with the reason.
 
     Raises:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from archcost.analysis.mode import PLAIN, Mode
 from archcost.errors import shorten
+from archcost.memory.mode import PLAIN, Mode
 from archcost.network import Network
 from archcost.shape import numel
 from archcost.torch_twin import import_torch

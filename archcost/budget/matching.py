@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archcost.analysis.metrics import Subject
 from archcost.analysis.report import Row
+from archcost.budget.metrics import Subject
 from archcost.network import NETWORK_INPUT, Layer
 from archcost.shape import show
 

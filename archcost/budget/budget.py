@@ -26,12 +26,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from archcost.analysis.baseline import Request, is_file, within
-from archcost.analysis.condition import Condition, parse_condition
-from archcost.analysis.footprint import Setting
-from archcost.analysis.metrics import Number, Subject, largest_shares, plain
-from archcost.analysis.mode import Mode
+from archcost.budget.baseline import Request, is_file, within
+from archcost.budget.condition import Condition, parse_condition
+from archcost.budget.metrics import Number, Subject, largest_shares, plain
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
+from archcost.memory.footprint import Setting
+from archcost.memory.mode import Mode
 from archcost.network import Network
 from archcost.spec.catalog import catalog, chosen_models
 from archcost.spec.expression import ExpressionError

@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from archcost.analysis.memory import Place, own_bytes, place_of, tensor_places
-from archcost.analysis.optimizers import find_kernel, find_optimizer
 from archcost.analysis.training import gradients
 from archcost.errors import OpError
 from archcost.hardware import CPU, Device
+from archcost.memory.optimizers import find_kernel, find_optimizer
+from archcost.memory.saved import Place, own_bytes, place_of, tensor_places
 from archcost.network import Layer, Network
 from archcost.ops.base import INPUT, OUTPUT
 from archcost.ops.steps import Step

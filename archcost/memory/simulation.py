@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from archcost.analysis.forward import Forward
-from archcost.analysis.graph import Gradient, Node, Target
-from archcost.analysis.ledger import (
+from archcost.errors import ArchcostError
+from archcost.memory.forward import Forward
+from archcost.memory.graph import Gradient, Node, Target
+from archcost.memory.ledger import (
     BACKWARD,
     BUFFERS,
     FORWARD,
@@ -18,7 +19,6 @@ from archcost.analysis.ledger import (
     Moment,
     Peak,
 )
-from archcost.errors import ArchcostError
 from archcost.ops.steps import PRODUCT, SHARED, SLICED
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from archcost.analysis.graph import MADE, NOTHING, READ, Enough, Node, Recomputed, Target, Tensor
-from archcost.analysis.ledger import (
+from archcost.analysis.training import Gradients, flows_to, gradients
+from archcost.errors import ArchcostError, OpError
+from archcost.memory.graph import MADE, NOTHING, READ, Enough, Node, Recomputed, Target, Tensor
+from archcost.memory.ledger import (
     BACKWARD,
     BUFFERS,
     FORWARD,
@@ -15,7 +17,9 @@ from archcost.analysis.ledger import (
     Ledger,
     Storage,
 )
-from archcost.analysis.memory import (
+from archcost.memory.mode import LOWERED, PLAIN, Mode
+from archcost.memory.regions import Region, regions
+from archcost.memory.saved import (
     check_device,
     keeps_weight,
     kept_rules,
@@ -23,10 +27,6 @@ from archcost.analysis.memory import (
     place_of,
     tensor_places,
 )
-from archcost.analysis.mode import LOWERED, PLAIN, Mode
-from archcost.analysis.regions import Region, regions
-from archcost.analysis.training import Gradients, flows_to, gradients
-from archcost.errors import ArchcostError, OpError
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, LOWER, OUTPUT, Saved
 from archcost.ops.layout import arranged
@@ -41,8 +41,8 @@ BUFFER_BYTES = 8  # of an integer buffer
 class Forward:
     """A network in one setting, which runs forward.
 
-    The arguments are those of :func:`archcost.analysis.peaks.inference_peak` and
-    :func:`archcost.analysis.peaks.training_peak`.
+    The arguments are those of :func:`archcost.memory.peaks.inference_peak` and
+    :func:`archcost.memory.peaks.training_peak`.
     """
 
     def __init__(

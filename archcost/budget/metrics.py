@@ -12,13 +12,13 @@ from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
 
-from archcost.analysis.bounds import hard_bound
-from archcost.analysis.fit import INFERENCE, TRAINING, largest_batch
-from archcost.analysis.footprint import Footprint, Setting
 from archcost.analysis.report import Report, analyze
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.hardware import devices, find_device
+from archcost.memory.fit import INFERENCE, TRAINING, largest_batch
+from archcost.memory.footprint import Footprint, Setting
 from archcost.network import NETWORK_INPUT, Network
+from archcost.performance.bounds import hard_bound
 from archcost.units import dtype_bytes, human, human_bytes, human_seconds, parse_bytes
 
 Number = int | Fraction

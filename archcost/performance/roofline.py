@@ -8,7 +8,11 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.bounds import (
+from archcost.analysis.report import MAX_BATCH
+from archcost.errors import ArchcostError
+from archcost.hardware import Device
+from archcost.network import Network
+from archcost.performance.bounds import (
     CONVOLUTION,
     Precision,
     Work,
@@ -16,11 +20,7 @@ from archcost.analysis.bounds import (
     hard_bound,
     in_sequence,
 )
-from archcost.analysis.measured import describe_machine, measurements
-from archcost.analysis.report import MAX_BATCH
-from archcost.errors import ArchcostError
-from archcost.hardware import Device
-from archcost.network import Network
+from archcost.performance.measured import describe_machine, measurements
 from archcost.shape import show
 from archcost.table import Cell, Column, Table
 from archcost.units import dtype_bytes, human, human_bytes
@@ -218,7 +218,7 @@ def roofline(
         device: from :func:`archcost.hardware.find_device`.
         batch: samples per pass.
         dtype: data type of parameters and activations.
-        record: from :func:`archcost.analysis.measured.read_record`; its times are put beside.
+        record: from :func:`archcost.performance.measured.read_record`; its times are put beside.
 
     Raises:
         ArchcostError: a batch below 1, a data type that the device has no peak for, or a record

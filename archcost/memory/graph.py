@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from archcost.analysis.ledger import GRADIENTS, TRANSIENT, Ledger, Storage
-from archcost.analysis.regions import Region
+from archcost.memory.ledger import GRADIENTS, TRANSIENT, Ledger, Storage
+from archcost.memory.regions import Region
 
 NOTHING, READ, MADE = "nothing", "what it reads", "what it makes"
 """What an operation keeps for its backward."""

@@ -1,7 +1,7 @@
 """What lectures claim, as data, and the language in which a claim says what to compute.
 
 A claim names where it stands, what is printed, and an expression whose value is the true figure;
-the verdict is computed in :mod:`archcost.analysis.audit` and never written down. In the file::
+the verdict is computed in :mod:`archcost.audit.audit` and never written down. In the file::
 
     nets:                             # networks that the catalog does not have: specs, or chains
       bottleneck: 256x14x14 | conv(64, 1) | conv(64, 3, padding=1) | conv(256, 1)
@@ -32,7 +32,7 @@ the verdict is computed in :mod:`archcost.analysis.audit` and never written down
             - {id: "row{row}-params", at: "{at}", params: "{params}", is: "params(alexnet, {layer})"}
 
 Expressions are those of specs, with exact division and the functions of
-:class:`~archcost.analysis.measures.Measures`. A bare
+:class:`~archcost.audit.functions.Measures`. A bare
 word is a model or a layer; ``resnet50(depths=[3, 24, 36, 3])`` is a model with other knobs
 (``input`` and ``aux`` too). A string with bars is an input and the layers that follow it; braces in
 a string hold an expression. Shapes are as lectures print them: height x width x channels.
@@ -51,7 +51,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from archcost.analysis.measures import MEASURES, Measures, Variation, cut, exact, rounded
+from archcost.audit.functions import MEASURES, Measures, Variation, cut, exact, rounded
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
 from archcost.spec import source as yaml
 from archcost.spec.document import Document, document_from
@@ -132,7 +132,7 @@ class Claims:
 def lecture_claims() -> Claims:
     """Return the shipped claims of the lectures."""
     path = Path(__file__).with_name("lecture_claims.yaml")
-    return read_claims(Source(f"archcost/analysis/{path.name}", path.read_text("utf-8")))
+    return read_claims(Source(f"archcost/audit/{path.name}", path.read_text("utf-8")))
 
 
 def read_claims(source: Source) -> Claims:

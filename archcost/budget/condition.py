@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from archcost.analysis.metrics import BYTES, SECONDS, Metric, Number, find_metric
+from archcost.budget.metrics import BYTES, SECONDS, Metric, Number, find_metric
 from archcost.errors import ArchcostError, SpecError, shorten
 from archcost.spec.expression import ExpressionError
 from archcost.units import Figure, parse_bytes

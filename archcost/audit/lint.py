@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from archcost.analysis.audit import audit_published
+from archcost.audit.audit import audit_published
 from archcost.errors import ArchcostError, SpecError
 from archcost.network import Network
 from archcost.spec import source as yaml

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.forward import EAGER, IDEAL
-from archcost.analysis.ledger import (
+from archcost.analysis.report import MAX_BATCH
+from archcost.errors import ArchcostError
+from archcost.memory.forward import EAGER, IDEAL
+from archcost.memory.ledger import (
     CUDA_BLOCK,
     GRADIENTS,
     INPUTS,
@@ -19,13 +21,11 @@ from archcost.analysis.ledger import (
     TRANSIENT,
     Peak,
 )
-from archcost.analysis.memory import SavedForBackward, check_device, saved_for_backward
-from archcost.analysis.mode import PLAIN, Mode
-from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.peaks import inference_peak, training_peak
-from archcost.analysis.report import MAX_BATCH
-from archcost.analysis.simulation import Run
-from archcost.errors import ArchcostError
+from archcost.memory.mode import PLAIN, Mode
+from archcost.memory.optimizers import find_kernel, find_optimizer
+from archcost.memory.peaks import inference_peak, training_peak
+from archcost.memory.saved import SavedForBackward, check_device, saved_for_backward
+from archcost.memory.simulation import Run
 from archcost.network import Network
 from archcost.shape import show
 from archcost.table import Cell, Column, Table

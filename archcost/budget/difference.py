@@ -8,10 +8,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.baseline import Request, is_file
-from archcost.analysis.condition import Condition
-from archcost.analysis.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
-from archcost.analysis.metrics import METRICS, SECONDS, Metric, Number, Subject, memory_of, plain
+from archcost.budget.baseline import Request, is_file
+from archcost.budget.condition import Condition
+from archcost.budget.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
+from archcost.budget.metrics import METRICS, SECONDS, Metric, Number, Subject, memory_of, plain
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.spec.catalog import chosen_models, is_known

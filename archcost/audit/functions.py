@@ -1,6 +1,6 @@
 """What can be asked of a network in one expression: counts, shapes, windows, depth.
 
-These are the functions of the claims' language (:mod:`archcost.analysis.claims`). Shapes are as
+These are the functions of the claims' language (:mod:`archcost.audit.claims`). Shapes are as
 lectures print them: height x width x channels.
 """
 

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archcost.analysis.forward import EAGER, READINGS
-from archcost.analysis.ledger import SAVED, STATE
-from archcost.analysis.mode import PLAIN, Mode
-from archcost.analysis.optimizers import find_kernel, find_optimizer
-from archcost.analysis.simulation import Run, Simulation
 from archcost.errors import ArchcostError
+from archcost.memory.forward import EAGER, READINGS
+from archcost.memory.ledger import SAVED, STATE
+from archcost.memory.mode import PLAIN, Mode
+from archcost.memory.optimizers import find_kernel, find_optimizer
+from archcost.memory.simulation import Run, Simulation
 from archcost.network import Network
 
 
@@ -85,7 +85,7 @@ def training_peak(
         batch: samples per pass.
         dtype: data type of parameters and activations.
         device: ``"cpu"`` or ``"cuda"``.
-        optimizer: name in :data:`archcost.analysis.optimizers.OPTIMIZERS`.
+        optimizer: name in :data:`archcost.memory.optimizers.OPTIMIZERS`.
         kernel: ``"foreach"``, ``"fused"`` or ``"for-loop"``; None for PyTorch's choice.
         weight_decay: whether the optimizer decays the weights.
         freeze: shell patterns of layers that are not trained.

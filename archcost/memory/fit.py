@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archcost.analysis.footprint import NOT_COUNTED, Setting, peak_record, where
-from archcost.analysis.ledger import Peak
 from archcost.analysis.report import MAX_BATCH
 from archcost.errors import ArchcostError
 from archcost.hardware import Device
+from archcost.memory.footprint import NOT_COUNTED, Setting, peak_record, where
+from archcost.memory.ledger import Peak
 from archcost.network import Network
 from archcost.shape import show
 from archcost.table import Cell, Column, Table

@@ -16,7 +16,8 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from archcost.analysis.claims import (
+from archcost.analysis.report import Report, analyze
+from archcost.audit.claims import (
     Bench,
     ClaimEvaluator,
     Claims,
@@ -25,8 +26,7 @@ from archcost.analysis.claims import (
     lecture_claims,
     written,
 )
-from archcost.analysis.measures import Measures, exact
-from archcost.analysis.report import Report, analyze
+from archcost.audit.functions import Measures, exact
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, find_convention
 from archcost.errors import ArchcostError, SpecError
 from archcost.network import NETWORK_INPUT, Network

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from archcost.analysis.mode import LOWERED, PLAIN, Mode
-from archcost.analysis.regions import regions
 from archcost.analysis.training import Gradients, gradients
 from archcost.errors import ArchcostError
+from archcost.memory.mode import LOWERED, PLAIN, Mode
+from archcost.memory.regions import regions
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, LOWER, OUTPUT, PARAMS, Saved
 from archcost.ops.layout import Layout, arranged

@@ -1,6 +1,6 @@
 """Predicted memory peaks against a record's, with the signed error of each model.
 
-The rules of :mod:`archcost.analysis.peaks` may be mended on one half of the catalog only; the
+The rules of :mod:`archcost.memory.peaks` may be mended on one half of the catalog only; the
 other is held out, and its errors are what the rules are worth. A model's half follows from its
 name, so that nobody chooses it.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from archcost.analysis.footprint import Setting
-from archcost.analysis.measured import measurements
 from archcost.errors import ArchcostError
+from archcost.memory.footprint import Setting
+from archcost.performance.measured import measurements
 from archcost.spec.catalog import load
 from archcost.table import Cell, Column, Table
 

@@ -1,0 +1,1 @@
+"""Printed figures held against computed ones, and what cannot be right in a spec."""

@@ -1,0 +1,1 @@
+"""Budgets and changes: which conditions a network must hold, and what moved since a baseline."""
