@@ -22,7 +22,7 @@ from archcost.spec.source import Node, Scalar, Source
 from archcost.units import DTYPE_BYTES, Figure, parse_bytes
 
 KEYS = ("title", "year", "memory", "bandwidth", "peaks", "source")
-OPTIONAL = ("kind", "reports")
+OPTIONAL = ("kind", "reports", "capability")
 GPU, CPU = KINDS = ("gpu", "cpu")
 TENSOR = " tensor"
 TF32 = "tf32" + TENSOR
@@ -43,6 +43,7 @@ class Device:
         source: where these figures are printed.
         kind: ``"gpu"`` or ``"cpu"``.
         reports: how the device names itself to programs, if known.
+        capability: its CUDA compute capability, such as ``"9.0"``.
         measured: whether the figures are what was reached on the user's device, not what its
             vendor prints.
     """
@@ -56,6 +57,7 @@ class Device:
     source: str
     kind: str = GPU
     reports: str = ""
+    capability: str = ""
     measured: bool = field(default=False, compare=False)
 
     def peak(self, dtype: str, tf32: bool = True) -> int:
@@ -194,6 +196,8 @@ def _device(source: Source, name: str, node: Node, measured: bool) -> Device:
     texts = {key: _scalar(source, entries[key][1]).text for key in OPTIONAL if key in entries}
     if texts.get("kind", GPU) not in KINDS:
         raise source.error(entries["kind"][0], f"{name}: kind is gpu or cpu")
+    if "capability" in texts and not re.fullmatch(r"\d{1,3}\.\d", texts["capability"]):
+        raise source.error(entries["capability"][1], f"{name}: a compute capability is like 9.0")
     return Device(
         name=name,
         title=_scalar(source, entries["title"][1]).text,

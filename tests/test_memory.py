@@ -21,6 +21,7 @@ from archcost.memory.ledger import CUDA_BLOCK, Peak
 from archcost.memory.optimizers import KERNELS, OPTIMIZERS
 from archcost.memory.peaks import inference_peak, training_peak
 from archcost.memory.saved import saved_for_backward
+from archcost.memory.workspace import peak_with_workspace
 from archcost.network import Layer, Network
 from archcost.ops import OPS, Op
 from archcost.ops.base import Example
@@ -447,8 +448,8 @@ def test_a_wrong_file_of_devices(text: str, message: str) -> None:
 # The command line.
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(cli, arguments)
+def run(*arguments: str, input: str | None = None) -> Any:
+    return CliRunner().invoke(cli, arguments, input=input)
 
 
 def test_memory_lines_add_up() -> None:
@@ -461,7 +462,44 @@ def test_memory_lines_add_up() -> None:
     assert inference == figures.inference.peak.total
     text = run("memory", "resnet18", "--batch", "8", "--optimizer", "adam").output
     assert f"{training:,}" in text and f"{inference:,}" in text
-    assert "adam, foreach" in text and "not counted: workspaces" in text
+    assert "adam, foreach" in text and "not known" in text
+
+
+def test_beside_the_total_stands_what_cuda_takes() -> None:
+    lines = [line.split() for line in run("memory", "resnet18", "--gpu", "h200").output.split("\n")]
+    assert ["workspace", "of", "cuBLAS", "33,554,432", "33,554,432"] in lines  # PyTorch's 32 MiB
+    assert ["CUDA", "context", "not", "known", "not", "known"] in lines
+    # before Hopper 8 MiB and 128 KiB; without matrix products, or on a CPU, none
+    assert re.search(
+        r"cuBLAS +8,519,680 +8,519,680", run("memory", "resnet18", "--gpu", "v100").output
+    )
+    nothing = run("memory", "-", "--batch", "2", "--format", "json", input=CONVOLUTIONS).output
+    assert json.loads(nothing)["cublas_workspace"] == 0
+    assert "cuBLAS" not in run("memory", "resnet18", "--device", "cpu").output
+    share = run("memory", "vgg16", "--batch", "64", "--gpu", "p100").output
+    assert re.search(r"of the 16 GB of p100: training 39\.7%, inference 14\.0%", share)
+
+
+CONVOLUTIONS = "name: net\ninput: 3x8x8\nlayers:\n  - conv(4, 3)\n  - relu\n  - conv(8, 3)"
+
+
+def test_the_workspace_is_beside_what_follows_the_first_product() -> None:
+    def pass_of(*layers: str) -> tuple[Network, Any]:
+        text = "name: net\ninput: 64x32x32\nlayers:" + "".join(f"\n  - {x}" for x in layers)
+        network = expand(read_document(Source("net.yaml", text)))
+        return network, inference_peak(network, 64)
+
+    # at the peak the convolution's input and output are alive, and the product comes later
+    network, wide = pass_of("conv(64, 1)", "maxpool(32)", "flatten", "linear(4)")
+    assert peak_with_workspace(network, wide) == wide.peak.total
+    # what is alive at the product: parameters, the input, 64 x 32 x 32 read and 64 x 4 written
+    network, narrow = pass_of("conv(1, 1)", "flatten", "linear(4)")
+    last = 4 * (64 + 1 + 1024 * 4 + 4 + 64 * (64 + 1) * 1024 + 64 * 4)
+    assert peak_with_workspace(network, narrow) == last + 2 * 4096 * 1024 + 8 * 16 * 1024
+    h200 = find_device("h200")
+    assert peak_with_workspace(network, narrow, h200) == last + 2**25
+    network, none = pass_of("conv(64, 1)", "relu")
+    assert peak_with_workspace(network, none, h200) == none.peak.total
 
 
 def test_memory_json() -> None:

@@ -266,6 +266,7 @@ def test_peaks_of_a_record_are_held_against_the_predicted(
     del row["forward"], row["layers"]
     record["measurements"] = [row]
     peak = footprint(load("resnet18"), batch=128, optimizer="adam").training.peak.total
+    peak += 32 * 2**20  # what cuBLAS keeps on an H200
     assert peak > 2 * 2**30
     for measured, holds in (
         (round(peak / 1.019), True), (round(peak / 1.021), False),

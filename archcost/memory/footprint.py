@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from archcost.analysis.report import MAX_BATCH
 from archcost.errors import ArchcostError
+from archcost.hardware import Device
 from archcost.memory.forward import EAGER, IDEAL
 from archcost.memory.ledger import (
     CUDA_BLOCK,
@@ -26,10 +27,11 @@ from archcost.memory.optimizers import find_kernel, find_optimizer
 from archcost.memory.peaks import inference_peak, training_peak
 from archcost.memory.saved import SavedForBackward, check_device, saved_for_backward
 from archcost.memory.simulation import Run
+from archcost.memory.workspace import cublas_workspace
 from archcost.network import Network
 from archcost.shape import show
 from archcost.table import Cell, Column, Table
-from archcost.units import dtype_bytes
+from archcost.units import dtype_bytes, human_bytes
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ROUNDING = "allocator rounding"
@@ -37,6 +39,9 @@ NOT_COUNTED = (
     "not counted: workspaces of convolutions and matrix products, the CUDA context, and what the "
     "allocator holds back"
 )
+UNKNOWN = "not known"
+BESIDE = ("workspaces of cuDNN", "CUDA context")
+"""What a process on CUDA takes beside its tensors, of a size that only measuring tells."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Setting:
         weight_decay: whether it decays the weights.
         freeze: shell patterns of layers that are not trained.
         mode: autocast, recomputation, channels last.
+        gpu: which CUDA device, None for any; the size of cuBLAS's workspace depends on it.
     """
 
     batch: int = 1
@@ -62,6 +68,7 @@ class Setting:
     weight_decay: bool = False
     freeze: tuple[str, ...] = ()
     mode: Mode = PLAIN
+    gpu: Device | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -165,9 +172,21 @@ class Footprint:
             columns,
             tuple(rows),
             title=f"{self.network.name}: memory in bytes",
-            footer=(("total", None, training.total, inference.total),),
+            footer=(("total", None, training.total, inference.total), *self._beside()),
             notes=self._notes(),
         )
+
+    @cached_property
+    def workspace(self) -> int:
+        """The bytes that cuBLAS keeps beside the peaks, 0 on a CPU."""
+        cuda = self.setting.device == "cuda"
+        return cublas_workspace(self.network, self.setting.gpu) if cuda else 0
+
+    def _beside(self) -> Iterator[tuple[Cell, ...]]:
+        """Yield the lines below the total: what CUDA takes that is no tensor."""
+        if self.setting.device == "cuda":
+            yield "workspace of cuBLAS", None, self.workspace, self.workspace
+            yield from ((part, None, UNKNOWN, UNKNOWN) for part in BESIDE)
 
     def _notes(self) -> tuple[str, ...]:
         setting = self.setting
@@ -182,8 +201,13 @@ class Footprint:
             f"training peak: {where(self.training.peak)}; elsewhere {', '.join(others)}",
             f"inference peak: {where(self.inference.peak)}; ideal {self.ideal.peak.total:,}, "
             f"{where(self.ideal.peak)}",
-            *([NOT_COUNTED] if setting.device == "cuda" else []),
+            *([self._share(setting.gpu)] if setting.gpu else []),
         )
+
+    def _share(self, gpu: Device) -> str:
+        uses = (("training", self.training.peak), ("inference", self.inference.peak))
+        shares = [f"{use} {(peak.total + self.workspace) / gpu.memory:.1%}" for use, peak in uses]
+        return f"of the {human_bytes(gpu.memory)} of {gpu.name}: {', '.join(shares)}"
 
     def timeline(self) -> Table:
         """Return the most bytes alive while each layer runs, over a training step."""
@@ -218,6 +242,8 @@ class Footprint:
             "amp": setting.mode.amp,
             "channels_last": setting.mode.channels_last,
             "checkpoint": list(setting.mode.checkpoint),
+            "gpu": setting.gpu.name if setting.gpu else None,
+            "cublas_workspace": self.workspace,
             "parameters": self.training.params,
             "buffers": self.training.buffers,
             "gradients": self.training.gradients,

@@ -50,7 +50,7 @@ def replay(path: str | Path) -> Iterator[Check]:
             name = f"{proof.model} x{proof.batch} {proof.dtype}: {proof.use} peak"
             yield Check(
                 "replay", name, "", proof.predicted, proof.measured, proof.allowed,
-                "2 % above and 1 % below: workspaces are not predicted",
+                "2 % above and 1 % below: workspaces of cuDNN are not predicted",
             )  # fmt: skip
 
 
