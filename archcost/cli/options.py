@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -184,6 +183,8 @@ def write(text: str, output: str | None) -> None:
 
 def write_file(output: str, save: Callable[[Path], object]) -> None:
     """Have ``save`` write a file under another name, and give it its own when it is whole."""
+    import tempfile  # most runs write no file
+
     target = Path(output)
     scratch = None
     try:
