@@ -122,3 +122,8 @@ def human_seconds(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.4g} {unit}"
     return f"{seconds * 1e9:.4g} ns"
+
+
+def number_of(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 model, 210 models."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

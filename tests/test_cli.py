@@ -243,6 +243,17 @@ def test_compare_says_how_an_ensemble_is_written(model: str) -> None:
     assert refused("compare", "7*alexnt") == "unknown model 'alexnt'; did you mean 'alexnet'?"
 
 
+def test_an_accuracy_is_of_the_same_input_or_says_of_which() -> None:
+    def shown(*arguments: str) -> tuple[str, ...]:
+        rows = csv.DictReader(io.StringIO(run("compare", *arguments, "--format", "csv")[0]))
+        return tuple((row["top1"], row["source"]) for row in rows)[0]
+
+    # the authors' error of 18.68 % is at 224x224, the 82.7 % of Tan & Le at 320x320
+    assert shown("senet154") == ("81.32", "authors' release, table 1")
+    assert shown("senet154", "--input", "3x320x320") == ("82.7", "Tan & Le 2019, table 2")
+    assert shown("nasnet_a_large", "--input", "3x224x224")[1].endswith(", at 3x331x331")
+
+
 def test_compare_relates_to_a_baseline_and_sorts() -> None:
     out = run(
         "compare",

@@ -349,7 +349,7 @@ def test_neighbouring_colours_differ_in_grey() -> None:
         (["layers", "--family", "vgg", "--terminal"], "bars side by side cannot be read"),
         (["scatter", "resnet18", "--x", "mac", "--terminal"], "unknown axis 'mac'; did you mean 'macs'?"),
         (["scatter", "resnet18", "--x", "latency", "--terminal"], "latency is measured: name a record of `archcost profile` with --record"),
-        (["scatter", "alexnet", "--terminal"], "none of the 1 models has operations, top1 and params"),
+        (["scatter", "alexnet", "--terminal"], "none of 1 model has operations, top1 and params"),
         (["timeline", "alexnet", "--terminal"], "timeline shows the winners of ILSVRC; it takes no MODEL"),
         (["graph", "alexnet", "vgg16", "--terminal"], "graph draws one network; got 2"),
         (["roofline", "alexnet", "--terminal"], "name a device, such as --gpu h100; `archcost hardware` lists them"),

@@ -276,7 +276,7 @@ def test_peaks_of_a_record_are_held_against_the_predicted(
         [check] = [c for c in replay(put(record, tmp_path)) if c.name.endswith("adam peak")]
         assert check.passed is holds
     text = proof_table(record).render("text")
-    assert f"{peak:,}" in text and "-1.10%" in text and "from 2 GiB: 1 peaks" in text
+    assert f"{peak:,}" in text and "-1.10%" in text and "from 2 GiB: 1 peak of 1 model" in text
     result = run("verify", "--replay", put(record, tmp_path))
     assert result.exit_code == 1 and "-1.10%" in result.output
     del record["measurements"][0]["training_peak_bytes"]

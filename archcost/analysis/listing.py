@@ -9,9 +9,10 @@ from typing import Any
 from archcost.errors import LookupFailed
 from archcost.hardware import TENSOR, TF32, Device
 from archcost.network import Network
+from archcost.shape import show
 from archcost.spec.catalog import describe, documents
 from archcost.table import Cell, Column, Table
-from archcost.units import DTYPE_BYTES, human, human_bytes
+from archcost.units import DTYPE_BYTES, human, human_bytes, number_of
 
 COLUMNS = (
     Column("name", "model"),
@@ -23,20 +24,30 @@ COLUMNS = (
 )
 
 
-def accuracy(network: Network, figure: str) -> tuple[str | None, str | None]:
+def accuracy(
+    network: Network, figure: str, elsewhere: bool = True
+) -> tuple[str | None, str | None]:
     """Return a published accuracy in percent as it is printed, and its source.
 
-    The first row of the spec that has it counts; an error rate is turned into an accuracy.
+    The first row of the spec that has it counts; an error rate is turned into an accuracy. One at
+    another input size counts where there is none at the network's own, and the source says so;
+    with ``elsewhere`` false it does not.
     """
-    for row in network.published:
-        if figure in row.figures:
-            return row.figures[figure], row.source
-    for row in network.published:
-        error = row.figures.get(f"{figure}_error")
-        if error:
-            decimals = len(error.partition(".")[2])
-            return f"{100 - float(error):.{decimals}f}", row.source
+    error = f"{figure}_error"
+    own = [row for row in network.published if row.input in (None, network.input)]
+    others = [row for row in network.published if row not in own] if elsewhere else []
+    for rows in (own, others):
+        printed = [(row.figures[figure], row) for row in rows if figure in row.figures]
+        printed += [(_complement(row.figures[error]), row) for row in rows if error in row.figures]
+        if printed:
+            value, row = printed[0]
+            at = f", at {show(row.input)}" if row.input and rows is others else ""
+            return value, row.source + at
     return None, None
+
+
+def _complement(error: str) -> str:
+    return f"{100 - float(error):.{len(error.partition('.')[2])}f}"
 
 
 def listing(pattern: str | None = None, family: str | None = None, sort: str = "family") -> Table:
@@ -66,7 +77,7 @@ def listing(pattern: str | None = None, family: str | None = None, sort: str = "
         rows.sort(key=lambda row: str(row[2] or "9999"))
     if sort == "name":
         rows.sort(key=lambda row: str(row[0]))
-    return Table(COLUMNS, tuple(rows), notes=(f"{len(rows)} models",))
+    return Table(COLUMNS, tuple(rows), notes=(number_of(len(rows), "model"),))
 
 
 def device_table(devices: Sequence[Device]) -> Table:

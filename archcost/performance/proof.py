@@ -18,6 +18,7 @@ from archcost.memory.workspace import peak_with_workspace
 from archcost.performance.measured import measurements, record_device
 from archcost.spec.catalog import load
 from archcost.table import Cell, Column, Table
+from archcost.units import number_of
 
 RULES, HELD_OUT = HALVES = ("rules", "held out")
 LARGE = 2 * 2**30
@@ -118,7 +119,8 @@ def _summary(found: list[Proof]) -> Iterator[str]:
             errors = [p.error for p in some]
             under = sum(error < -UNDER for error in errors)
             yield (
-                f"{name}, {what}: {len(some)} peaks of {len({p.model for p in some})} models, "
+                f"{name}, {what}: {number_of(len(some), 'peak')} of "
+                f"{number_of(len({p.model for p in some}), 'model')}, "
                 f"errors {min(errors):+.2%} to {max(errors):+.2%}, "
                 f"{under} more than {UNDER:.0%} too low"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from archcost.analysis.listing import accuracy
@@ -11,7 +11,7 @@ from archcost.analysis.report import Report
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.performance.measured import describe_machine, measurements
 from archcost.plot.picture import Axis, Line, Panel, Picture, Point, Points, legible
-from archcost.units import human
+from archcost.units import human, number_of
 
 LATENCY = "latency"
 IMAGENET = (1000,)
@@ -30,9 +30,7 @@ class Figure:
 
 def _published(figure: str) -> Callable[[Report], float | None]:
     def value(report: Report) -> float | None:
-        network = report.network
-        own = tuple(row for row in network.published if row.input in (None, network.input))
-        printed = accuracy(replace(network, published=own), figure)[0]
+        printed = accuracy(report.network, figure, elsewhere=False)[0]
         return None if printed is None else float(printed)
 
     return value
@@ -112,7 +110,7 @@ def scatter(
     missing += [report.network.name for report in others]
     if not drawn:
         raise ArchcostError(
-            f"none of the {len(reports)} models has {x}, {y} and {size}"
+            f"none of {number_of(len(reports), 'model')} has {x}, {y} and {size}"
             + (f" at batch {batch} in {dtype} in the record" if record is not None else "")
         )
     front = pareto(

@@ -224,16 +224,21 @@ def expand(
         scope = Scope(Group(), expander.values)
         nothing = Tensor("input", (1,))
         values[name] = expander.values[name] = expander.evaluate(node, node.text, scope, nothing)
+    model = describe(document, variant)
     if input is None:
         shape = read_input(document, header["input"], known)
     else:
         shape = parse_shape(input) if isinstance(input, str) else tuple(input)
+        if any(row.input is None for row in model.published):  # they are of the spec's own input
+            own = read_input(document, header["input"], known)
+            rows = tuple(replace(row, input=row.input or own) for row in model.published)
+            model = replace(model, published=rows)
     try:
         layers = expander.run(shape)
     except RecursionError:
         raise SpecError("nested too deeply", source.name) from None
     return replace(
-        describe(document, variant),
+        model,
         input=shape,
         layers=layers,
         outputs=tuple(expander.outputs),

@@ -9,6 +9,7 @@ from typing import Any
 from archcost.errors import shorten
 from archcost.junit import Case, Suite, junit
 from archcost.table import Column, Table
+from archcost.units import number_of
 from archcost.verify import Check
 
 KEPT_FAILURES = 20
@@ -75,7 +76,7 @@ def results_table(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> Tabl
     models = len({o.model for o in outcomes})
     sums = [sum(getattr(o, key) for o in outcomes) for key in ("run", "passed", "residual")]
     notes = [", ".join(f"{name} {value}" for name, value in about.items()), *_skipped(outcomes)]
-    return Table(COLUMNS, rows, "", ((f"{models} models", "", *sums, ""),), tuple(notes))
+    return Table(COLUMNS, rows, "", ((number_of(models, "model"), "", *sums, ""),), tuple(notes))
 
 
 def summary_table(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> Table:
@@ -92,7 +93,7 @@ def summary_table(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> Tabl
         [sum(getattr(o, key) for o in outcomes if o.group == group) for key in ("run", "passed")]
         for group in groups
     ]
-    footer = (f"{len(by_model)} models", *(_share(run, passed) for run, passed in counts))
+    footer = (number_of(len(by_model), "model"), *(_share(run, passed) for run, passed in counts))
     notes = (", ".join(f"{name} {value}" for name, value in about.items()), *_skipped(outcomes))
     return Table(columns, rows, "", (footer,), notes)
 
@@ -138,7 +139,9 @@ def _skipped(outcomes: Iterable[Outcome]) -> list[str]:
     for outcome in outcomes:
         for reason in outcome.skipped:
             models.setdefault(reason, set()).add(outcome.model)
-    return [f"skipped in {len(names)} models: {reason}" for reason, names in models.items()]
+    return [
+        f"skipped in {number_of(len(names), 'model')}: {reason}" for reason, names in models.items()
+    ]
 
 
 def results_record(
