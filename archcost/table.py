@@ -135,6 +135,10 @@ def records(table: Table) -> str:
     return json.dumps(table.records(), indent=2, ensure_ascii=False)
 
 
+def _caption(table: Table) -> str:
+    return "; ".join(text for text in (table.title, *table.notes) if text)
+
+
 @fmt("html")
 def html(table: Table) -> str:
     """One HTML table with caption and foot."""
@@ -150,7 +154,7 @@ def html(table: Table) -> str:
 
     shown = table.shown()
     body, foot = shown[: len(table.rows)], shown[len(table.rows) :]
-    caption = " ".join([table.title, *table.notes]).strip()
+    caption = _caption(table)
     lines = ["<table>"]
     if caption:
         lines.append(f"<caption>{escape(caption)}</caption>")
@@ -164,12 +168,14 @@ def html(table: Table) -> str:
 @fmt("latex")
 def latex(table: Table) -> str:
     """A booktabs table whose caption holds title and notes, the convention among them."""
-    caption = _escape_latex(" ".join([table.title, *table.notes]).strip())
+    caption = _escape_latex(_caption(table))
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering"]
     if caption:
         lines.append(rf"\caption{{{caption}}}")
-    body = _tabulate(table, table.shown(), "latex_booktabs")
-    return "\n".join([*lines, body, r"\end{table}"]).translate(LATEX_SIGNS)
+    body = _tabulate(table, table.shown(), "latex_booktabs").splitlines()
+    if table.footer:
+        body.insert(-2 - len(table.footer), r"\midrule")  # above the totals, \bottomrule and \end
+    return "\n".join([*lines, *body, r"\end{table}"]).translate(LATEX_SIGNS)
 
 
 LATEX_SIGNS = str.maketrans({

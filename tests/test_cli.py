@@ -127,6 +127,15 @@ def test_excel_takes_text_for_text_and_loses_no_digit(tmp_path: Path) -> None:
     assert [sheet[at].value for at in ("A3", "B3", "A4", "B4")] == ["bell ", 12, None, 0.25]
 
 
+def test_latex_rules_off_the_totals() -> None:
+    lines = run("table", "alexnet", "--format", "latex")[0].splitlines()
+    rules = [i for i, line in enumerate(lines) if line == r"\midrule"]
+    assert len(rules) == 2 and lines[rules[1] + 1].startswith(" total ")
+    assert lines[rules[1] + 2] == r"\bottomrule"
+    caption = next(line for line in lines if line.startswith(r"\caption"))
+    assert "the lectures draw it; input 3x227x227, batch 1" in caption
+
+
 def test_latex_has_no_sign_that_its_fonts_lack() -> None:
     out = run("explain", "alexnet", "CONV2", "--format", "latex")[0]
     assert r"(27 + 2$\cdot$2 $-$ 5)/1 + 1" in out

@@ -143,11 +143,13 @@ def read_budgets(path: Path, settings: Mapping[str, Any] | None = None) -> list[
         data = tomllib.loads(source.text)
     except tomllib.TOMLDecodeError as error:
         raise _toml_error(source, error) from None
+    place = "budgets"
     if path.name == PROJECT:
+        place = f"tool.{SECTION}.budgets"
         data = data.get("tool", {}).get(SECTION, {})
     budgets = data.pop("budgets", None)
     if not isinstance(budgets, dict) or not budgets:
-        raise SpecError("there is no [budgets] table with budgets", source.name)
+        raise SpecError(f"there is no [{place}] table with budgets", source.name)
     common = {**_checked(source, data, ("budgets", *SETTINGS)), **(settings or {})}
     made = []
     for model, entry in budgets.items():
