@@ -9,7 +9,7 @@ from typing import Any
 
 from archcost.analysis.report import MAX_BATCH
 from archcost.errors import ArchcostError
-from archcost.hardware import Device
+from archcost.hardware import CPU, Device
 from archcost.memory.forward import EAGER, IDEAL
 from archcost.memory.ledger import (
     CUDA_BLOCK,
@@ -83,6 +83,9 @@ class Setting:
         find_optimizer(self.optimizer)
         find_kernel(self.kernel, self.device)
         self.mode.check(self.dtype, self.freeze)
+        if self.gpu and (self.gpu.kind == CPU) != (self.device == "cpu"):
+            kind, own = ("CPU", "cpu") if self.gpu.kind == CPU else ("GPU", "cuda")
+            raise ArchcostError(f"{self.gpu.name} is a {kind}, which is --device {own}")
 
     @property
     def block(self) -> int:
