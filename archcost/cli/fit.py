@@ -45,7 +45,7 @@ def command(
     if (gpu is None) == (memory is None):
         raise ArchcostError("name either --gpu, such as --gpu v100, or --memory, such as 16GB")
     found = find_device(gpu) if gpu is not None else None
-    setting = take_setting(options)
+    setting = take_setting(options, gpu=found)
     fits = fit(
         load_network(model, **options),
         found.memory if found else parse_bytes(memory or ""),

@@ -230,8 +230,8 @@ def expand(
     else:
         shape = parse_shape(input) if isinstance(input, str) else tuple(input)
         if any(row.input is None for row in model.published):  # they are of the spec's own input
-            own = read_input(document, header["input"], known)
-            rows = tuple(replace(row, input=row.input or own) for row in model.published)
+            usual = read_input(document, header["input"], known)
+            rows = tuple(replace(row, input=row.input or usual) for row in model.published)
             model = replace(model, published=rows)
     try:
         layers = expander.run(shape)
