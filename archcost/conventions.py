@@ -195,6 +195,7 @@ _PTFLOPS = {
 
 _CALFLOPS_MACS = {"mac": 1, "fused_mac": -1, "transpose_group_deficit": -1}
 _ELEMENT_WISE = {
+    **_NO_SPARSE_BIAS,
     "batchnorm": 1, "batchnorm_affine": 1, "lrn": 3, "lrn_padded": 1,
     "layernorm": 5, "groupnorm": 5, "instancenorm": 4,
     "relu": 1, "function_relu": 1, "leaky_relu": 1, "prelu": 1, "silu": 1, "gelu": 1,

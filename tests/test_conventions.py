@@ -335,7 +335,7 @@ RUNS: dict[str, Callable[[Any, Inputs], int]] = {
 }
 
 IMPORT_TORCHVISION = ("ptflops", "calflops", "deepspeed")
-OTHER_MODULES = ("fvcore activations", "calflops", "deepspeed", "torchstat")
+OTHER_MODULES = ("fvcore activations", "torchstat")
 TWO_DIMENSIONAL = ("conv", "conv_transpose", "maxpool", "avgpool", "batchnorm")
 
 

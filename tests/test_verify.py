@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -350,6 +351,19 @@ def test_a_tool_that_is_missing_or_broken_is_skipped_with_the_reason(
     monkeypatch.setitem(sys.modules, "thop", None)  # as if it were not installed
     reasons = [c.skipped for c in checks(subject(spec(SMALL)), "counters") if c.skipped]
     assert "thop is not installed" in reasons
+
+
+def test_what_calflops_patches_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = torch.nn.functional.relu, torch.add, torch.Tensor.mul
+
+    def calculate_flops(*_: Any, **__: Any) -> None:
+        torch.nn.functional.relu = torch.add = torch.Tensor.mul = None  # type: ignore[assignment]
+        raise KeyError("no such operation")
+
+    monkeypatch.setitem(sys.modules, "calflops", SimpleNamespace(calculate_flops=calculate_flops))
+    found = [c for c in checks(subject(spec(SMALL)), "counters") if c.against == "calflops"]
+    assert [c.measured for c in found] == ["KeyError: 'no such operation'"]
+    assert (torch.nn.functional.relu, torch.add, torch.Tensor.mul) == functions
 
 
 def test_a_tool_that_fails_is_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
