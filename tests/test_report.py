@@ -119,7 +119,7 @@ def test_formats_escape_what_is_theirs() -> None:
     assert r"| a\|b & <c> |" in TABLE.render("markdown")
     assert "a|b &amp; &lt;c&gt;" in TABLE.render("html")
     assert r"a|b \& " in TABLE.render("latex")
-    assert r"T\_1 50 \%" in TABLE.render("latex")
+    assert r"T\_1; 50 \%" in TABLE.render("latex")
     assert TABLE.render("csv") == "name,n\na|b & <c>,1234567\n,"
     assert TABLE.render("text").splitlines() == [
         "T_1", "", "name          number", "---------  ---------", "a|b & <c>  1,234,567", "",
