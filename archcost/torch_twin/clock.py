@@ -43,7 +43,7 @@ class Clock:
         if not self.cuda:
             return time.perf_counter()
         event = self.torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(self.torch.cuda.current_stream(self.device))
         return event
 
     def wait(self) -> None:

@@ -78,7 +78,7 @@ def machine(device: str) -> dict[str, Any]:
         "device": device,
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
         "flags": flags,
