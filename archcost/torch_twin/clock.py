@@ -14,7 +14,7 @@ WARMUP = 3
 """Passes before those that are timed, at most."""
 LEAST_RUNS = 3
 """Passes that are timed at least, however slow they are, unless fewer were asked for."""
-SECONDS = 1.0
+SECONDS = 0.5
 """What the passes of one measurement may take together, warming up and timing each."""
 DIGITS = 9
 """Decimals of a second that are kept: CUDA events resolve half a microsecond."""

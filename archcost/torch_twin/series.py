@@ -48,16 +48,16 @@ def plan(
 ) -> list[Job]:
     """Return what there is to measure, all networks in one setting before any in the next.
 
-    So a series that is cut short has something of every network. The batch changes first, then
-    the data type, then the optimizer, where None is to measure no training. What is among the
+    So a series that is cut short has something of every network. The data type changes first,
+    then the batch, then the optimizer, where None is to measure no training. What is among the
     ``rows`` of a record, also as refused or out of memory, is left out.
     """
     known = {row_key(row) for row in rows}
     jobs = [
         Job(network, batch, dtype, optimizer, inference=optimizer == optimizers[0])
         for optimizer in optimizers
-        for dtype in dtypes
         for batch in batches
+        for dtype in dtypes
         for network in networks
     ]
     return [job for job in jobs if job.key not in known]
