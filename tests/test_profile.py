@@ -89,10 +89,10 @@ def names(content: Any) -> list[tuple[str, int]]:
 def test_a_time_limit_leaves_every_model_in_the_first_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter(range(0, 1000, 10))  # ten seconds between one look at the clock and the next
+    looks = iter(range(0, 2000, 20))  # twenty seconds between one look at the clock and the next
     command = import_module("archcost.cli.profile")
     monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(looks)))
-    done, content = profiled(tmp_path / "part.json", "--time-limit", "1.1m")
+    done, content = profiled(tmp_path / "part.json", "--time-limit", "2.2m")
     assert done.exit_code == 0
     assert "archcost: 3 of 6 settings are left; --resume continues\n" in done.stderr
     assert names(content) == [("lenet5", 2), ("resnet20", 2), ("lecun1989", 2)]
@@ -285,6 +285,11 @@ def test_running_out_of_memory_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None
         "CUDA out of memory. Tried to allocate 9 GiB",
     )
     assert row.forward is None
+
+
+def test_a_dtype_that_runs_nothing_is_an_error() -> None:
+    with pytest.raises(ArchcostError, match="cannot run in int8"):
+        measure.profile(load("lenet5"), dtype="int8")
 
 
 def test_any_error_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from archcost.cli.options import (
 from archcost.errors import ArchcostError
 from archcost.units import parse_seconds
 
-SAVE_SECONDS = 5
+SAVE_SECONDS = 10
 """After how long the record is written again, so that hours of measuring are not lost."""
 
 

@@ -186,6 +186,7 @@ def profile(
     """
     torch = import_torch()
     check_device(device)
+    torch_dtype(dtype)
     known: dict[str, Any] = {
         "model": network.name, "input": network.input, "batch": batch, "dtype": dtype
     }  # fmt: skip
@@ -337,14 +338,17 @@ def count_flops(torch: Any, twin: Any, x: Any) -> int:
 
 
 def saved_bytes(torch: Any, twin: Any, x: Any) -> int:
-    """Return the bytes that autograd keeps for backward, each storage once, parameters aside."""
+    """Return the bytes that autograd keeps for backward, each storage once, parameters aside.
+
+    Only those on the device: attention on a GPU keeps the seed of its dropout on the host.
+    """
     own = {t.untyped_storage().data_ptr() for t in (*twin.parameters(), *twin.buffers())}
     kept: dict[int, Any] = {}
 
     def keep(tensor: Any) -> None:
         # the graph gets nothing: it would hold outputs that hold the graph, for ever
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in own and tensor.device == x.device:
             kept[storage.data_ptr()] = storage  # held, so that no address is used twice
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
