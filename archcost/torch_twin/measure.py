@@ -20,7 +20,12 @@ from archcost.torch_twin.allocator import forget, measure_peaks, measure_tensors
 from archcost.torch_twin.clock import Clock, Latency
 
 RUNS = 11
-VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG")
+VARIABLES = (
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUBLASLT_WORKSPACE_SIZE",
+)
 """Variables of the environment that change what a GPU's memory holds."""
 OK, OUT_OF_MEMORY, REFUSED = "ok", "out of memory", "refused"
 
