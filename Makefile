@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check docs bench golden verified pictures gpu fake-cuda dist clean
+.PHONY: help demo test check docs bench golden verified pictures gpu replay fake-cuda dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,18 +58,23 @@ pictures: $(VENV)/dev ## draw the pictures of the README and the docs anew (the 
 		--screenshot=$(IMAGES)/report.png file://$(CURDIR)/$(IMAGES)/report.html
 	rm $(IMAGES)/report.html
 
-# runs with the Python that holds a CUDA build of PyTorch, not with the environment above
+# runs with the Python that holds a CUDA build of PyTorch, not with the environment above; where
+# a GPU is lent for minutes only, call it again with the record of the last call in its place
 GPU_PYTHON ?= python3
+GPU_SECONDS ?= 420
+GPU_SETTINGS ?= --all --batch 32,256,1 --dtype float32,bfloat16 --optimizer sgd-momentum,adam
 RECORD ?= measurements/gpu.json
 # blocks that can grow leave no remainder unsplit, so that what is allocated is what was asked for,
 # rounded up to 512 bytes; one variable for PyTorch up to 2.8, the other for later ones
 gpu: export PYTORCH_CUDA_ALLOC_CONF = expandable_segments:True
 gpu: export PYTORCH_ALLOC_CONF = expandable_segments:True
-gpu: ## on a machine with a GPU: run its tests, record the whole catalog, compare with the predicted
-	$(GPU_PYTHON) -m pytest -m gpu
+gpu: ## with a GPU: measure for GPU_SECONDS, continuing RECORD if it is there; run the GPU's tests
 	mkdir -p $(dir $(RECORD))
-	$(GPU_PYTHON) -m archcost profile --all --device cuda --batch 1,32,256 \
-		--dtype float32,bfloat16 --optimizer sgd-momentum,adam --record $(RECORD)
+	$(GPU_PYTHON) -m archcost profile $(GPU_SETTINGS) --device cuda --record $(RECORD) --resume \
+		--time-limit $(GPU_SECONDS) --output $(basename $(RECORD)).txt
+	$(GPU_PYTHON) -m pytest -m gpu tests/test_profile.py
+
+replay: ## anywhere: hold what is predicted against the record of `make gpu`
 	$(GPU_PYTHON) -m archcost verify --replay $(RECORD)
 
 # a CUDA build of PyTorch makes CUDA tensors without content, also where there is no GPU

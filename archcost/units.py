@@ -21,6 +21,9 @@ _BYTES: Mapping[str, int] = {
 }  # fmt: skip
 
 
+_SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
 def dtype_bytes(dtype: str) -> int:
     """Return the bytes per element, or raise LookupFailed with the nearest dtype."""
     if dtype not in DTYPE_BYTES:
@@ -98,6 +101,22 @@ def parse_bytes(text: str) -> int:
     if size <= 0:
         raise ArchcostError(f"a size must be positive; got {shorten(text)!r}")
     return size
+
+
+def parse_seconds(text: str) -> float:
+    """Read a duration: ``90s``, ``10m``, ``1.5h``; a bare number is seconds.
+
+    Raises:
+        ArchcostError: not a positive duration.
+    """
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", text)
+    unit = match[2].lower() if match else ""
+    if not match or unit not in _SECONDS:
+        raise ArchcostError(f"a duration is written as 90s, 10m or 2h; got {shorten(text)!r}")
+    seconds = float(Fraction(match[1]) * _SECONDS[unit])
+    if seconds <= 0:
+        raise ArchcostError(f"a duration must be positive; got {shorten(text)!r}")
+    return seconds
 
 
 def human(number: int | float, digits: int = 4) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +20,7 @@ from archcost.spec.source import read_source
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from archcost.torch_twin import calibrate, measure  # noqa: E402
+from archcost.torch_twin import calibrate, clock, measure, series  # noqa: E402
 from archcost.verify.replay import replay  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -50,10 +53,10 @@ def test_a_record_says_what_was_measured_where(record: Path) -> None:
     rows = content["measurements"]
     assert [(row["model"], row["batch"], row["dtype"], row["optimizer"]) for row in rows] == [
         (model, batch, dtype, optimizer)
-        for model in ("lenet5", "resnet20")
+        for optimizer in ("sgd-momentum", "adam")
         for batch in (1, 2)
         for dtype in ("float32", "float64")
-        for optimizer in ("sgd-momentum", "adam")
+        for model in ("lenet5", "resnet20")
     ]
     for row in rows:
         assert row["status"] == "ok"
@@ -70,6 +73,116 @@ def test_a_record_says_what_was_measured_where(record: Path) -> None:
         assert row["forward"]["fastest"] <= row["forward"]["q1"]
         assert set(row["layers"]) == {layer.path for layer in load(row["model"])}
     assert not any("peak" in key for row in rows for key in row)  # a CPU keeps no such account
+
+
+def profiled(path: Path, *arguments: str) -> Any:
+    """Return what a quick profile of three small models says, and the record that it wrote."""
+    models = ["profile", "lenet5", "resnet20", "lecun1989", "--batch", "2,3", "--runs", "1"]
+    done = CliRunner().invoke(cli, [*models, "--record", str(path), *arguments])
+    return done, json.loads(path.read_text()) if path.exists() else None
+
+
+def names(content: Any) -> list[tuple[str, int]]:
+    return [(row["model"], row["batch"]) for row in content["measurements"]]
+
+
+def test_a_time_limit_leaves_every_model_in_the_first_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(0, 2000, 20))  # twenty seconds between one look at the clock and the next
+    command = import_module("archcost.cli.profile")
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(looks)))
+    done, content = profiled(tmp_path / "part.json", "--time-limit", "2.2m")
+    assert done.exit_code == 0
+    assert "archcost: 3 of 6 settings are left; --resume continues\n" in done.stderr
+    assert names(content) == [("lenet5", 2), ("resnet20", 2), ("lecun1989", 2)]
+    assert [check for check in replay(tmp_path / "part.json") if not check.passed] == []
+
+
+def test_the_counter_finds_the_attention_of_a_cpu(tmp_path: Path) -> None:
+    row = measure.profile(load("vit_ti_16", input="3x32x32"), runs=1)
+    content = measure.to_record(measure.machine("cpu"), [row])
+    (tmp_path / "attention.json").write_text(json.dumps(content))
+    assert [check for check in replay(tmp_path / "attention.json") if not check.passed] == []
+
+
+def test_a_record_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "whole.json"
+    profiled(path, "--resume")  # there is none yet: it is begun
+    whole = path.read_bytes()
+    lines = whole.decode().splitlines()
+    # as if a machine had gone after the fourth measurement, one of which was refused
+    content = json.loads(whole)
+    del content["measurements"][4:]
+    content["measurements"][1]["status"] = "refused"
+    content["machine"]["date"] = "2020-02-02"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    kept = path.read_text().partition('"measurements": [')[2].removesuffix("\n ]\n}\n")
+    measured: list[str] = []
+    real = series.profile
+    monkeypatch.setattr(
+        series, "profile", lambda net, **how: measured.append(net.name) or real(net, **how)
+    )
+    done, content = profiled(path, "--resume")
+    assert (done.exit_code, measured) == (0, ["resnet20", "lecun1989"])
+    assert kept in path.read_text()  # byte for byte
+    assert names(content) == names(json.loads(whole)) and len(lines) > 100
+    today = json.loads(whole)["machine"]["date"]
+    assert content["machine"]["date"] == "2020-02-02"
+    assert content["machine"]["continued"] == [{"date": today}]
+    measured.clear()
+    before = path.read_bytes()
+    done, _ = profiled(path, "--resume")
+    assert (done.exit_code, measured, path.read_bytes()) == (0, [], before)
+    done, content = profiled(path, "--no-training", "--resume")  # another measurement of each
+    assert len(measured) == 6 and len(content["measurements"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("torch", "1.0", f"torch 1.0, this is {torch.__version__}"),
+        ("device", "cuda:0", "device cuda, this is cpu"),
+        ("threads", 99, "threads 99, this is "),
+        ("flags", {"loss": "mean"}, "loss mean, this is sum of the main output"),
+    ],
+)
+def test_a_record_of_another_machine_is_not_continued(
+    record: Path, tmp_path: Path, key: str, value: Any, reason: str
+) -> None:
+    content = json.loads(record.read_text())
+    about = content["machine"]
+    about[key] = about[key] | value if key == "flags" else value
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(content))
+    before = path.read_bytes()
+    done, _ = profiled(path, "--resume")
+    assert isinstance(done.exception, ArchcostError)
+    expected = f"{path}: cannot be continued here: it was measured with {reason}"
+    assert str(done.exception).startswith(expected)
+    assert path.read_bytes() == before
+
+
+def test_slow_passes_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def passes(seconds: float, runs: int) -> tuple[int, int]:
+        """Return how many passes of that length are made, and how many are timed."""
+        made: list[None] = []
+
+        def run() -> None:
+            made.append(None)
+            now[0] += seconds
+
+        found = clock.Clock(torch, "cpu").latency(run, runs)
+        assert found.median == pytest.approx(seconds)
+        return len(made), found.runs
+
+    assert passes(0.001, 11) == (3 + 11, 11)
+    assert passes(0.07, 11) == (3 + 7, 7)
+    assert passes(20, 11) == (1 + 3, 3)
+    assert passes(20, 1) == (1 + 1, 1)
 
 
 def test_predictions_hold_against_the_record(record: Path) -> None:
@@ -174,6 +287,34 @@ def test_running_out_of_memory_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None
     assert row.forward is None
 
 
+def test_a_dtype_that_runs_nothing_is_an_error() -> None:
+    with pytest.raises(ArchcostError, match="cannot run in int8"):
+        measure.profile(load("lenet5"), dtype="int8")
+
+
+def test_any_error_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("state")
+
+    monkeypatch.setattr(measure, "make_optimizer", broken)
+    row = measure.profile(load("lenet5"), runs=1)
+    assert (row.status, row.reason) == ("refused", "KeyError: 'state'")
+    assert row.forward is not None and row.saved_bytes is not None  # found before it
+
+
+def test_a_gpu_that_does_not_answer_ends_the_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(device: str) -> None:
+        raise ArchcostError("cuda does not answer any more")
+
+    monkeypatch.setattr(series, "check_answers", dead)
+    monkeypatch.setattr(measure, "make_optimizer", lambda *_: 1 / 0)
+    done, content = profiled(tmp_path / "cut.json")
+    assert str(done.exception) == "cuda does not answer any more"
+    assert names(content) == [("lenet5", 2)]
+
+
 def test_a_measurement_that_cannot_run_is_a_row() -> None:
     row = measure.profile(load("resnet20", input="3x8x8"), batch=1)
     assert row.status in ("ok", "refused")
@@ -189,6 +330,10 @@ def test_a_measurement_that_cannot_run_is_a_row() -> None:
         (["--dtype", "int8"], "cannot run in int8; expected float64, float32, float16 or bfloat16"),
         (["--batch", "1,x"], "--batch takes whole numbers such as 1,32,256; got '1,x'"),
         (["--optimizer", "sgd,adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
+        (["--resume"], "--resume continues a record: say which with --record FILE"),
+        (["--time-limit", "8 parsecs"], "a duration is written as 90s, 10m or 2h; got '8 parsecs'"),
+        (["--time-limit", "0m"], "a duration must be positive; got '0m'"),
+        (["--record", "/none/x"], "cannot write /none/x: no folder /none that can be written to"),
         (["--batch", "0"], "--batch takes whole numbers such as 1,32,256; got '0'"),
     ],
 )

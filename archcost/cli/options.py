@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -179,6 +180,15 @@ def write(text: str, output: str | None) -> None:
         click.echo(text)
     else:
         write_file(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def check_writable(target: str | None) -> None:
+    """Refuse a file that could not be written, before the work takes its minutes."""
+    if target is None:
+        return
+    folder = Path(target).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ArchcostError(f"cannot write {target}: no folder {folder} that can be written to")
 
 
 def write_file(output: str, save: Callable[[Path], object]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from archcost.cli.options import (
+    check_writable,
     load_network,
     model_argument,
     network_options,
@@ -72,7 +73,7 @@ def command(
     from archcost.verify import results
 
     for target in (junit, output):
-        _check_writable(target)
+        check_writable(target)
     outcomes: list[results.Outcome] = []
     order: list[str] = []
     interrupted = False
@@ -126,15 +127,6 @@ def _replay(path: str) -> Iterator[Any]:
     for check in replay(path):
         outcome.add(check)
     yield outcome
-
-
-def _check_writable(target: str | None) -> None:
-    """Refuse a file that could not be written, before the checks take their minutes."""
-    if target is None:
-        return
-    folder = Path(target).parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ArchcostError(f"cannot write {target}: no folder {folder} that can be written to")
 
 
 @contextmanager

@@ -39,6 +39,57 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
+MATTERS = ("device", "name", "torch", "cuda", "cudnn", "threads", "allocator")
+"""What of a machine must be the same throughout a record, beside its flags."""
+CHANGING = ("date", "python", "driver")
+"""What may change where a record is continued."""
+
+
+def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a measurement from the others of its record."""
+    shape = tuple(row["input"])
+    return row["model"], shape, row["batch"], row["dtype"], row.get("optimizer")
+
+
+def continued(
+    path: str | Path, record: Mapping[str, Any], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the machine of a record that is continued on the machine ``about``.
+
+    That is the record's own; where the date, the driver or Python differ, ``continued`` lists it.
+
+    Raises:
+        ArchcostError: it is another device, another PyTorch, or other flags.
+    """
+    own = record["machine"]
+    for name, old, new in _differences(_told(own), _told(about)):
+        raise ArchcostError(
+            f"{path}: cannot be continued here: it was measured with {name} {old}, this is {new}"
+        )
+    changes = {key: about[key] for key in CHANGING if about.get(key) != own.get(key)}
+    parts = own.get("continued", [])
+    return dict(own) if not changes or changes in parts else {**own, "continued": [*parts, changes]}
+
+
+def _told(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must not change; which of several equal GPUs it is does not matter."""
+    known = {key: about.get(key) for key in MATTERS} | dict(about.get("flags") or {})
+    return known | {"device": str(about.get("device")).partition(":")[0]}
+
+
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[tuple[str, object, object]]:
+    """Yield what differs, and both values."""
+
+    def say(value: object) -> object:
+        return "none" if value in (None, "") else value
+
+    for key in {**old, **new}:
+        if old.get(key) != new.get(key):
+            yield key, say(old.get(key)), say(new.get(key))
+
+
 def record_device(record: Mapping[str, Any]) -> Device | None:
     """Return the device on which a record was made, None if its peaks are not known.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 WORKSPACES = ("workspace", "run_conv_plan")
@@ -69,9 +70,14 @@ def measure_tensors(torch: Any, device: str, run: Callable[[], object]) -> int |
 
     The allocator's history is recorded with the functions that asked, and replayed.
     """
+    import os
+
     record = getattr(torch.cuda.memory, "_record_memory_history", None)
     if not device.startswith("cuda") or record is None:
         return None
+    # most of those functions are local to PyTorch's libraries, where dladdr finds no names, and
+    # addr2line may not be installed; this mode reads the names by itself, within milliseconds
+    os.environ.setdefault("TORCH_SYMBOLIZE_MODE", "fast")
     forget(torch, device)
     live = int(torch.cuda.memory_stats(device).get("requested_bytes.all.current", 0))
     record(enabled="all", context="alloc", stacks="all", max_entries=TRACED)
@@ -109,5 +115,9 @@ def tensor_peak(trace: Iterable[Mapping[str, Any]], live: int) -> int:
 
 
 def _is_workspace(frames: Iterable[Mapping[str, Any]]) -> bool:
-    names = " ".join(str(frame.get("name", "")) for frame in frames).lower()
-    return any(part in names for part in WORKSPACES)
+    return any(_asks_for_workspace(str(frame.get("name", ""))) for frame in frames)
+
+
+@lru_cache(maxsize=65536)
+def _asks_for_workspace(function: str) -> bool:
+    return any(part in function.lower() for part in WORKSPACES)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,21 +16,18 @@ from archcost.hardware import calibrated, device_entry
 from archcost.memory.optimizers import FOREACH, FUSED, find_kernel, find_optimizer
 from archcost.network import Network
 from archcost.torch_twin import build, import_torch
-from archcost.torch_twin.allocator import measure_peaks, measure_tensors
+from archcost.torch_twin.allocator import forget, measure_peaks, measure_tensors
+from archcost.torch_twin.clock import Clock, Latency
 
-WARMUP, RUNS = 3, 11
+RUNS = 11
+VARIABLES = (
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUBLASLT_WORKSPACE_SIZE",
+)
+"""Variables of the environment that change what a GPU's memory holds."""
 OK, OUT_OF_MEMORY, REFUSED = "ok", "out of memory", "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Seconds per pass: quartiles and the least of ``runs`` timed passes after a warm-up."""
-
-    q1: float
-    median: float
-    q3: float
-    runs: int
-    fastest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ class Measurement:
 def machine(device: str) -> dict[str, Any]:
     """Return what a reader must know of the device: names, versions, flags, date."""
     torch = import_torch()
-    flags = {
+    flags: dict[str, Any] = {
         "cudnn.benchmark": torch.backends.cudnn.benchmark,
         "cudnn.deterministic": torch.backends.cudnn.deterministic,
         "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
@@ -87,19 +83,19 @@ def machine(device: str) -> dict[str, Any]:
         "device": device,
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
         "flags": flags,
     }
     if device.startswith("cuda"):
+        flags |= {name: os.environ.get(name, "") for name in VARIABLES}
         properties = torch.cuda.get_device_properties(device)
         about |= {
             "name": properties.name,
             "memory_bytes": properties.total_memory,
             "driver": _driver(),
             "allocator": torch.cuda.get_allocator_backend(),
-            "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""),
             "cache_bytes": getattr(properties, "L2_cache_size", None),
         }
     else:
@@ -177,14 +173,14 @@ def profile(
     optimizer: str = "sgd-momentum",
     inference: bool = True,
 ) -> Measurement:
-    """Measure a network on a device; running out of memory is a result, not an error.
+    """Measure a network on a device; that it cannot run there is a result, not an error.
 
     Args:
         network: from :func:`archcost.load`.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         batch: samples per pass.
         dtype: data type of parameters and activations.
-        runs: timed passes.
+        runs: timed passes, at most: slow ones are fewer (:meth:`Clock.latency`).
         training: whether to measure a training step.
         optimizer: of that step, a name in :data:`archcost.memory.optimizers.OPTIMIZERS`.
         inference: whether to measure a forward pass.
@@ -195,6 +191,7 @@ def profile(
     """
     torch = import_torch()
     check_device(device)
+    torch_dtype(dtype)
     known: dict[str, Any] = {
         "model": network.name, "input": network.input, "batch": batch, "dtype": dtype
     }  # fmt: skip
@@ -202,55 +199,84 @@ def profile(
         find_optimizer(optimizer)
         known |= {"optimizer": optimizer, "kernel": find_kernel(None, device.partition(":")[0])}
     try:
-        torch.manual_seed(0)
-        twin = build(network, device=device, dtype=torch_dtype(dtype))
-        x = torch.randn(batch, *network.input, device=device, dtype=torch_dtype(dtype))
-        known["params"] = sum(p.numel() for p in twin.parameters())
-        if inference:
-            known |= _inference(torch, twin, network, x, device, runs)
-        if training:
-            known |= _training(torch, twin, x, device, optimizer, known["kernel"], runs)
-        return Measurement(**known, status=OK)
+        _measure(torch, network, device, known, runs, inference)
+        status, reason = OK, known.pop("reason", "")
     except torch.OutOfMemoryError as error:
-        return Measurement(**known, status=OUT_OF_MEMORY, reason=_first_line(error))
-    except (RuntimeError, ValueError) as error:
-        return Measurement(**known, status=REFUSED, reason=_first_line(error))
-    finally:
-        if device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        status, reason = OUT_OF_MEMORY, _first_line(error)
+    except Exception as error:  # whatever stops one model must not stop the others
+        status, reason = REFUSED, _first_line(error)
+    _release(torch, device)  # when the error is gone, and with it what its frames held
+    return Measurement(**known, status=status, reason=reason)
+
+
+def _measure(
+    torch: Any, network: Network, device: str, known: dict[str, Any], runs: int, inference: bool
+) -> None:
+    """Add to ``known`` what is found, piece by piece, so that an error leaves the rest."""
+    torch.manual_seed(0)
+    dtype = torch_dtype(known["dtype"])
+    twin = build(network, device=device, dtype=dtype)
+    x = torch.randn(known["batch"], *network.input, device=device, dtype=dtype)
+    known["params"] = sum(p.numel() for p in twin.parameters())
+    if inference:
+        _inference(torch, twin, network, x, device, runs, known)
+    if "optimizer" in known:
+        _training(torch, twin, x, device, runs, known)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n") or [""])[0][:200]
+    line = (str(error).strip().split("\n") or [""])[0][:200]
+    # the message of a KeyError, say, is but the key
+    return (
+        line if isinstance(error, (RuntimeError, ValueError)) else f"{type(error).__name__}: {line}"
+    )
+
+
+def _release(torch: Any, device: str) -> None:
+    """Give back what a model held, as far as the device still answers."""
+    if device.startswith("cuda"):
+        with suppress(RuntimeError):
+            forget(torch, device)
+
+
+def check_answers(device: str) -> None:
+    """Refuse to go on with a GPU that an error has left useless to this process.
+
+    Raises:
+        ArchcostError: it fails whatever it is asked, so that every further model would be refused.
+    """
+    torch = import_torch()
+    if device.startswith("cuda"):
+        try:
+            torch.ones(1, device=device).item()
+        except RuntimeError as error:
+            raise ArchcostError(
+                f"{device} does not answer any more: {_first_line(error)}; run again with --resume"
+            ) from None
 
 
 def _inference(
-    torch: Any, twin: Any, network: Network, x: Any, device: str, runs: int
-) -> dict[str, Any]:
-    """Return what a forward pass takes."""
-    clock = _Clock(torch, device)
+    torch: Any, twin: Any, network: Network, x: Any, device: str, runs: int, found: dict[str, Any]
+) -> None:
+    """Add what a forward pass takes."""
+    clock = Clock(torch, device)
     twin.eval()
     with torch.no_grad():
         out = main_output(twin(x))
-        found: dict[str, Any] = {
-            "output": tuple(out.shape[1:]),
-            "counters": {"torch": count_flops(torch, twin, x)},
-        }
+        found["output"] = tuple(out.shape[1:])
         del out
+        found["counters"] = {"torch": count_flops(torch, twin, x)}
         found["inference_peak_bytes"] = measure_peaks(torch, device, lambda: twin(x)).allocated
         found["forward"] = clock.latency(lambda: twin(x), runs)
-        found["layers"] = _layer_times(clock, twin, network, x, max(runs // 3, 1))
-    return found
+        found["layers"] = clock.layers(twin, network, x, max(runs // 3, 1))
 
 
-def _training(
-    torch: Any, twin: Any, x: Any, device: str, optimizer: str, kernel: str, runs: int
-) -> dict[str, Any]:
-    """Return what a training step takes, after two to warm up: state appears in the first."""
+def _training(torch: Any, twin: Any, x: Any, device: str, runs: int, found: dict[str, Any]) -> None:
+    """Add what a training step takes, after two to warm up: state appears in the first."""
     twin.train()
-    found: dict[str, Any] = {"saved_bytes": saved_bytes(torch, twin, x)}
+    found["saved_bytes"] = saved_bytes(torch, twin, x)
     params = [*twin.parameters()]
-    updater = make_optimizer(torch, params, optimizer, kernel)
+    updater = make_optimizer(torch, params, found["optimizer"], found["kernel"])
 
     def gradients() -> None:
         main_output(twin(x)).sum().backward()
@@ -278,10 +304,14 @@ def _training(
         "training_requested_bytes": peaks.requested,
         "training_reserved_bytes": peaks.reserved,
         "device_used_bytes": peaks.used,
-        "training_tensor_bytes": measure_tensors(torch, device, step),
     }
-    found["step"] = _Clock(torch, device).latency(step, runs)
-    return found
+    found["step"] = Clock(torch, device).latency(step, runs)
+    try:
+        found["training_tensor_bytes"] = measure_tensors(torch, device, step)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # the history failed, which takes nothing from the rest
+        found["reason"] = f"no history of the allocator: {_first_line(error)}"
 
 
 def make_optimizer(torch: Any, params: Sequence[Any], name: str, kernel: str) -> Any:
@@ -299,23 +329,31 @@ def main_output(result: Any) -> Any:
 
 
 def count_flops(torch: Any, twin: Any, x: Any) -> int:
-    """Return the total of PyTorch's own counter for one forward pass."""
+    """Return the total of PyTorch's own counter for one forward pass.
+
+    It knows the fused attention of a GPU, but not that of a CPU, which is taken apart for it.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    apart = sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext()
+    with apart, FlopCounterMode(display=False) as counter:
         twin(x)
     return int(counter.get_total_flops())
 
 
 def saved_bytes(torch: Any, twin: Any, x: Any) -> int:
-    """Return the bytes that autograd keeps for backward, each storage once, parameters aside."""
+    """Return the bytes that autograd keeps for backward, each storage once, parameters aside.
+
+    Only those on the device: attention on a GPU keeps the seed of its dropout on the host.
+    """
     own = {t.untyped_storage().data_ptr() for t in (*twin.parameters(), *twin.buffers())}
     kept: dict[int, Any] = {}
 
     def keep(tensor: Any) -> None:
         # the graph gets nothing: it would hold outputs that hold the graph, for ever
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in own and tensor.device == x.device:
             kept[storage.data_ptr()] = storage  # held, so that no address is used twice
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
@@ -324,87 +362,14 @@ def saved_bytes(torch: Any, twin: Any, x: Any) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def _layer_times(clock: _Clock, twin: Any, network: Network, x: Any, runs: int) -> dict[str, float]:
-    """Return the median seconds of each layer's module call in the forward pass."""
-    times: dict[str, list[float]] = {layer.path: [] for layer in network}
-    started: dict[str, Any] = {}
-    marks: list[tuple[str, Any, Any]] = []
-
-    def before(path: str) -> Callable[..., None]:
-        return lambda *_: started.__setitem__(path, clock.mark())
-
-    def after(path: str) -> Callable[..., None]:
-        return lambda *_: marks.append((path, started[path], clock.mark()))
-
-    hooks = []
-    for path in times:
-        module = twin.get_submodule(path)
-        hooks += [
-            module.register_forward_pre_hook(before(path)),
-            module.register_forward_hook(after(path)),
-        ]
-    try:
-        for _ in range(runs):
-            twin(x)
-            clock.wait()
-            for path, start, end in marks:
-                times[path].append(clock.between(start, end))
-            marks.clear()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {path: statistics.median(values) for path, values in times.items()}
-
-
-class _Clock:
-    """Times passes: with CUDA events on a GPU, with the wall clock elsewhere."""
-
-    def __init__(self, torch: Any, device: str) -> None:
-        self.torch, self.device = torch, device
-        self.cuda = device.startswith("cuda")
-
-    def mark(self) -> Any:
-        if not self.cuda:
-            return time.perf_counter()
-        event = self.torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def wait(self) -> None:
-        if self.cuda:
-            self.torch.cuda.synchronize(self.device)
-
-    def between(self, start: Any, end: Any) -> float:
-        return float(start.elapsed_time(end)) / 1e3 if self.cuda else float(end - start)
-
-    def latency(self, run: Callable[[], Any], runs: int) -> Latency:
-        for _ in range(WARMUP):
-            run()
-        self.wait()
-        pairs = []
-        for _ in range(runs):
-            start = self.mark()
-            run()
-            pairs.append((start, self.mark()))
-        self.wait()
-        return quartiles([self.between(start, end) for start, end in pairs])
-
-
-def quartiles(seconds: Sequence[float]) -> Latency:
-    """Return median and quartiles; with a single run they are equal."""
-    if len(seconds) == 1:
-        return Latency(seconds[0], seconds[0], seconds[0], 1, seconds[0])
-    q1, median, q3 = statistics.quantiles(seconds, n=4, method="inclusive")
-    return Latency(q1, median, q3, len(seconds), min(seconds))
-
-
-def to_record(about: dict[str, Any], measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """Return the content of a record file."""
-    return {
-        "schema": 1,
-        "machine": about,
-        "measurements": [
-            {key: value for key, value in asdict(m).items() if value is not None and value != ""}
-            for m in measurements
-        ],
-    }
+def to_record(
+    about: Mapping[str, Any],
+    measurements: Iterable[Measurement],
+    before: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the content of a record file; ``before`` are the rows of one that is continued."""
+    rows = [
+        {key: value for key, value in asdict(m).items() if value is not None and value != ""}
+        for m in measurements
+    ]
+    return {"schema": 1, "machine": dict(about), "measurements": [*before, *rows]}
