@@ -67,7 +67,8 @@ def calibrate(
         peaks=MappingProxyType(peaks),
         source=f"measured {now.date()} with torch {torch.__version__}"
         + (f" on {torch.get_num_threads()} threads" if kind == CPU else ""),
-        kind=kind, reports=reported_name(device), measured=True,
+        kind=kind, reports=reported_name(device), capability=_capability(torch, device),
+        measured=True,
     )  # fmt: skip
 
 
@@ -149,3 +150,10 @@ def _memory(torch: Any, device: str) -> int:
     if device.startswith("cuda"):
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _capability(torch: Any, device: str) -> str:
+    """Return the compute capability of a GPU, nothing of a CPU."""
+    if not device.startswith("cuda"):
+        return ""
+    return ".".join(map(str, torch.cuda.get_device_capability(device)))
