@@ -8,7 +8,8 @@ pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import torch
 from hand_built import FCN, HAND_BUILT, VGG16, FastRCNN, SegNet, UNet
-from test_catalog import assert_same_cost, of
+from test_catalog import of
+from test_counterparts import assert_same_cost
 
 import archcost
 from archcost import load
