@@ -283,6 +283,7 @@ def test_a_new_file_is_refused_unless_allowed(history: Path) -> None:
         (["--budget", "resnet50: macs <= +3% of main"], "resnet50 is a model of the catalog, which has no git revision 'main'; compare it with a model, or name a file"),
         (["--budget", "specs/net.yaml: macs <= +3% of mian"], "no git revision, file or model is called 'mian'; did you mean 'main'?"),
         (["--budget", "specs/net.yaml: macs <= +3% of main:specs/nte.yaml"], "main has no file specs/nte.yaml; did you mean 'specs/net.yaml'?"),
+        (["--budget", "specs/net.yaml: batch on grace >= 3"], "grace is a CPU, which is --device cpu"),
         (["--budget", "specs/net.yaml: macs <= +3% of --output=x"], "'--output=x' is not a git revision"),
         (["--budget", "specs/n*t.txt: macs <= 3"], "--budget 'specs/n*t.txt: macs <= 3':1:1: no file matches 'specs/n*t.txt'"),
         (["no.toml"], "no.toml: No such file or directory"),

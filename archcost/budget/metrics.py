@@ -140,9 +140,11 @@ def _batch(use: str) -> Value:
     run = Setting.training if use == TRAINING else Setting.inference
 
     def value(subject: Subject, on: str) -> Number:
+        device = None if on[:1].isdigit() else find_device(on)
+        setting = replace(subject.setting, gpu=device)  # whose rules must be those of the device
         return largest_batch(
             use,
-            lambda batch: run(replace(subject.setting, batch=batch), subject.network).peak,
+            lambda batch: run(replace(setting, batch=batch), subject.network).peak,
             memory_of(on),
         ).batch
 
