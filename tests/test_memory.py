@@ -29,7 +29,7 @@ from archcost.spec.catalog import catalog, documents, expand
 from archcost.spec.document import read_document
 from archcost.spec.source import Source
 
-UNKNOWN = ("roi_pool", "window_attention")
+UNKNOWN = ()
 """Ops whose peak is not known; they are refused."""
 
 

@@ -193,6 +193,10 @@ class Op:
         """
         return (Step(),)
 
+    def steps_of(self, *inputs: Layout) -> tuple[Step, ...]:
+        """Return the steps for inputs that lie so in memory, batch first, which may decide."""
+        return self.steps(*(layout.shape[1:] for layout in inputs))
+
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""
         raise NotImplementedError

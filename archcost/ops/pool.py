@@ -19,6 +19,7 @@ from archcost.ops.arguments import (
 from archcost.ops.base import (
     EVERYWHERE,
     KEEPS,
+    OUTPUT,
     SAVES_INPUT,
     Cost,
     Example,
@@ -30,7 +31,7 @@ from archcost.ops.base import (
 )
 from archcost.ops.conv import window_settings
 from archcost.ops.layout import ROWS, Layout, Strides, as_maps, contiguous
-from archcost.ops.steps import Step
+from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import (
     Shape,
     numel,
@@ -66,8 +67,8 @@ def padded(
     strides = per_axis("stride", kernel if stride is None else stride, axes)
     sides = padding_sides(pad, x[1:], kernels, strides, per_axis("dilation", dilation, axes))
     uneven = [after > before for before, after in sides]
-    for step, odd in zip(strides, uneven, strict=True):
-        check(step > 1 or not odd, "padding 'same' at stride 1 needs a kernel_size that is odd")
+    for apart, odd in zip(strides, uneven, strict=True):
+        check(apart > 1 or not odd, "padding 'same' at stride 1 needs a kernel_size that is odd")
     return tuple(before for before, _ in sides), any(uneven)
 
 
@@ -409,6 +410,10 @@ class Mean(Op):
         return "over " + ", ".join(str(int(d)) for d in self.dims)
 
 
+MOST_REGIONS = 2**16
+"""Each region is an operation of its own, which a simulation has to run."""
+
+
 @op("roi_pool", kind="adaptive_pool")
 class RoIPool(Op):
     """Maximum of each part of ``regions`` regions of a map (Girshick 2015, Fast R-CNN).
@@ -439,7 +444,13 @@ class RoIPool(Op):
         return (batch, channel * channels, channel, *rest)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        raise OpError("the peak of roi_pool is not known")
+        most = MOST_REGIONS
+        check(self.regions <= most, f"the peak of roi_pool is not known beyond {most} regions")
+        out = self.cost(x).output
+        pooled = Step(
+            "pooled", out, (0,), (), (0, "indices"), pieces=self.regions, repeats=self.regions
+        )
+        return (pooled, step(OUTPUT, out, ("pooled",), gradient=SHARED))
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return EVERYWHERE
