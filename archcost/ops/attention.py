@@ -190,7 +190,7 @@ class WindowAttention(Op):
         if moved:
             made.append(replace(step("rolled", whole, (0,)), inner=numel(whole)))
             layout = fresh(layout.shape)
-        stride, row, column, _ = layout.strides
+        stride, row, column, feature = layout.strides
         high, wide = x[0] // side, x[1] // side
         grid = merged_stride((high, wide), (side * row, side * column))
         if (
@@ -200,6 +200,9 @@ class WindowAttention(Op):
         ):
             gradient = COPIED if wide > 1 else SHARED
             made.append(step("windows", whole, _after(made), gradient=gradient))
+        else:  # else each is a copy
+            apart = x[2] // 3 // self.heads == 1 and column == 1 and feature == side * side
+            check(not apart, "the peak of window_attention is not known on one window by channels")
         made.append(step("heads", whole, _after(made), view=True, gradient=COPIED))
         made.append(replace(step("parts", whole, ("heads",), view=True), apart=True))
         return made
