@@ -238,9 +238,7 @@ class Forward:
             raise Enough
         return made
 
-    def _make(
-        self, layer: Layer, step: Step, reads: Sequence[Tensor], node: int | None
-    ) -> Tensor:
+    def _make(self, layer: Layer, step: Step, reads: Sequence[Tensor], node: int | None) -> Tensor:
         """Return the tensor that a step makes, new or a view of the first that it reads."""
         place, last = self.places[layer.path], step.makes == OUTPUT
         own = last or not step.per_batch

@@ -245,6 +245,12 @@ class WindowAttention(Op):
     def window(self, x: Shape, *_: Shape) -> Windows:
         return ((self.window_size, 1), (self.window_size, 1))
 
+    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (0, 1)
+
+    def blocks(self, x: Shape, *_: Shape) -> tuple[tuple[int, int], ...]:
+        return tuple((self.window_size, shift) for shift in self.shifts(x))
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         heads, side = self.heads, self.window_size
         area, shifts, grid = side * side, self.shifts(x), (x[0] // side, x[1] // side)

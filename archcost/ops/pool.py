@@ -177,6 +177,12 @@ class MaxPool(Op):
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride, self.dilation)
 
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        pad, _ceil = padded(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.dilation
+        )
+        return tuple(-before for before in per_axis("padding", pad, len(x) - 1))
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         pad, ceil_mode = padded(
             x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.dilation
@@ -236,6 +242,10 @@ class AvgPool(Op):
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride)
+
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        pad, _ceil = padded(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, 1)
+        return tuple(-before for before in per_axis("padding", pad, len(x) - 1))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         pad, ceil_mode = padded(x, self.kernel_size, self.stride, self.padding, self.ceil_mode)
@@ -394,8 +404,12 @@ class Mean(Op):
         check(len(kept) > 0, f"mean over all dimensions of {show(x)} leaves nothing")
         return Cost(tuple(kept), work={"mean": numel(x)})
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return EVERYWHERE
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return tuple(axis_of(d, x, "mean") for d in self.dims)
+
+    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
+        gone = () if self.keepdim else self.mixed(x)
+        return tuple((d,) for d in range(len(x)) if d not in gone)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         dims, keepdim = [d + 1 for d in self.dims], self.keepdim
