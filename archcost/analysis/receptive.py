@@ -178,10 +178,14 @@ def _read(layer: Layer, seen: Seen, whole: Shape) -> Seen:
                 length = layer.cost.output[dim] if dim < len(layer.cost.output) else 1
                 lines[own[0]] = _through(line, *window, starts[i], length)
     for dim in op.mixed(*shapes):
-        for axis in axes[dim]:
+        for axis in axes[dim] if x[dim] > 1 else ():
             see_all(axis)
         axes[dim] = ()
-    made = (tuple(axis for d in group for axis in axes[d]) for group in op.origins(*shapes))
+    # a single position is nothing that could be mixed with others
+    made = (
+        tuple(axis for d in group for axis in axes[d] if len(group) == 1 or x[d] > 1)
+        for group in op.origins(*shapes)
+    )
     return replace(seen, lines=tuple(lines), axes=tuple(made))
 
 
