@@ -128,7 +128,7 @@ def _union(inputs: Sequence[tuple[Seen, Shape]], axis: int) -> Line:
     along = [line for line, length in zip(lines, lengths, strict=True) if length == most]
     jump = max(line.jump for line in along)
     if any(line.places for line in lines):
-        rows = [line.each(most) if n == most else line.each(1) * most
+        rows = [line.each(most) if n == most else (*line.each(1),) * most
                 for line, n in zip(lines, lengths, strict=True)]  # fmt: skip
         return _placed([(min(a for a, _ in row), max(b for _, b in row))
                         for row in zip(*rows, strict=True)], jump)  # fmt: skip

@@ -60,7 +60,7 @@ class Interpolate(Op):
 
     def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
         # around the middle of what the first output lies on
-        return tuple((stride - extent) / 2 for extent, stride in self.window(x))
+        return tuple(Fraction(stride - extent) / 2 for extent, stride in self.window(x))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         corners = {} if self.mode == "nearest" else {"align_corners": self.align_corners}

@@ -198,8 +198,8 @@ def _moved(
     made: dict[int | str, Shape] = dict(enumerate(layer.shapes))
     made |= {s.makes: cost.output if s.shape is None else s.shape for s in steps}
     reads = range(len(layer.shapes)) if step.reads is None else dict.fromkeys(step.reads)
-    alone = {s.makes for s in steps if not s.per_batch}
-    width = {s.makes: s.itemsize or itemsize for s in steps}
+    alone: set[int | str] = {s.makes for s in steps if not s.per_batch}
+    width: dict[int | str, int] = {s.makes: s.itemsize or itemsize for s in steps}
     size = sum(
         numel(made[name]) * width.get(name, itemsize) * (1 if name in alone else batch) * times
         for name, times in [(step.makes, 1), *((name, step.repeats) for name in reads)]
