@@ -103,7 +103,10 @@ def _receptive_fact(report: Report, path: str) -> tuple[str, str]:
         return value or "none", ""
     size = before.size if before else (1,) * len(fields[path].size)
     jump = before.jump if before else (1,) * len(fields[path].size)
-    return value, f"{size[0]} + ({windows[0][0]} − 1)·{jump[0]}"
+    extent = windows[0][0]
+    if size[0] + (extent - 1) * jump[0] != fields[path].size[0]:
+        return value, ""
+    return value, f"{size[0]} + ({extent} − 1)·{jump[0]}"
 
 
 def traced(shape: Shape) -> Shape:

@@ -29,7 +29,7 @@ from archcost.memory.saved import (
 )
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import INPUT, LOWER, OUTPUT, Saved
-from archcost.ops.layout import arranged
+from archcost.ops.layout import Layout, arranged
 from archcost.ops.steps import NEW, SLICED, Step
 from archcost.shape import Shape, numel
 from archcost.units import dtype_bytes
@@ -66,7 +66,10 @@ class Forward:
         self.mode, self.observed = mode, observed
         self.places = tensor_places(network, batch, mode, self.itemsize)
         self.copies: list[Storage] = []
-        self.steps = {layer.path: _steps(layer, training) for layer in network}
+        self.steps = {
+            layer.path: steps_of(layer, training, [self.places[n].layout for n in layer.inputs])
+            for layer in network
+        }
         self.regions = regions(network, mode.checkpoint) if training else []
         self.within: Recomputed | None = None
         self.recomputed: list[Recomputed] = []
@@ -214,7 +217,9 @@ class Forward:
         if ends and within and not within.whole:  # inputs are kept before the operation runs
             self._record(layer, step, reads, params, self._kept(layer, step, names, rules, 0)[0])
             raise Enough
-        made = self._make(layer, step, reads[0], number)
+        made = self._make(layer, step, reads, number)
+        if step.inner and not self.observed:
+            self.ledger.drop(self.ledger.new(step.inner * self.batch * made.itemsize))
         forgets = within is not None and not self.again
         kept, dropped = self._kept(
             layer, step, {**names, step.makes: made}, rules, None if forgets else number
@@ -233,12 +238,15 @@ class Forward:
             raise Enough
         return made
 
-    def _make(self, layer: Layer, step: Step, first: Tensor, node: int | None) -> Tensor:
+    def _make(self, layer: Layer, step: Step, reads: Sequence[Tensor], node: int | None) -> Tensor:
         """Return the tensor that a step makes, new or a view of the first that it reads."""
         place, last = self.places[layer.path], step.makes == OUTPUT
-        width = place.itemsize if last else first.itemsize
-        size = numel(layer.cost.output if step.shape is None else step.shape) * self.batch * width
+        own = last or not step.per_batch
+        width = step.itemsize or (place.itemsize if own else reads[0].itemsize)
+        size = numel(layer.cost.output if step.shape is None else step.shape) * width
+        size *= self.batch if step.per_batch else 1
         if step.view or (last and place.owner != layer.path):
+            first = reads[0]
             first.storage.holders += 1
             return Tensor(first.storage, size, node, width, step.pieces)
         return Tensor(self.ledger.new(size, pieces=step.pieces), size, node, width, step.pieces)
@@ -283,11 +291,22 @@ class Forward:
         kept: list[Storage],
     ) -> Node:  # fmt: skip
         """Write down for backward what ran."""
-        targets = [Target(t.node, t.bytes, t.pieces) for t in reads if t.node is not None]
-        scratch = [n * self.batch * self.places[layer.path].itemsize for n in step.scratch]
+        named = range(len(layer.inputs)) if step.reads is None else step.reads
+        targets = [
+            Target(tensor.node, tensor.bytes, tensor.pieces, summed=name in step.summed)
+            for name, tensor in zip(named, reads, strict=True)
+            if tensor.node is not None
+        ]
+        width = self.places[layer.path].itemsize
+        inner = 0 if self.observed else step.inner
+        scratch = [n * self.batch * width for n in (*step.scratch, inner)]
+        scratch += [step.zeros * width] if self.observed else []
         unasked = reads[0].bytes if step.unasked and reads[0].node is None else 0
         gapless = step.gradient == SLICED and self._is_gapless(layer)
-        node = Node(layer.path, [*targets, *params], step.gradient, scratch, unasked, kept, gapless)
+        node = Node(
+            layer.path, [*targets, *params], step.gradient, scratch, unasked, kept, gapless,
+            step.apart, step.repeats,
+        )  # fmt: skip
         self.nodes.append(node)
         return node
 
@@ -344,13 +363,14 @@ class Forward:
             if saved.device not in (None, self.device) or (saved.training and not self.training):
                 continue
             params = self.places[layer.path].itemsize if self.observed else self.itemsize
-            storage = self.ledger.new(own_bytes(saved, layer, self.places, copied, params))
-            if keeps:
+            size = own_bytes(saved, layer, self.places, copied, params) // step.repeats
+            if not keeps:  # the piece of one run is gone before the next
+                dropped.append(self.ledger.new(size))
+                continue
+            for storage in [self.ledger.new(size) for _ in range(step.repeats)]:
                 self.ledger.keep(storage)
                 self.ledger.drop(storage)
                 kept.append(storage)
-            else:
-                dropped.append(storage)
         return kept, dropped
 
 
@@ -362,11 +382,11 @@ def _saved_of(layer: Layer, step: Step) -> Iterator[tuple[Saved, int | str]]:
             yield saved, name
 
 
-def _steps(layer: Layer, training: bool) -> tuple[Step, ...]:
+def steps_of(layer: Layer, training: bool, inputs: Sequence[Layout]) -> tuple[Step, ...]:
     """Return the operations inside a layer, none if the output is the very tensor that comes in."""
     if layer.op.passes_through(training, *layer.shapes):
         return ()
     try:
-        return layer.op.steps(*layer.shapes)
+        return layer.op.steps_of(*inputs)
     except OpError as error:
         raise ArchcostError(f"{layer.path}: {error}") from None

@@ -46,7 +46,8 @@ class Target:
 class Node:
     """An operation that backward visits: whose gradients it makes, and what it kept for that.
 
-    ``gapless`` says that slices of its gradient lie in one piece.
+    ``gapless`` says that slices of its gradient lie in one piece, ``apart`` that gradients which
+    arrive are not added up; it runs ``repeats`` times.
     """
 
     layer: str
@@ -56,6 +57,8 @@ class Node:
     unasked: int
     kept: list[Storage] = field(default_factory=list)
     gapless: bool = False
+    apart: bool = False
+    repeats: int = 1
     within: Recomputed | None = None
 
 
@@ -99,8 +102,17 @@ class Enough(Exception):
 
 @dataclass(slots=True)
 class Gradient:
-    """A gradient on its way; ``dense`` if it fills its storage, so that it can be added to."""
+    """A gradient on its way; ``dense`` if it fills its storage, so that it can be added to.
+
+    ``others`` are those of further parts of a tensor, which stay apart.
+    """
 
     storage: Storage
     bytes: int
     dense: bool = True
+    others: list[Storage] = field(default_factory=list)
+
+    @property
+    def is_one_number(self) -> bool:
+        """Whether it is a single value, repeated without a copy."""
+        return self.storage.size < self.bytes

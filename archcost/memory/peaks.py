@@ -39,6 +39,7 @@ def inference_peak(
     reading: str = EAGER,
     block: int = 1,
     mode: Mode = PLAIN,
+    observed: bool = False,
 ) -> Run:
     """Return the memory of a forward pass in evaluation mode without gradients.
 
@@ -52,6 +53,7 @@ def inference_peak(
             the order or the operations: every storage is dropped after its last use.
         block: the allocator's block; :data:`CUDA_BLOCK` on CUDA, 1 for bare tensors.
         mode: how the pass is run.
+        observed: as an observer of every operation sees it, see :func:`training_peak`.
 
     Raises:
         ArchcostError: an unknown device, dtype or reading, or a layer whose steps are not known.
@@ -59,8 +61,9 @@ def inference_peak(
     if reading not in READINGS:
         raise ArchcostError(f"unknown reading {reading!r}; expected eager or ideal")
     run = Simulation(
-        network, batch, dtype, device, block, training=False, reading=reading, mode=mode
-    )
+        network, batch, dtype, device, block, training=False, reading=reading, mode=mode,
+        observed=observed,
+    )  # fmt: skip
     run.forward()
     return run.result()
 
@@ -92,7 +95,8 @@ def training_peak(
         block: as for :func:`inference_peak`.
         observed: as an observer of every operation on fake tensors sees it, PyTorch's MemTracker
             for one: gradients are added out of place, and batch normalisation makes a gradient of
-            its input that nobody asked for, as it does on CUDA. Under autocast its statistics are
+            its input that nobody asked for, as it does on CUDA. A map that is rolled along two axes
+            is not seen in between. Under autocast its statistics are
             kept in the type of the activations.
         mode: how the step is run.
 

@@ -19,7 +19,7 @@ from archcost.memory.ledger import (
     Moment,
     Peak,
 )
-from archcost.ops.steps import PRODUCT, SHARED, SLICED
+from archcost.ops.steps import COPIED, PRODUCT, SHARED, SLICED
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,20 @@ class Simulation(Forward):
             if within and index in within.keepers and not within.done:
                 self._recompute(within)
                 ledger.enter(BACKWARD, node.layer)
-            results = self._gradients(node, gradient)
-            ledger.drop(gradient.storage)
-            self._release(node)
-            if within and index == within.first:
-                within.release(ledger)
-            for target, result in zip(node.targets, results, strict=True):
-                if target.node is not None:
-                    self._accumulate(arrived, target.node, result)
-                elif target.copied:
-                    ledger.new(result.bytes, GRADIENTS)
-                    ledger.drop(result.storage)
+            for left in reversed(range(node.repeats)):
+                results = self._gradients(node, gradient, left)
+                if not left:
+                    for storage in (gradient.storage, *gradient.others):
+                        ledger.drop(storage)
+                self._release(node, left)
+                if within and index == within.first and not left:
+                    within.release(ledger)
+                for target, result in zip(node.targets, results, strict=True):
+                    if target.node is not None:
+                        self._accumulate(arrived, target.node, result)
+                    elif target.copied:
+                        ledger.new(result.bytes, GRADIENTS)
+                        ledger.drop(result.storage)
         ledger.enter(BACKWARD)
         ledger.drop(root)
         ledger.drop(loss)
@@ -114,8 +117,8 @@ class Simulation(Forward):
             if within.first is None:
                 within.release(self.ledger)
 
-    def _gradients(self, node: Node, gradient: Gradient) -> list[Gradient]:
-        """Run a node; return the gradients of its targets, each held once."""
+    def _gradients(self, node: Node, gradient: Gradient, left: int) -> list[Gradient]:
+        """Run a node, ``left`` times more; return its targets' gradients, each held once."""
         made = {
             i: self._gradient(node, target, gradient)
             for i, target in enumerate(node.targets)
@@ -124,7 +127,7 @@ class Simulation(Forward):
         unasked = node.unasked if self.observed or self.device == "cuda" else 0
         self._use([*node.scratch, unasked])
         if node.within:  # what was computed again is dropped before sums are taken
-            self._release(node)
+            self._release(node, left)
         for i, target in enumerate(node.targets):
             if target.summed:
                 made[i] = self._gradient(node, target, gradient)
@@ -132,18 +135,20 @@ class Simulation(Forward):
                 made[i] = self._summed(target, made[i])
         return [made[i] for i in range(len(node.targets))]
 
-    def _release(self, node: Node) -> None:
-        """Let go of what a node has kept."""
-        for storage in node.kept:
+    def _release(self, node: Node, left: int = 0) -> None:
+        """Let go of what a node has kept, but for the inputs and a piece for each run ``left``."""
+        needed = left + 1 if left else 0
+        for storage in node.kept[needed:]:
             self.ledger.unkeep(storage)
-        node.kept = []
+        del node.kept[needed:]
 
     def _gradient(self, node: Node, target: Target, gradient: Gradient) -> Gradient:
         how = node.gradient
         shares = target.node is not None or (how == SLICED and self.batch == 1)
-        if how in (SHARED, SLICED) and shares:
+        passes = how in (SHARED, SLICED) or (how == COPIED and gradient.is_one_number)
+        if passes and shares and not target.summed:
             gradient.storage.holders += 1
-            dense = gradient.dense and (how == SHARED or node.gapless)
+            dense = gradient.dense and (how != SLICED or node.gapless)
             return Gradient(gradient.storage, target.bytes, dense)
         if how == PRODUCT:
             return Gradient(self.ledger.new(gradient.bytes), gradient.bytes)
@@ -162,6 +167,9 @@ class Simulation(Forward):
         known = arrived.get(target)
         if known is None:
             arrived[target] = result
+            return
+        if self.nodes[target].apart:
+            known.others.append(result.storage)
             return
         if self.observed or not (known.dense and known.storage.holders == 1):
             arrived[target] = Gradient(self.ledger.new(result.bytes), result.bytes)

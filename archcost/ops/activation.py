@@ -178,6 +178,9 @@ class Softmax(Op):
         work = {"softmax": numel(x), "softmax_rows": rows, "softmax_calls": 1}
         return Cost(x, {}, work, SAVES_OUTPUT)
 
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (axis_of(self.dim, x, "softmax"),)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Softmax(dim=axis_of(self.dim, x, "softmax") + 1)
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from archcost.errors import OpError
 from archcost.ops.arguments import check, count
 from archcost.ops.base import EVERYWHERE, OUTPUT, Cost, Example, Op, Saved, Windows, example, op
-from archcost.ops.layout import ELEMENTWISE, Layout, Strides, contiguous
-from archcost.ops.steps import SHARED, SLICED, Step, step
+from archcost.ops.layout import (
+    ELEMENTWISE,
+    Layout,
+    Strides,
+    contiguous,
+    fresh,
+    merged_stride,
+    viewed_strides,
+)
+from archcost.ops.steps import COPIED, SHARED, SLICED, Step, step
 from archcost.shape import Shape, numel, show
 from archcost.trace import settle
 
 FLOAT_BYTES = 4
+KEYED, BIASED, VALUED = ("queries", "keys"), ("products", "bias"), ("scores", "values")
 
 
 def head_width(x: Shape, heads: int, op: str) -> int:
@@ -89,6 +99,7 @@ class WindowAttention(Op):
     window_size: int = count(minimum=2)
     shift: int = count(0, minimum=0)
 
+    integer_buffers: ClassVar[tuple[str, ...]] = ("relative_position_index",)
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, 2, x=(4, 6, 12)),
         example(2, 3, shift=1, x=(6, 9, 12)),
@@ -140,10 +151,105 @@ class WindowAttention(Op):
         return (height * width * channels, width, 1, height * width)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        raise OpError("the peak of window_attention is not known")
+        return self.steps_of(fresh((1, *x)))
+
+    def steps_of(self, *inputs: Layout) -> tuple[Step, ...]:
+        layout, x = inputs[0], inputs[0].shape[1:]
+        out, scores, table = self._sizes(x)
+        moved = any(self.shifts(x))
+        split = self._split(layout, moved)
+        ends = self._joined(layout.shape[0], x)
+        biased, learnt = "biased" if moved else "logits", "relative_position_table"
+        zeros = numel(self.cost(x).params[learnt])
+        inside = [
+            *(step(part, out, ("parts",), gradient=SHARED) for part in ("q", "keys", "values")),
+            step("queries", out, ("q",)),
+            replace(step("products", scores, KEYED, keeps=KEYED), multiplies=True),
+            Step("bias", table, (), (learnt,), (), per_batch=False, zeros=zeros),
+            replace(step(biased, scores, BIASED, gradient=SHARED), summed=("bias",)),
+            *(self._mask(x) if moved else ()),
+            step("scores", scores, ("logits",), keeps=("scores",)),
+            replace(step("mixed", out, VALUED, keeps=VALUED), multiplies=True),
+        ]
+        made = [*split, *inside, *ends]
+        # what the function names lives until it returns
+        local = {"q", "keys", "values", "bias", "logits", "mask", "rolled", "windows"}
+        held = tuple(each.makes for each in made[:-1] if each.makes in local)
+        return (*made[:-1], replace(made[-1], makes=OUTPUT, held=held))
+
+    def _sizes(self, x: Shape) -> tuple[Shape, Shape, Shape]:
+        """Return the shapes of the output, the scores, and the biases of one window."""
+        area = self.window_size**2
+        return (*x[:2], x[2] // 3), (self.heads, x[0] * x[1], area), (area * area, self.heads)
+
+    def _split(self, layout: Layout, moved: bool) -> list[Step]:
+        """Return the steps from the input to its windows' queries, keys and values."""
+        made: list[Step] = []
+        batch, *x = layout.shape
+        side, whole = self.window_size, tuple(x)
+        if moved:
+            made.append(replace(step("rolled", whole, (0,)), inner=numel(whole)))
+            layout = fresh(layout.shape)
+        stride, row, column, feature = layout.strides
+        high, wide = x[0] // side, x[1] // side
+        grid = merged_stride((high, wide), (side * row, side * column))
+        if (
+            merged_stride((side, side), (row, column)) is None
+            or grid is None
+            or merged_stride((batch, high * wide), (stride, grid)) is None
+        ):
+            gradient = COPIED if wide > 1 else SHARED
+            made.append(step("windows", whole, _after(made), gradient=gradient))
+        else:  # else each is a copy
+            apart = x[2] // 3 // self.heads == 1 and column == 1 and feature == side * side
+            check(not apart, "the peak of window_attention is not known on one window by channels")
+        made.append(step("heads", whole, _after(made), view=True, gradient=COPIED))
+        made.append(replace(step("parts", whole, ("heads",), view=True), apart=True))
+        return made
+
+    def _mask(self, x: Shape) -> tuple[Step, ...]:
+        """Return the steps that keep pixels apart which only the shift has brought together."""
+        scores, pairs = self._sizes(x)[1], (x[0] * x[1], self.window_size**2)
+        marks = [step("marks", x[:2], ())]
+        if x[1] > self.window_size:
+            marks.append(step("window marks", x[:2], ("marks",)))
+        last = marks[-1].makes
+        made = [
+            *marks,
+            replace(step("differ", pairs, (last,)), itemsize=1),
+            step("mask", pairs, ("differ",), held=(last,)),
+        ]
+        masked = step("logits", scores, ("biased", "mask"), gradient=SHARED)
+        return (*(replace(each, per_batch=False) for each in made), masked)
+
+    def _joined(self, batch: int, x: Shape) -> list[Step]:
+        """Return the steps from the windows' results to a map, the last of which is the output."""
+        out, side, heads = self._sizes(x)[0], self.window_size, self.heads
+        area, width, wide = side * side, out[2] // heads, x[1] // side
+        count, made = batch * x[0] * x[1] // area, []
+        # a window's heads lie apart, and so its gradient does
+        if merged_stride((count, heads), (area * out[2], width)) is None:
+            made.append(step("apart", out, ("mixed",), view=True, gradient=COPIED))
+        strides = (area * out[2], width, area * width, 1)
+        joined = viewed_strides((count, area, heads, width), strides, (count, side, side, out[2]))
+        if joined is None:
+            made.append(step("joined", out, _after(made, "mixed"), gradient=SHARED))
+            joined = contiguous((count, side, side, out[2]))
+        if wide > 1 or merged_stride((x[0] // side, side), joined[:2]) is None:
+            gradient = COPIED if wide > 1 else SHARED
+            made.append(step("map", out, _after(made, "mixed"), gradient=gradient))
+        if any(self.shifts(x)):
+            made.append(replace(step("turned", out, _after(made, "mixed")), inner=numel(out)))
+        return made
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return ((self.window_size, 1), (self.window_size, 1))
+
+    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (0, 1)
+
+    def blocks(self, x: Shape, *_: Shape) -> tuple[tuple[int, int], ...]:
+        return tuple((self.window_size, shift) for shift in self.shifts(x))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         heads, side = self.heads, self.window_size
@@ -200,6 +306,11 @@ class WindowAttention(Op):
     def settings(self, axes: int = 2) -> str:
         moved = f", shift {self.shift}" if self.shift else ""
         return f"{self.heads} heads, window {self.window_size}{moved}"
+
+
+def _after(made: Sequence[Step], first: int | str = 0) -> tuple[int | str]:
+    """Return what the next step reads: what the last one made."""
+    return (made[-1].makes if made else first,)
 
 
 @op("class_token", kind="merge")

@@ -154,6 +154,32 @@ class Op:
         """
         return ()
 
+    def windowed(self, x: Shape, *others: Shape) -> tuple[int, ...]:
+        """Return the dimensions of the first input that the windows are along: not the channels."""
+        return tuple(range(1, len(x)))
+
+    def starts(self, x: Shape, *others: Shape) -> tuple[int | Fraction, ...]:
+        """Return the input position at which the first output's window starts, per window."""
+        return (0,) * len(self.windowed(x, *others))
+
+    def blocks(self, x: Shape, *others: Shape) -> tuple[tuple[int, int], ...]:
+        """Return (length, shift) of blocks in which each output reads all inputs, per window.
+
+        Empty when windows follow the outputs, as those of a convolution do.
+        """
+        return ()
+
+    def mixed(self, x: Shape, *others: Shape) -> tuple[int, ...]:
+        """Return the dimensions along which an output reads every position, as features are."""
+        return ()
+
+    def origins(self, x: Shape, *others: Shape) -> tuple[tuple[int, ...], ...]:
+        """Return of which dimensions of the first input each dimension of the output is made."""
+        out = self.cost(x, *others).output
+        if len(out) == len(x):
+            return tuple((d,) for d in range(len(x)))
+        return (tuple(range(len(x))),) * len(out)
+
     def view(self, strides: Strides, x: Shape, *others: Shape) -> Strides | None:
         """Return the strides of an output that is a view of the first input, None for a new tensor.
 
@@ -192,6 +218,10 @@ class Op:
             OpError: they are not known, and so no peak of a network with this layer.
         """
         return (Step(),)
+
+    def steps_of(self, *inputs: Layout) -> tuple[Step, ...]:
+        """Return the steps for inputs that lie so in memory, batch first, which may decide."""
+        return self.steps(*(layout.shape[1:] for layout in inputs))
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""

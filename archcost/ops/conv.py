@@ -227,6 +227,12 @@ class Conv(Op):
         kernel, stride, dilation, _sides = self.geometry(x)
         return tuple((d * (k - 1) + 1, s) for k, s, d in zip(kernel, stride, dilation, strict=True))
 
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        return tuple(-before for before, _ in self.geometry(x)[3])
+
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (0,)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         kernel, stride, dilation, sides = self.geometry(x)
         base = getattr(torch.nn, f"Conv{len(kernel)}d")
@@ -376,6 +382,21 @@ class ConvTranspose(Op):
             for k, s, d in zip(kernel, stride, dilation, strict=True)
         )
 
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        # the window lies around the middle of those that its positions have
+        kernel = per_axis("kernel_size", self.kernel_size, len(x) - 1)
+        dilation = per_axis("dilation", self.dilation, len(x) - 1)
+        pads = per_axis("padding", self.padding, len(x) - 1)
+        spans = (d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
+        windows = zip(self.window(x), spans, pads, strict=True)
+        return tuple(
+            stride * (pad - Fraction(span, 2)) - Fraction(extent - 1, 2)
+            for (extent, stride), span, pad in windows
+        )
+
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (0,)
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return getattr(torch.nn, f"ConvTranspose{len(x) - 1}d")(
             x[0],
@@ -493,6 +514,12 @@ class SparseConv(Op):
     def window(self, x: Shape, *_: Shape) -> Windows:
         kernel, stride, _pads = self.geometry(x)
         return tuple(zip(kernel, stride, strict=True))
+
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        return tuple(-pad for pad in self.geometry(x)[2])
+
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (0,)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         connections, axes, bias = self.connections, len(x) - 1, self.bias

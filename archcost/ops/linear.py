@@ -50,6 +50,9 @@ class Linear(Op):
                 work["repeated_token_bias"] = numel(out) - self.out_features
         return Cost(out, params, work, (Saved(INPUT, copied_unless="is_rows", gradient=PARAMS),))
 
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (len(x) - 1,)
+
     def weight_is_kept(self, inputs_need: Sequence[bool]) -> bool:
         return inputs_need[0]
 

@@ -81,6 +81,9 @@ class Concat(Op):
             total = total + other[where]
         return Cost((*x[:where], settle(total), *x[where + 1 :]))
 
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (axis_of(self.dim, x, "concat"),)  # along it positions come from several places
+
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         return (Step(gradient=SLICED),)
 

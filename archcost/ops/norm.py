@@ -128,6 +128,9 @@ class LayerNorm(Op):
         params = {"weight": features, "bias": features}
         return Cost(x, params, work, (*SAVES_INPUT, *statistics))
 
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (self.features(x),)
+
     def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
         # other features than the last are moved there and back
         where = self.features(out[1:]) + 1
@@ -169,6 +172,9 @@ class GroupNorm(Op):
         saved = (Saved(INPUT, copied_unless="is_packed"), *statistics)
         return Cost(x, {"weight": channels, "bias": channels}, work, saved)
 
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return EVERYWHERE
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.GroupNorm(self.groups, x[0], eps=self.eps)
 
@@ -190,6 +196,9 @@ class InstanceNorm(Op):
         statistics = (Saved("mean", (x[0],)), Saved("rstd", (x[0],)))
         saved = (Saved(INPUT, copied_unless="is_contiguous"), *statistics)
         return Cost(x, {}, {"instancenorm": numel(x)}, saved)
+
+    def window(self, x: Shape, *_: Shape) -> Windows:
+        return EVERYWHERE
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return getattr(torch.nn, f"InstanceNorm{len(x) - 1}d")(x[0], eps=self.eps)

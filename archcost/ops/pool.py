@@ -19,6 +19,7 @@ from archcost.ops.arguments import (
 from archcost.ops.base import (
     EVERYWHERE,
     KEEPS,
+    OUTPUT,
     SAVES_INPUT,
     Cost,
     Example,
@@ -30,7 +31,7 @@ from archcost.ops.base import (
 )
 from archcost.ops.conv import window_settings
 from archcost.ops.layout import ROWS, Layout, Strides, as_maps, contiguous
-from archcost.ops.steps import Step
+from archcost.ops.steps import SHARED, Step, step
 from archcost.shape import (
     Shape,
     numel,
@@ -66,8 +67,8 @@ def padded(
     strides = per_axis("stride", kernel if stride is None else stride, axes)
     sides = padding_sides(pad, x[1:], kernels, strides, per_axis("dilation", dilation, axes))
     uneven = [after > before for before, after in sides]
-    for step, odd in zip(strides, uneven, strict=True):
-        check(step > 1 or not odd, "padding 'same' at stride 1 needs a kernel_size that is odd")
+    for apart, odd in zip(strides, uneven, strict=True):
+        check(apart > 1 or not odd, "padding 'same' at stride 1 needs a kernel_size that is odd")
     return tuple(before for before, _ in sides), any(uneven)
 
 
@@ -176,6 +177,12 @@ class MaxPool(Op):
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride, self.dilation)
 
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        pad, _ceil = padded(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.dilation
+        )
+        return tuple(-before for before in per_axis("padding", pad, len(x) - 1))
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         pad, ceil_mode = padded(
             x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.dilation
@@ -235,6 +242,10 @@ class AvgPool(Op):
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return pool_window(x, self.kernel_size, self.stride)
+
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        pad, _ceil = padded(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, 1)
+        return tuple(-before for before in per_axis("padding", pad, len(x) - 1))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         pad, ceil_mode = padded(x, self.kernel_size, self.stride, self.padding, self.ceil_mode)
@@ -393,8 +404,12 @@ class Mean(Op):
         check(len(kept) > 0, f"mean over all dimensions of {show(x)} leaves nothing")
         return Cost(tuple(kept), work={"mean": numel(x)})
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return EVERYWHERE
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return tuple(axis_of(d, x, "mean") for d in self.dims)
+
+    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
+        gone = () if self.keepdim else self.mixed(x)
+        return tuple((d,) for d in range(len(x)) if d not in gone)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         dims, keepdim = [d + 1 for d in self.dims], self.keepdim
@@ -407,6 +422,10 @@ class Mean(Op):
 
     def settings(self, axes: int = 2) -> str:
         return "over " + ", ".join(str(int(d)) for d in self.dims)
+
+
+MOST_REGIONS = 2**16
+"""Each region is an operation of its own, which a simulation has to run."""
 
 
 @op("roi_pool", kind="adaptive_pool")
@@ -439,7 +458,13 @@ class RoIPool(Op):
         return (batch, channel * channels, channel, *rest)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        raise OpError("the peak of roi_pool is not known")
+        most = MOST_REGIONS
+        check(self.regions <= most, f"the peak of roi_pool is not known beyond {most} regions")
+        out = self.cost(x).output
+        pooled = Step(
+            "pooled", out, (0,), (), (0, "indices"), pieces=self.regions, repeats=self.regions
+        )
+        return (pooled, step(OUTPUT, out, ("pooled",), gradient=SHARED))
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         return EVERYWHERE

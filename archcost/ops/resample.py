@@ -58,6 +58,10 @@ class Interpolate(Op):
         reads = NEIGHBOURS[self.mode]
         return tuple((reads, Fraction(n, o)) for n, o in zip(x[1:], self.target(x), strict=True))
 
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        # around the middle of what the first output lies on
+        return tuple(Fraction(stride - extent) / 2 for extent, stride in self.window(x))
+
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         corners = {} if self.mode == "nearest" else {"align_corners": self.align_corners}
         size = None if self.size is None else self.target(x)

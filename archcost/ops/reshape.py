@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import (
@@ -89,6 +90,13 @@ class Flatten(Op):
         # positions that stay apart, as those of a row of tokens, keep their own fields
         return () if axis_of(self.start_dim, x, "flatten") else tuple((n, n) for n in x[1:])
 
+    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return () if axis_of(self.start_dim, x, "flatten") else (0,)
+
+    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
+        start = axis_of(self.start_dim, x, "flatten")
+        return (*((d,) for d in range(start)), tuple(range(start, len(x))))
+
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         start = axis_of(self.start_dim, x, "flatten")
         last = merged_stride(x[start:], strides[start + 1 :])
@@ -123,6 +131,9 @@ class Permute(Op):
         )
         return Cost(tuple(x[d] for d in self.dims))
 
+    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
+        return tuple((d,) for d in self.dims)
+
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return (strides[0], *(strides[d + 1] for d in self.dims))
 
@@ -140,6 +151,28 @@ class Permute(Op):
 
     def settings(self, axes: int = 2) -> str:
         return "to " + ", ".join(str(int(d)) for d in self.dims)
+
+
+def regrouped(x: Shape, new: Shape) -> tuple[tuple[int, ...], ...]:
+    """Return of which dimensions of ``x`` each of a ``new`` shape is made.
+
+    A dimension that is a part of another is made of that twice, because it is not the whole.
+    """
+    made: list[tuple[int, ...]] = []
+    start = done = 0
+    for d in range(1, len(new) + 1):
+        end, inside = start, numel(new[done:d])
+        while end < len(x) and numel(x[start:end]) < inside:
+            end += 1
+        if numel(x[start:end]) != inside:
+            continue
+        if d == len(new):
+            end = len(x)
+        group = tuple(i for i in range(start, end) if x[i] > 1)
+        parts = sum(n > 1 for n in new[done:d])
+        made += [(group * (2 if parts > 1 else 1)) if n > 1 else () for n in new[done:d]]
+        start, done = end, d
+    return (*made, *((*range(start, len(x)), *range(start, len(x))) for _ in new[done:]))
 
 
 @op("reshape", kind="reshape")
@@ -161,6 +194,9 @@ class Reshape(Op):
         check(fits, f"{show(x)} has no shape {', '.join(str(int(n)) for n in self.shape)}")
         left = numel(x) // known
         return Cost(tuple(settle(left) if n == -1 else n for n in self.shape))
+
+    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
+        return regrouped(x, self.cost(x).output)
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         inner = viewed_strides(x, strides[1:], self.cost(x).output)
@@ -264,6 +300,9 @@ class Pad(Op):
         # nothing added, which PyTorch calls a clone
         return elementwise(*inputs) if out == inputs[0].shape else super().strides(out, *inputs)
 
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        return tuple(-before for before, _ in self.sides(x)[1:])
+
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         check(self.mode != "circular", "the peak of circular padding is not known")
         return (Step(),)
@@ -312,6 +351,9 @@ class Crop(Op):
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
         return Cost((x[0], *self.target(x, *others)))
+
+    def starts(self, x: Shape, *others: Shape) -> tuple[int | Fraction, ...]:
+        return tuple((n - t) // 2 for n, t in zip(x[1:], self.target(x, *others), strict=True))
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides
@@ -365,7 +407,14 @@ class Slice(Op):
 
     def window(self, x: Shape, *_: Shape) -> Windows:
         where = axis_of(self.dim, x, "slice")
-        return tuple((1, self.step if i == where else 1) for i in range(1, len(x)))
+        return tuple((1, self.step if i == where else 1) for i in range(len(x)))
+
+    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return tuple(range(len(x)))
+
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        where = axis_of(self.dim, x, "slice")
+        return tuple(self.start if i == where else 0 for i in range(len(x)))
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         where = axis_of(self.dim, x, "slice") + 1
@@ -407,6 +456,13 @@ class Chunk(Op):
 
     def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
         return strides
+
+    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
+        return (axis_of(self.dim, x, "chunk"),)
+
+    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
+        whole = -(-int(x[axis_of(self.dim, x, "chunk")]) // self.chunks)
+        return (self.index * whole,)
 
     def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
         # backward joins the piece's gradient with zeros for the other pieces

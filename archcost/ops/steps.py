@@ -21,6 +21,8 @@ SLICED = "sliced"
 """The inputs' gradients are slices of the output's."""
 PRODUCT = "product"
 """Each gradient is made in the output's size and, where a factor is smaller, then summed up."""
+COPIED = "copied"
+"""The input's gradient is the output's in another order: a copy, unless it is one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,25 @@ class Step:
         params: the parameters that it reads; None for all of the layer's.
         keeps: what it keeps for backward, of the layer's ``Cost.saved``: inputs by index, other
             tensors by name; None for all.
-        gradient: where the gradients of its inputs lie: NEW, SHARED, SLICED or PRODUCT.
+        gradient: where the gradients of its inputs lie: NEW, SHARED, SLICED, PRODUCT or COPIED.
         scratch: elements per sample of each tensor that backward needs beside its results.
         held: earlier tensors that a local variable keeps alive until this step is done.
         pieces: the tensor, and its gradient, are made as this many of equal size.
         view: the tensor is a view of the first that it reads, and takes no memory.
-        summed: the parameters whose gradient is the output's, summed up after the operation.
+        summed: the parameters, and tensors of earlier steps, whose gradient is the output's, summed
+            up after the operation.
         unasked: on CUDA, backward makes the gradient of an input even if none is asked for.
+        per_batch: False where the batch does not multiply the tensor; it is of the layer's type.
+        itemsize: bytes per element, None for the type it would have else.
+        apart: the gradients of those who read the tensor are not added up, but stay apart until
+            backward puts them together.
+        repeats: the operation runs this often on the same inputs. Each time makes a piece of the
+            tensor and keeps a piece of what is its own.
+        inner: elements per sample of a tensor that the operation makes, and drops, unseen by an
+            observer of operations, forward and backward.
+        zeros: elements of a tensor that backward fills a gradient into; an observer of operations
+            sees both.
+        multiplies: it does the layer's products, or an equal part of them.
     """
 
     makes: str = "output"
@@ -56,6 +70,13 @@ class Step:
     view: bool = False
     unasked: bool = False
     summed: tuple[str, ...] = ()
+    per_batch: bool = True
+    itemsize: int | None = None
+    apart: bool = False
+    repeats: int = 1
+    inner: int = 0
+    zeros: int = 0
+    multiplies: bool = False
 
 
 def step(

@@ -156,7 +156,10 @@ def eager_layers(
         macs = layer.cost.work.get("mac", 0) * batch
         multiplying = _multiplies(layer, steps)
         layers[layer.path] = in_sequence([
-            kernel(2 * macs if step is multiplying else 0, size, peak, device.bandwidth)
+            kernel(
+                2 * macs // len(multiplying) if step in multiplying else 0, size, peak,
+                device.bandwidth,
+            )
             for step, size in zip(steps, moved, strict=True)
         ])  # fmt: skip
     return layers, whole
@@ -172,11 +175,16 @@ def kernel_steps(layer: Layer) -> tuple[Step, ...] | None:
         return None
 
 
-def _multiplies(layer: Layer, steps: Sequence[Step]) -> Step | None:
-    """Return the step that does the layer's products: the first with a parameter, or the last."""
+def _multiplies(layer: Layer, steps: Sequence[Step]) -> Sequence[Step]:
+    """Return the steps that do the layer's products, in equal parts.
+
+    They are those that say so, or else the first with a parameter, or the last.
+    """
+    if products := [step for step in steps if step.multiplies]:
+        return products
     weighted = [step for step in steps if (step.params is None and layer.cost.params)
                 or step.params]  # fmt: skip
-    return next(iter([*weighted, *steps[::-1]]), None)
+    return [*weighted, *steps[::-1]][:1]
 
 
 def _moved(
@@ -190,7 +198,12 @@ def _moved(
     made: dict[int | str, Shape] = dict(enumerate(layer.shapes))
     made |= {s.makes: cost.output if s.shape is None else s.shape for s in steps}
     reads = range(len(layer.shapes)) if step.reads is None else dict.fromkeys(step.reads)
-    size = sample * (numel(made[step.makes]) + sum(numel(made[name]) for name in reads))
+    alone: set[int | str] = {s.makes for s in steps if not s.per_batch}
+    width: dict[int | str, int] = {s.makes: s.itemsize or itemsize for s in steps}
+    size = sum(
+        numel(made[name]) * width.get(name, itemsize) * (1 if name in alone else batch) * times
+        for name, times in [(step.makes, 1), *((name, step.repeats) for name in reads)]
+    )
     params = cost.params if step.params is None else step.params
     size += itemsize * sum(numel(cost.params[name]) for name in params)
     if step.params is None:

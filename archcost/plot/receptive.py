@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from archcost.analysis.report import WEIGHT_KINDS, Report
 from archcost.errors import ArchcostError
 from archcost.network import NETWORK_INPUT
-from archcost.ops.base import EVERYWHERE
 from archcost.plot.picture import COLOURS, Axis, Level, Line, Mark, Panel, Picture
 from archcost.shape import show
 
@@ -25,13 +24,10 @@ def widths(report: Report) -> list[tuple[int, float]]:
     for layer in network:
         own = layer.op.kind in WEIGHT_KINDS
         depth[layer.path] = max(depth[name] for name in layer.inputs) + own
-        windows = layer.op.window(*layer.shapes)
-        flat = len(layer.cost.output) < 2
-        whole[layer.path] = (
-            windows == EVERYWHERE or flat or any(whole[name] for name in layer.inputs)
-        )
+        field, flat = report.receptive_fields[layer.path], len(layer.cost.output) < 2
+        whole[layer.path] = field.whole or flat or any(whole[name] for name in layer.inputs)
         if not whole[layer.path]:
-            size = float(max(report.receptive_fields[layer.path].size))
+            size = float(max(field.size))
             at = depth[layer.path]
             widest[at] = max(widest.get(at, 0.0), size)
     return sorted(widest.items())

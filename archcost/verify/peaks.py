@@ -16,7 +16,6 @@ from archcost.errors import ArchcostError
 from archcost.memory.ledger import CUDA_BLOCK, PHASES
 from archcost.memory.optimizers import FOREACH
 from archcost.memory.peaks import inference_peak, training_peak
-from archcost.memory.simulation import Run
 from archcost.torch_twin import import_torch
 from archcost.torch_twin.measure import main_output
 from archcost.verify import Check, Subject, validator
@@ -49,7 +48,8 @@ def peaks(subject: Subject) -> Iterator[Check]:
         yield failed_run(GROUP, watched.stopped_at, watched.error)
         return
     for label, block in BLOCKS.items():
-        expected = inference_peak(network, subject.batch, block=block, mode=mode).peak.total
+        run = inference_peak(network, subject.batch, block=block, mode=mode, observed=True)
+        expected = run.peak.total
         yield Check(GROUP, f"inference peak{label}", "", expected, measured["forward"][block])
     try:
         training_peak(network, batch, freeze=freeze, mode=mode)
@@ -62,7 +62,7 @@ def peaks(subject: Subject) -> Iterator[Check]:
             yield failed_run(GROUP, watched.stopped_at, watched.error)
             return
         for label, block in BLOCKS.items():
-            run: Run = training_peak(
+            run = training_peak(
                 network, batch, optimizer=optimizer, kernel=FOREACH, freeze=freeze, block=block,
                 observed=True, mode=mode,
             )  # fmt: skip
