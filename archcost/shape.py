@@ -121,3 +121,13 @@ def padding_sides(
             raise OpError(f"padding has {len(padding)} values for {len(size)} spatial dimensions")
         return tuple(side if isinstance(side, tuple) else (side, side) for side in padding)
     return tuple((p, p) for p in per_axis("padding", padding, len(size)))  # type: ignore[arg-type]
+
+
+def spread(stride: int, padding: int, extent: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return what outputs read of inputs that are spread out, as a transposed convolution does.
+
+    Input ``j`` goes to ``extent`` outputs from ``j·stride − padding`` on. Returned is how many
+    inputs make a period, and the (first, last) input that each output of a period reads.
+    """
+    outputs = range(padding, padding + stride)
+    return 1, tuple((ceil_div(i - extent + 1, stride), i // stride) for i in outputs)

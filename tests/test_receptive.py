@@ -60,10 +60,14 @@ def measured(net: Network, most: int = 8) -> dict[tuple[str, int], tuple[int, in
 
 
 def wrong(net: Network, most: int = 8) -> dict[tuple[str, int], tuple[int, Any]]:
-    """Return where the field is less than what an output depends on, or more without a border."""
-    fields, differ = receptive_fields(net), {}
+    """Return where the middle output sees less than it depends on, or more without a border."""
+    seen, differ = follow(net), {}
     for (path, axis), (first, last, length) in measured(net, most).items():
-        size, support = fields[path].size[axis], last + 1 - first
+        own = seen[path].axes
+        along = [n for n, axes in zip(net[path].cost.output, own, strict=True) if axis in axes]
+        middle = along[0] // 2 if along else 0
+        start, end = seen[path].lines[axis].at(middle)
+        size, support = end - start, last + 1 - first
         cut = first == 0 or last >= length - 1
         if support > size or (support < size and not cut):
             differ[path, axis] = (support, size)
@@ -127,6 +131,22 @@ layers:
       there: pad(((2, 0), (0, 2))) >> conv(3, 3)
       cut: conv(3, 1) >> pad(2) >> crop(40)
   - conv(3, 3, padding=1)
+""",
+    "larger": """
+name: net
+input: 2x60x66
+layers:
+  - conv(3, 3, padding=1) >> avgpool(2) >> conv(3, 3, padding=1) >> avgpool(3)
+  - conv_transpose(3, 2, stride=2) >> conv(3, 3, padding=1)
+  - interpolate(scale_factor=3, mode='bilinear') >> conv(3, 3, padding=1)
+  - conv_transpose(2, 5, stride=3, padding=1) >> conv(2, 2)
+""",
+    "a ratio": """
+name: net
+input: 2x60x66
+layers:
+  - conv(3, 3, stride=2, padding=1) >> interpolate((70, 44)) >> conv(3, 3) >> conv(3, 3, stride=2)
+  - interpolate((90, 33), mode='bilinear') >> conv(3, 4, stride=2)
 """,
     "transposed": """
 name: net

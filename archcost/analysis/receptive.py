@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, lcm
 
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops.base import EVERYWHERE
 from archcost.shape import Shape
 
 Number = int | Fraction
+MOST_PHASES = 2**10
+"""Positions after which what they see repeats, at most; beyond, windows are not followed so."""
 MOST_PLACES = 2**14
 """Positions along an axis up to which those in windows apart are followed one by one."""
 
@@ -40,25 +42,41 @@ class Field:
         )
 
 
+Stretch = tuple[Number, Number]
+"""The first position, and one past the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What positions see along one axis: the first of them from ``start`` on.
 
-    ``places`` are (first, one past the last) of each, where they are not ``jump`` apart.
+    ``phases`` are the stretches of the first positions where not all have the same size, as behind
+    a transposed convolution: those that follow see the same, ``jump`` for each position further.
+    ``places`` are the stretches of all positions where nothing repeats.
     """
 
     size: Number
     jump: Number
     start: Number = 0
     whole: bool = False
-    places: tuple[tuple[Number, Number], ...] = ()
+    phases: tuple[Stretch, ...] = ()
+    places: tuple[Stretch, ...] = ()
 
-    def each(self, length: int) -> Sequence[tuple[Number, Number]]:
+    def at(self, position: int) -> Stretch:
+        """Return what a position sees, or would see if it were there."""
+        if self.places:
+            return self.places[min(max(position, 0), len(self.places) - 1)]
+        if self.whole or not self.phases:
+            start = 0 if self.whole else self.start + position * self.jump
+            return start, start + self.size
+        turn, phase = divmod(position, len(self.phases))
+        ahead = turn * len(self.phases) * self.jump
+        first, end = self.phases[phase]
+        return first + ahead, end + ahead
+
+    def each(self, length: int) -> Sequence[Stretch]:
         """Return what each of so many positions sees."""
-        if self.places or self.whole:
-            return self.places or ((0, self.size),) * length
-        starts = [self.start + i * self.jump for i in range(length)]
-        return [(start, start + self.size) for start in starts]
+        return [self.at(i) for i in range(length)]
 
 
 Axes = tuple[tuple[int, ...], ...]
@@ -127,11 +145,14 @@ def _union(inputs: Sequence[tuple[Seen, Shape]], axis: int) -> Line:
         return Line(size, 0, whole=True)
     along = [line for line, length in zip(lines, lengths, strict=True) if length == most]
     jump = max(line.jump for line in along)
-    if any(line.places for line in lines):
-        rows = [line.each(most) if n == most else (*line.each(1),) * most
+    if any(line.places or line.phases for line in lines):
+        period = lcm(*(len(line.phases) or 1 for line in lines))
+        repeats = not any(line.places or line.jump != jump for line in lines)
+        rows = [line.each(period if repeats else most) if n == most else [line.at(0)] * most
                 for line, n in zip(lines, lengths, strict=True)]  # fmt: skip
-        return _placed([(min(a for a, _ in row), max(b for _, b in row))
-                        for row in zip(*rows, strict=True)], jump)  # fmt: skip
+        seen_by_each = [(min(a for a, _ in row), max(b for _, b in row))
+                        for row in zip(*rows, strict=False)]  # fmt: skip
+        return _phased(seen_by_each, jump) if repeats else _placed(seen_by_each, jump)
     start = min(line.start for line in along)
     # the widest is at either end
     wide = [
@@ -142,9 +163,17 @@ def _union(inputs: Sequence[tuple[Seen, Shape]], axis: int) -> Line:
     return Line(max(size, *wide), jump, start)
 
 
-def _placed(places: Sequence[tuple[Number, Number]], jump: Number) -> Line:
+def _placed(places: Sequence[Stretch], jump: Number) -> Line:
     size = max(end - start for start, end in places)
     return Line(size, jump, places[0][0], places=tuple(places))
+
+
+def _phased(phases: Sequence[Stretch], jump: Number) -> Line:
+    """Return the line of positions of which so many make a period."""
+    first, end = phases[0]
+    size = max(b - a for a, b in phases)
+    equal = all(one == (first + i * jump, end + i * jump) for i, one in enumerate(phases))
+    return Line(size, jump, first, phases=() if equal else tuple(phases))
 
 
 def _read(layer: Layer, seen: Seen, whole: Shape) -> Seen:
@@ -162,6 +191,7 @@ def _read(layer: Layer, seen: Seen, whole: Shape) -> Seen:
             see_all(axis)
         windows = ()
     dims, starts, blocks = op.windowed(*shapes), op.starts(*shapes), op.blocks(*shapes)
+    reads = op.reads(*shapes)
     windows = windows or ((1, 1),) * len(dims) if any(starts) else windows
     for i, (window, dim) in enumerate(zip(windows, dims, strict=False)):
         own = axes[dim]
@@ -176,7 +206,8 @@ def _read(layer: Layer, seen: Seen, whole: Shape) -> Seen:
                 lines[own[0]] = _in_blocks(line, *blocks[i], x[dim])
             else:
                 length = layer.cost.output[dim] if dim < len(layer.cost.output) else 1
-                lines[own[0]] = _through(line, *window, starts[i], length)
+                larger = _enlarged(line, *reads[i], length) if reads else None
+                lines[own[0]] = larger or _through(line, *window, starts[i], length)
     for dim in op.mixed(*shapes):
         for axis in axes[dim] if x[dim] > 1 else ():
             see_all(axis)
@@ -192,15 +223,40 @@ def _read(layer: Layer, seen: Seen, whole: Shape) -> Seen:
 def _through(line: Line, extent: Number, stride: Number, start: Number, length: int) -> Line:
     """Return what so many windows see."""
     jump = line.jump * stride
-    if not line.places:
+    if not line.places and not line.phases:
         return Line(line.size + (extent - 1) * line.jump, jump, line.start + start * line.jump)
-    last, places = len(line.places) - 1, []
-    for i in range(length):
+
+    def read(i: int) -> Stretch:
         first = start + i * stride
-        low, high = floor(first), ceil(first + extent - 1)
-        reads = line.places[min(max(low, 0), last)], line.places[min(max(high, 0), last)]
-        places.append((reads[0][0], reads[1][1]))
-    return _placed(places, jump)
+        return line.at(floor(first))[0], line.at(ceil(first + extent - 1))[1]
+
+    if line.phases:
+        turns = Fraction(stride) / len(line.phases)  # of the period, from one window to the next
+        if turns.denominator <= MOST_PHASES:
+            return _phased([read(i) for i in range(turns.denominator)], jump)
+    return _placed([read(i) for i in range(length)], jump)
+
+
+def _enlarged(
+    line: Line, inputs: int, outputs: Sequence[tuple[int, int]], length: int
+) -> Line | None:
+    """Return what a map sees of which ``outputs`` positions are made of so many ``inputs``.
+
+    None where what repeats is too long.
+    """
+    period = len(outputs) * Fraction(inputs, len(line.phases) or 1).denominator
+    if period > MOST_PHASES and not line.places:
+        return None
+
+    def read(i: int) -> Stretch:
+        turn, place = divmod(i, len(outputs))
+        first, last = outputs[place]
+        return line.at(turn * inputs + first)[0], line.at(turn * inputs + last)[1]
+
+    jump = line.jump * Fraction(inputs, len(outputs))
+    if line.places:
+        return _placed([read(i) for i in range(length)], jump)
+    return _phased([read(i) for i in range(period)], jump)
 
 
 def _in_blocks(line: Line, length: int, shift: int, count: int) -> Line:

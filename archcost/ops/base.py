@@ -19,6 +19,8 @@ INPUT, OUTPUT = "input", "output"
 Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
 """Extent and stride per spatial axis, in input positions."""
 
+Reads = tuple[int, tuple[tuple[int, int], ...]]
+"""Inputs per period, and the (first, last) input position that each output of it reads."""
 EVERYWHERE: Windows = ((0, 0),)
 """The windows of an op whose every output reads every position."""
 
@@ -166,6 +168,14 @@ class Op:
         """Return (length, shift) of blocks in which each output reads all inputs, per window.
 
         Empty when windows follow the outputs, as those of a convolution do.
+        """
+        return ()
+
+    def reads(self, x: Shape, *others: Shape) -> tuple[Reads, ...]:
+        """Return (first, last) position that each output of a period reads, per window.
+
+        For what makes a map larger: its outputs do not read windows that are equally far apart.
+        Empty for others. A period of the outputs reads as many inputs as they are smaller.
         """
         return ()
 

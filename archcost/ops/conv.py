@@ -26,6 +26,7 @@ from archcost.ops.base import (
     Cost,
     Example,
     Op,
+    Reads,
     Saved,
     Windows,
     example,
@@ -33,7 +34,7 @@ from archcost.ops.base import (
 )
 from archcost.ops.layout import Layout, Strides, channels_last, contiguous
 from archcost.ops.steps import SHARED, SLICED, Step, step
-from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, window_count
+from archcost.shape import Shape, numel, padding_sides, per_axis, spatial, spread, window_count
 from archcost.trace import ceil_div, settle
 
 
@@ -382,16 +383,15 @@ class ConvTranspose(Op):
             for k, s, d in zip(kernel, stride, dilation, strict=True)
         )
 
-    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
-        # the window lies around the middle of those that its positions have
-        kernel = per_axis("kernel_size", self.kernel_size, len(x) - 1)
-        dilation = per_axis("dilation", self.dilation, len(x) - 1)
-        pads = per_axis("padding", self.padding, len(x) - 1)
-        spans = (d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
-        windows = zip(self.window(x), spans, pads, strict=True)
+    def reads(self, x: Shape, *_: Shape) -> tuple[Reads, ...]:
+        axes = len(x) - 1
+        kernel = per_axis("kernel_size", self.kernel_size, axes)
+        stride = per_axis("stride", self.stride, axes)
+        dilation = per_axis("dilation", self.dilation, axes)
+        pads = per_axis("padding", self.padding, axes)
         return tuple(
-            stride * (pad - Fraction(span, 2)) - Fraction(extent - 1, 2)
-            for (extent, stride), span, pad in windows
+            spread(s, p, d * (k - 1) + 1)
+            for k, s, p, d in zip(kernel, stride, pads, dilation, strict=True)
         )
 
     def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import floor, gcd
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, choice, count, flag, show_argument, sizes
-from archcost.ops.base import OUTPUT, Cost, Example, Op, Saved, Windows, example, op
+from archcost.ops.base import OUTPUT, Cost, Example, Op, Reads, Saved, Windows, example, op
 from archcost.ops.layout import MAPS, Layout, Strides, as_maps
 from archcost.ops.pool import INDEX_BYTES, pooled
 from archcost.ops.steps import Step, step
-from archcost.shape import Shape, numel, per_axis, show
+from archcost.shape import Shape, numel, per_axis, show, spread
 from archcost.trace import settle
 
 NEIGHBOURS = {"nearest": 1, "bilinear": 2, "bicubic": 4}
@@ -58,9 +59,23 @@ class Interpolate(Op):
         reads = NEIGHBOURS[self.mode]
         return tuple((reads, Fraction(n, o)) for n, o in zip(x[1:], self.target(x), strict=True))
 
-    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
-        # around the middle of what the first output lies on
-        return tuple(Fraction(stride - extent) / 2 for extent, stride in self.window(x))
+    def reads(self, x: Shape, *_: Shape) -> tuple[Reads, ...]:
+        return tuple(self._reads(n, o) for n, o in zip(x[1:], self.target(x), strict=True))
+
+    def _reads(self, n: int, o: int) -> Reads:
+        """Return which of ``n`` positions those of ``o`` read."""
+        if self.mode != "nearest" and self.align_corners:  # the ends lie on each other
+            return n, tuple(self._around(Fraction(i * (n - 1), max(o - 1, 1))) for i in range(o))
+        period = o // gcd(n, o)
+        if self.mode == "nearest":
+            return n // gcd(n, o), tuple((i * n // o,) * 2 for i in range(period))
+        middle, ratio = Fraction(1, 2), Fraction(n, o)
+        found = (self._around((i + middle) * ratio - middle) for i in range(period))
+        return n // gcd(n, o), tuple(found)
+
+    def _around(self, place: Fraction) -> tuple[int, int]:
+        more = NEIGHBOURS[self.mode] // 2 - 1
+        return (floor(place) - more, floor(place) + 1 + more) if place % 1 else (int(place),) * 2
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         corners = {} if self.mode == "nearest" else {"align_corners": self.align_corners}
@@ -115,6 +130,12 @@ class MaxUnpool(Op):
 
     def window(self, x: Shape, *others: Shape) -> Windows:
         return tuple((1, Fraction(o, n)) for n, o in zip(x[1:], others[0][1:], strict=True))
+
+    def reads(self, x: Shape, *_: Shape) -> tuple[Reads, ...]:
+        kernel = per_axis("kernel_size", self.kernel_size, 2)
+        stride = per_axis("stride", self.stride or self.kernel_size, 2)
+        pads = per_axis("padding", self.padding, 2)
+        return tuple(spread(s, p, k) for k, s, p in zip(kernel, stride, pads, strict=True))
 
     def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
         window: list[Any] = [
