@@ -15,7 +15,7 @@ demo: $(VENV)/core ## set up the light core, price VGG-16, compare three network
 	$(BIN)/archcost compare alexnet googlenet resnet50
 
 test: $(VENV)/dev ## run all tests that this machine can run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/dev ## lint, format and types
 	$(BIN)/ruff check .

@@ -243,13 +243,3 @@ def test_types_under_autocast(device: str, name: str, case: Example) -> None:
     finally:
         torch.set_autocast_enabled(device, False)
         torch.clear_autocast_cache()
-
-
-def test_a_group_that_ends_in_grn_is_refused() -> None:
-    with pytest.raises(ArchcostError, match="body ends in grn; what computing it again takes"):
-        training_peak(
-            expand(read_document(Source("net.yaml", GRN))), mode=Mode(checkpoint=("body",))
-        )
-
-
-GRN = "name: net\ninput: 3x8x8\nlayers:\n  - body: conv(4, 3) >> grn\n  - conv(2, 1)\n"

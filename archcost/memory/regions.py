@@ -35,7 +35,7 @@ def regions(network: Network, patterns: Sequence[str]) -> list[Region]:
 
     Raises:
         LookupFailed: a pattern matches nothing.
-        ArchcostError: a group's layers are not run one after the other, or it ends in grn.
+        ArchcostError: a group's layers are not run one after the other.
     """
     if not patterns:
         return []
@@ -56,8 +56,6 @@ def _region(network: Network, name: str, places: Sequence[int]) -> Region:
     if places[-1] - places[0] + 1 != len(places):
         raise ArchcostError(f"{name} is not run in one piece, and cannot be recomputed")
     layers = network.layers[places[0] : places[-1] + 1]
-    if layers[-1].op.name == "grn":
-        raise ArchcostError(f"{name} ends in grn; what computing it again takes is not known")
     own = {layer.path for layer in layers}
     reads = dict.fromkeys(read for layer in layers for read in layer.inputs)
     others = [read for layer in network if layer.path not in own for read in layer.inputs]

@@ -5,6 +5,7 @@ from archcost.ops import (
     affine,
     attention,
     conv,
+    conv_sparse,
     linear,
     merge,
     norm,
@@ -16,4 +17,16 @@ from archcost.ops.base import INPUT, OPS, OUTPUT, Cost, Example, Op, Saved, find
 
 __all__ = ["INPUT", "OPS", "OUTPUT", "Cost", "Example", "Op", "Saved", "find_op"]
 
-_FAMILIES = (activation, affine, attention, conv, linear, merge, norm, pool, resample, reshape)
+_FAMILIES = (
+    activation,
+    affine,
+    attention,
+    conv,
+    conv_sparse,
+    linear,
+    merge,
+    norm,
+    pool,
+    resample,
+    reshape,
+)

@@ -174,7 +174,10 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
             names = tuple(dict.fromkeys(n for t in read for n in self.made_of.get(storage(t), ())))
             sources = NOBODY.union(*map(self.sources_of, read))
             given = _digest([t for t in read if self.sources_of(t)]) if names and sources else None
-            result = function(*args, **(kwargs or {}))
+            if function is torch.ops.aten.batch_norm.default and _keeps_shape(*args):
+                result = torch.empty_like(args[0])
+            else:
+                result = function(*args, **(kwargs or {}))
             made = tensors_of(result)
             if given:
                 shapes = tuple(_without_ones(self.shapes[name]) for name in names)
@@ -200,6 +203,12 @@ def _recorder(torch: Any, weights: Mapping[str, Any], x: Any) -> Any:
             return (tensors, dim), tensors_of(tensors)
 
     return Recorder()
+
+
+def _keeps_shape(x: Any, *rest: Any) -> bool:
+    """Return whether batch normalisation on the meta device, slow in PyTorch, would succeed."""
+    weights = (tensor for tensor in rest[:4] if tensor is not None)
+    return bool(x.is_meta and all(tensor.numel() == x.shape[1] for tensor in weights))
 
 
 def _digest(tensors: Sequence[Any]) -> Digest:

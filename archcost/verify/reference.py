@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from archcost.network import Network
 from archcost.shape import Shape, show
 from archcost.torch_twin import import_torch
 from archcost.verify import Check, Subject, validator
-from archcost.verify.counterparts import build_reference, counterpart, one_line, split_reference
+from archcost.verify.counterparts import (
+    COLLECTIONS,
+    build_reference,
+    counterpart,
+    one_line,
+    split_reference,
+)
 from archcost.verify.dataflow import Call, Trace, Unpaired, pair, state, tensors_of, trace
 
 TOLERANCE = 1e-9
@@ -24,6 +32,9 @@ REASON = "in float64, relative to the largest value: sums may run in another ord
 
 DROP_RATES = ("p", "drop_prob", "drop_rate", "dropout")
 """Attributes under which modules hold the probability that they drop something."""
+
+DRAWS = frozenset({"uniform_", "normal_", "erfinv_"})
+"""Operations by which an initialisation fills a tensor (the last for a truncated normal one)."""
 
 
 @validator("reference")
@@ -37,7 +48,10 @@ def reference(subject: Subject) -> Iterator[Check]:
             yield _skip(against, "outputs are compared, and the meta device computes none")
         else:
             where, name, arguments = found
-            yield from compare(subject, f"{where}:{name}", build_reference(where, name, arguments))
+            # a network of the user's may look at its weights while it is built
+            with without_initialisation() if where in COLLECTIONS else nullcontext():
+                made = build_reference(where, name, arguments)
+            yield from compare(subject, f"{where}:{name}", made)
 
 
 def _skip(name: str, reason: str) -> Check:
@@ -63,7 +77,7 @@ def compare(subject: Subject, name: str, reference: Any) -> Iterator[Check]:
         subject.network,
         name,
         _copy_without_weights(subject.twin, subject.device),
-        reference.to(subject.device, torch.float64),
+        _without_weights(reference).to(subject.device, torch.float64),
     )
     for module in (sides.twin, sides.reference):
         drop_nothing(module)
@@ -119,6 +133,15 @@ def _copy_without_weights(twin: Any, device: str) -> Any:
         for p in twin.parameters()
     }
     return copy.deepcopy(twin, zeros).to(device, torch.float64)
+
+
+def _without_weights(module: Any) -> Any:
+    """Let the parameters of a module take no memory until it is made random; return the module."""
+    torch = import_torch()
+    for parameter in filter(torch.is_floating_point, module.parameters()):
+        zero = torch.zeros((), dtype=torch.float64, device=parameter.device)
+        parameter.requires_grad_(False).data = zero.expand(parameter.shape)
+    return module
 
 
 def _compare_training(sides: _Sides, x: Any, statistics: dict[str, str]) -> Iterator[Check]:
@@ -240,6 +263,28 @@ class _Sides:
         return found
 
 
+@contextmanager
+def without_initialisation() -> Iterator[None]:
+    """Build modules whose parameters get their values later: drawing them takes most of the time.
+
+    Tensors that are no parameters, such as tables, are drawn as usual.
+    """
+    torch = import_torch()
+    dispatch: Any = import_module("torch.utils._python_dispatch")
+
+    class LeavesParameters(dispatch.TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            drawn = function.overloadpacket.__name__ in DRAWS
+            if drawn and isinstance(args[0], torch.nn.Parameter):
+                return args[0]
+            return function(*args, **(kwargs or {}))
+
+    with LeavesParameters():
+        yield
+
+
 def drop_nothing(module: Any) -> None:
     """Set every probability of dropping something to 0, so that training mode is not random."""
     for child in module.modules():
@@ -264,7 +309,10 @@ def randomise(module: Any, generator: Any) -> None:
             value.add_(0.5)
         else:
             value.sub_(0.5)
-        tensor.data.copy_(value)
+        if isinstance(tensor, torch.nn.Parameter):
+            tensor.data = value.to(tensor.device, tensor.dtype)  # it may be one number, expanded
+        else:
+            tensor.copy_(value)
 
 
 def _difference(ours: Sequence[Any], others: Sequence[Any]) -> float:
