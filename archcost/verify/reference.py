@@ -43,7 +43,7 @@ def reference(subject: Subject) -> Iterator[Check]:
     for against in subject.against:
         found = _find(against, subject.network)
         if found is None:
-            yield _skip(against, f"{subject.network.name} has no counterpart in {against}")
+            yield _skip(against, f"no counterpart in {against}")
         elif subject.device == "meta":
             yield _skip(against, "outputs are compared, and the meta device computes none")
         else:
