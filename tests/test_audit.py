@@ -205,6 +205,24 @@ def test_a_slip_is_computed_and_shown_only_where_it_explains(tmp_path: Path) -> 
     ]
 
 
+def test_a_slip_may_change_a_knob_of_the_variant_it_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "family.yaml"
+    path.write_text(
+        "family: family\ntitle: t\ninput: 3\nknobs: {width: 2, bias: true}\n"
+        "variants: {narrow: {}, wide: {width: 5}}\n"
+        "layers:\n  - linear(width, bias=bias)\npublished:\n"
+        "  - {model: wide, source: s, params: 15, slips: {no bias: params(this(bias=False))}}\n"
+    )
+    [found] = audit_models([str(path)])
+    assert (found.verdict, found.note) == ("wrong", "no bias: 15")  # 3·5, of 20
+
+
+def test_a_slip_that_gives_nothing_is_silent_beside_a_reason_in_words(tmp_path: Path) -> None:
+    row = "  - {source: s, params: 4K, why: unknown, slips: {doubled: 2 * params(this)}}\n"
+    [found] = published(tmp_path, row)
+    assert (found.note, found.explained) == ("unknown", True)
+
+
 def test_a_slip_that_cannot_be_computed_is_refused_at_its_row(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"small.yaml:8:5: twice: no function 'parms' here"):
         published(tmp_path, "  - {source: s, params: 3K, slips: {twice: 2 * parms(this)}}\n")

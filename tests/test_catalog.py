@@ -435,6 +435,7 @@ def computed(network: Network, row: Published, figure: str) -> int | None:
         "macs": report.total.counted,
         "flops": report.total.counted,
         "activations": report.total.activations,
+        "size": report.total.param_bytes,
         "weight_layers": report.weight_layers,
     }.get(figure)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -239,14 +240,16 @@ def audit_published(document: Document, network: Network, variant: str = "") -> 
         if shape not in own:
             own[shape] = expand(document, variant, input=shape)
         for quantity, printed in row.figures.items():
-            yield _published(own[shape], row, quantity, printed)
+            yield _published(own[shape], row, quantity, printed, partial(expand, document, variant))
 
 
-def _published(network: Network, row: Published, quantity: str, printed: str) -> Finding:
+def _published(
+    network: Network, row: Published, quantity: str, printed: str, vary: Callable[..., Network]
+) -> Finding:
     value = _figure_of(network, quantity, row.convention)
     verdict = NOT_COMPUTED if value is None else judge(printed, value)
     known = verdict in (EXACT, ROUNDS)
-    slips = () if known or value is None else _slips(network, row, printed)
+    slips = () if known or value is None else _slips(network, row, printed, vary)
     return Finding(
         name=network.name,
         quantity=quantity,
@@ -260,9 +263,15 @@ def _published(network: Network, row: Published, quantity: str, printed: str) ->
     )
 
 
-def _slips(network: Network, row: Published, printed: str) -> tuple[Slip, ...]:
-    """Return the row's slips that give the printed figure, or all of them if none does."""
-    measures = Measures(built={"this": analyze(network)})
+def _slips(
+    network: Network, row: Published, printed: str, vary: Callable[..., Network]
+) -> tuple[Slip, ...]:
+    """Return the slips that give the printed figure; if none does, all, unless words say why."""
+
+    def this(input: Shape | str | None = None, **settings: Any) -> Network:
+        return vary(input=input or network.input, **settings)
+
+    measures = Measures(nets={"this": this}, built={"this": analyze(network)})
     slips = []
     for text, expression in row.slips.items():
         try:
@@ -271,7 +280,8 @@ def _slips(network: Network, row: Published, printed: str) -> tuple[Slip, ...]:
         except (ArchcostError, ExpressionError) as error:
             place = network.source, row.line, row.column
             raise SpecError(f"{text}: {error}", *place) from None
-    return tuple(slip for slip in slips if slip.explains) or tuple(slips)
+    given = tuple(slip for slip in slips if slip.explains)
+    return given if given or row.why else tuple(slips)
 
 
 def _figure_of(network: Network, quantity: str, convention: str) -> int | None:

@@ -6,7 +6,7 @@ lectures print them: height x width x channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -47,7 +47,7 @@ class Measures:
     counts. ``layer`` is a layer, a group (its last layer), or ``input``; without it, the last.
     """
 
-    nets: Mapping[str, Document | str] = field(default_factory=dict)
+    nets: Mapping[str, Document | str | Callable[..., Network]] = field(default_factory=dict)
     built: dict[str, Report] = field(default_factory=dict)
 
     def report(self, model: Model) -> Report:
@@ -64,6 +64,8 @@ class Measures:
         knobs = dict(model.settings) if isinstance(model, Variation) else {}
         aux, shape = bool(knobs.pop("aux", False)), knobs.pop("input", None)
         net = self.nets.get(name, name)
+        if callable(net):
+            return net(input=shape, knobs=knobs, aux=aux)
         if isinstance(net, Document):
             return expand(net, input=shape, knobs=knobs, aux=aux)
         return chain(net) if "|" in net else load(net, input=shape, knobs=knobs, aux=aux)
