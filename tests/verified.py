@@ -99,12 +99,7 @@ def page(outcomes: list[Outcome], about: dict[str, str]) -> str:
     columns = (*summary.columns, Column("by_hand", "by hand"), Column("published", "published"))
     rows = tuple((*row, *proofs[str(row[0])]) for row in summary.rows)
     counters = next(o for o in outcomes if o.group == "counters").against
-    seconds = sum(o.seconds for o in outcomes)
-    notes = (
-        f"counters: {', '.join(counters)}",
-        *summary.notes,
-        f"{seconds / 60:,.0f} minutes of one core",
-    )
+    notes = (f"counters: {', '.join(counters)}", *summary.notes)
     footer = tuple((*row, "", "") for row in summary.footer)
     table = Table(columns, rows, "", footer).render("markdown").rstrip()
     return f"{INTRO}{table}\n\n" + "".join(f"- {note}\n" for note in notes)
