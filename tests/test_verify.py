@@ -631,7 +631,11 @@ def test_an_interrupt_leaves_a_partial_report(tmp_path: Path) -> None:
         sys.executable, "-m", "archcost", "verify", *arguments, "--jobs", "1",
         "--checks", "structure,training", "--junit", str(target), "--format", "json",
     ]  # fmt: skip
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, text=True)
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=terminal, text=True,
+        # a suite that is started in the background ignores it, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     os.close(terminal)
     shown = ""
     while "lenet5" not in shown:

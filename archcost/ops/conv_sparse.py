@@ -132,7 +132,6 @@ class SparseConv(Op):
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         connections, axes, bias = self.connections, len(x) - 1, self.bias
         kernel, stride, pads = self.geometry(x)
-        functional = torch.nn.functional
         links = [channel for row in connections for channel in row]
         lengths = [len(row) for row in connections]
 
@@ -147,7 +146,7 @@ class SparseConv(Op):
                 gathered = torch.cat([x[:, i : i + 1] for i in links], 1)
                 weight = self.weight.unsqueeze(1)
                 # looked up here for tools that patch it
-                convolve = getattr(functional, f"conv{axes}d")
+                convolve = getattr(torch.nn.functional, f"conv{axes}d")
                 maps = convolve(gathered, weight, None, stride, pads, groups=len(links))
                 sums = torch.cat([part.sum(1, keepdim=True) for part in maps.split(lengths, 1)], 1)
                 return sums + self.bias.view(-1, *[1] * axes) if bias else sums
