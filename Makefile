@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test check docs bench golden verified pictures gpu replay fake-cuda dist clean
+.PHONY: help demo test prove check docs bench golden verified atlas counters pictures gpu replay fake-cuda dist clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,8 +14,12 @@ demo: $(VENV)/core ## set up the light core, price VGG-16, compare three network
 	$(BIN)/archcost table vgg16
 	$(BIN)/archcost compare alexnet googlenet resnet50
 
-test: $(VENV)/dev ## run all tests that this machine can run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --count-skips --durations 20
+test: $(VENV)/dev ## run the tests, whole-catalog proofs on a model of each family
+	$(PYTEST) -m "not slow"
+
+prove: $(VENV)/dev ## run what `make test` leaves out: the proofs on every other model, random networks
+	$(PYTEST) -m slow
 
 check: $(VENV)/dev ## lint, format and types
 	$(BIN)/ruff check .
@@ -37,6 +41,17 @@ verified: $(VENV)/dev ## run every check over the whole catalog and write docs/v
 	$(BIN)/python -m archcost verify --all --against torchvision,timm,pytorchcv --format json --output build/verified.json
 	$(BIN)/python tests/verified.py build/verified.json
 
+atlas: $(VENV)/dev ## read every model of timm and torchvision, write docs/atlas.md (hours; SAMPLE=40 for a part)
+	$(BIN)/python tests/atlas.py $(if $(SAMPLE),--sample $(SAMPLE))
+
+# tools too heavy for the tests: calflops needs transformers, which its wheel does not declare;
+# ptflops 0.7 stands before 0.7.5 on the path
+COUNTERS_VENV ?= .venv-counters
+COUNTERS := tests/recorded/record_counters.py
+counters: $(COUNTERS_VENV)/ready ## record what every counting tool counts of every op by itself
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(COUNTERS_VENV)/bin/python $(COUNTERS) --ops
+	OMP_NUM_THREADS=1 PYTHONPATH=$(COUNTERS_VENV)/old:. $(COUNTERS_VENV)/bin/python $(COUNTERS) --ops --tools ptflops
+
 PLOT := $(BIN)/archcost plot
 SHOWN := alexnet_torchvision vgg16 vgg19 googlenet_torchvision resnet18 resnet50 resnet152 densenet121 \
 	squeezenet1_1 mobilenet_v2 mobilenet_v3_large efficientnet_b0 efficientnet_b3 convnext_tiny
@@ -54,7 +69,7 @@ pictures: $(VENV)/dev ## draw the pictures of the README and the docs anew (the 
 	$(BIN)/archcost report resnet18 mobilenet_v2 efficientnet_b0 -o $(IMAGES)/report.html
 	$(CHROMIUM) --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
 		--disable-background-networking --disable-component-update --disable-sync \
-		--hide-scrollbars --user-data-dir=$$(mktemp -d) --window-size=1060,900 \
+		--hide-scrollbars --user-data-dir=$$(mktemp -d) --window-size=1280,900 \
 		--screenshot=$(IMAGES)/report.png file://$(CURDIR)/$(IMAGES)/report.html
 	rm $(IMAGES)/report.html
 
@@ -87,7 +102,7 @@ dist: $(VENV)/dev ## build wheel and sdist into dist/
 	$(BIN)/python -m build
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) $(CUDA_VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CUDA_VENV) $(COUNTERS_VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "archcost needs Python 3.11 or newer")'
@@ -97,6 +112,17 @@ $(CUDA_VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(CUDA_VENV)
 	$(CUDA_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
 		torch==$(CUDA_TORCH) pytest --editable .
+	@touch $@
+
+# what `make test` has, by a path file, and the tools that it does not install
+$(COUNTERS_VENV)/ready: $(VENV)/dev
+	$(PYTHON) -m venv $(COUNTERS_VENV)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $(COUNTERS_VENV)/dev.pth
+	mv $(COUNTERS_VENV)/dev.pth $$($(COUNTERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	$(COUNTERS_VENV)/bin/python -m pip install --quiet transformers einops hjson msgpack ninja py-cpuinfo
+	DS_BUILD_OPS=0 $(COUNTERS_VENV)/bin/python -m pip install --quiet --no-deps \
+		accelerate calflops==0.3.2 torchstat==0.0.7 deepspeed==0.19.8
+	$(COUNTERS_VENV)/bin/python -m pip install --quiet --no-deps --target $(COUNTERS_VENV)/old ptflops==0.7
 	@touch $@
 
 $(VENV)/core: $(BIN)/python pyproject.toml constraints.txt

@@ -2,61 +2,79 @@
 
 Example:
     >>> import archcost
-    >>> archcost.analyze(archcost.load("vgg16")).total.params
+    >>> archcost.analyze("vgg16").total.params
     138357544
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from archcost.analysis.report import Report, analyze
-from archcost.errors import ArchcostError, SpecError
-from archcost.network import Layer, Network
-from archcost.spec.catalog import catalog, load
+if TYPE_CHECKING:
+    from archcost.analysis.report import Report
+    from archcost.api.cost import analyze, compare, explain, identify, reconcile
+    from archcost.api.picture import plot
+    from archcost.api.proof import audit, build, lint, verify
+    from archcost.api.run import check, diff, fit, memory, roofline
+    from archcost.errors import ArchcostError, LookupFailed, OpError, SpecError
+    from archcost.network import Layer, Network
+    from archcost.spec.catalog import catalog, load, loads
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArchcostError",
     "Layer",
+    "LookupFailed",
     "Network",
+    "OpError",
     "Report",
     "SpecError",
     "analyze",
+    "audit",
     "build",
     "catalog",
+    "check",
+    "compare",
+    "diff",
+    "explain",
+    "fit",
+    "identify",
+    "lint",
     "load",
+    "loads",
+    "memory",
+    "plot",
+    "reconcile",
+    "roofline",
+    "verify",
 ]
 
+_HOMES = {
+    "analysis.report": ("Report",),
+    "errors": ("ArchcostError", "LookupFailed", "OpError", "SpecError"),
+    "api.cost": ("analyze", "compare", "explain", "identify", "reconcile"),
+    "api.picture": ("plot",),
+    "api.proof": ("audit", "build", "lint", "verify"),
+    "api.run": ("check", "diff", "fit", "memory", "roofline"),
+    "network": ("Layer", "Network"),
+    "spec.catalog": ("catalog", "load", "loads"),
+}
+"""Where the public names live; a name is imported when it is first used."""
 
-def build(
-    model: str | os.PathLike[str] | Network,
-    *,
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
-) -> Any:
-    """Return a network as an ordinary PyTorch ``nn.Module`` whose module paths are layer paths.
 
-    Args:
-        model: a network, or what :func:`load` takes.
-        device: where the parameters live, e.g. ``"cuda"`` or ``"meta"``.
-        dtype: their type, e.g. ``torch.float64``.
-        **options: those of :func:`load`, for a model by name or file.
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    from importlib import import_module
 
-    Raises:
-        ArchcostError: PyTorch is not installed, or the model cannot be loaded.
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f"archcost.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'archcost' has no attribute {name!r}")
 
-    Example:
-        >>> build("resnet18", input="3x64x64", device="meta").stem.conv1.weight.shape
-        torch.Size([64, 3, 7, 7])
-    """
-    from archcost import torch_twin
 
-    if not isinstance(model, Network):
-        model = load(model, **options)
-    elif options:
-        raise ArchcostError(f"a network is built as it is; {', '.join(options)} is for names")
-    return torch_twin.build(model, device=device, dtype=dtype)
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return [*__all__, "__version__"]

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from archcost.errors import ArchcostError, LookupFailed, did_you_mean, shorten
+from archcost.errors import ArchcostError, LookupFailed, shorten
 from archcost.spec import source as yaml
 from archcost.spec.catalog import specs_folder
-from archcost.spec.source import Node, Scalar, Source
-from archcost.units import DTYPE_BYTES, Figure, parse_bytes
+from archcost.spec.source import Node, Source
+from archcost.units import DTYPE_BYTES, Numeral, parse_bytes
 
 KEYS = ("title", "year", "memory", "bandwidth", "peaks", "source")
 OPTIONAL = ("kind", "reports", "capability")
@@ -59,6 +59,11 @@ class Device:
     reports: str = ""
     capability: str = ""
     measured: bool = field(default=False, compare=False)
+
+    @property
+    def runs(self) -> str:
+        """What PyTorch calls a device of its kind: ``"cpu"`` or ``"cuda"``."""
+        return "cpu" if self.kind == CPU else "cuda"
 
     def peak(self, dtype: str, tf32: bool = True) -> int:
         """Return the FLOP/s of the fastest path for a data type.
@@ -130,9 +135,9 @@ def read_devices(source: Source, measured: bool = False) -> Mapping[str, Device]
     Raises:
         SpecError: with file, line and column.
     """
-    root = _mapping(source, yaml.parse_yaml(source), "a file of devices")
+    entries = source.mapping(yaml.parse_yaml(source), "a file of devices")
     return MappingProxyType(
-        {name: _device(source, name, node, measured) for name, (_, node) in root.entries.items()}
+        {name: _device(source, name, node, measured) for name, (_, node) in entries.items()}
     )
 
 
@@ -180,60 +185,30 @@ def _plain(name: str) -> str:
 
 
 def _device(source: Source, name: str, node: Node, measured: bool) -> Device:
-    entries = _mapping(source, node, name).entries
-    for key, (place, _) in entries.items():
-        if key not in KEYS + OPTIONAL:
-            raise source.error(
-                place, f"{name}: unknown key {key!r}{did_you_mean(key, KEYS + OPTIONAL)}"
-            )
-    missing = [key for key in KEYS if key not in entries]
-    if missing:
-        raise source.error(node, f"{name} has no {missing[0]}")
-    peaks = _mapping(source, entries["peaks"][1], "peaks").entries
-    for path, (place, _) in peaks.items():
-        if path != TF32 and path.removesuffix(TENSOR) not in DTYPE_BYTES:
-            raise source.error(place, f"{name}: a peak of an unknown dtype {path!r}")
-    texts = {key: _scalar(source, entries[key][1]).text for key in OPTIONAL if key in entries}
-    if texts.get("kind", GPU) not in KINDS:
-        raise source.error(entries["kind"][0], f"{name}: kind is gpu or cpu")
-    if "capability" in texts and not re.fullmatch(r"\d{1,3}\.\d", texts["capability"]):
-        raise source.error(entries["capability"][1], f"{name}: a compute capability is like 9.0")
-    return Device(
-        name=name,
-        title=_scalar(source, entries["title"][1]).text,
-        year=_number(source, entries["year"][1]),
-        memory=_bytes(source, entries["memory"][1]),
-        bandwidth=_bytes(source, entries["bandwidth"][1]),
-        peaks=MappingProxyType({path: _number(source, peak) for path, (_, peak) in peaks.items()}),
-        source=_scalar(source, entries["source"][1]).text,
-        measured=measured,
-        **texts,
-    )
+    def number(node: Node) -> int:
+        return source.parsed(node, lambda text: int(Numeral.parse(text).value))
 
+    def size(node: Node) -> int:
+        return source.parsed(node, parse_bytes)
 
-def _mapping(source: Source, node: Node, what: str) -> yaml.Mapping:
-    if not isinstance(node, yaml.Mapping):
-        raise source.error(node, f"{what} must be a mapping")
-    return node
+    def peaks(node: Node) -> Mapping[str, int]:
+        entries = source.mapping(node, "peaks")
+        for path, (place, _) in entries.items():
+            if path != TF32 and path.removesuffix(TENSOR) not in DTYPE_BYTES:
+                raise source.error(place, f"{name}: a peak of an unknown dtype {path!r}")
+        return MappingProxyType({path: number(peak) for path, (_, peak) in entries.items()})
 
+    def like(pattern: str, words: str) -> Callable[[Node], str]:
+        def check(text: str) -> str:
+            if not re.fullmatch(pattern, text):
+                raise ArchcostError(f"{name}: {words}")
+            return text
 
-def _scalar(source: Source, node: Node) -> Scalar:
-    if not isinstance(node, Scalar) or not node.text:
-        raise source.error(node, "expected a single value")
-    return node
+        return lambda node: source.parsed(node, check)
 
-
-def _number(source: Source, node: Node) -> int:
-    scalar = _scalar(source, node)
-    try:
-        return int(Figure.parse(scalar.text).value)
-    except ArchcostError as error:
-        raise source.error(node, str(error)) from None
-
-
-def _bytes(source: Source, node: Node) -> int:
-    scalar = _scalar(source, node)
-    try:
-        return parse_bytes(scalar.text)
-    except ArchcostError as error:
-        raise source.error(node, str(error)) from None
+    found = source.read(node, name, {
+        "title": str, "year": number, "memory": size, "bandwidth": size, "peaks": peaks,
+        "source": str, "kind?": like("|".join(KINDS), "kind is gpu or cpu"), "reports?": str,
+        "capability?": like(r"\d{1,3}\.\d", "a compute capability is like 9.0"),
+    })  # fmt: skip
+    return Device(name=name, measured=measured, **found)

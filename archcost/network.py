@@ -1,20 +1,65 @@
-"""A network: layers in execution order, each with its op, its inputs and its cost."""
+"""A network: layers in execution order, each with its op, its inputs and its cost.
+
+A :class:`archcost.builder.Builder` makes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from archcost.errors import ArchcostError, LookupFailed
+from archcost.errors import ArchcostError, LookupFailed, OpError
 from archcost.ops import Cost, Op
 from archcost.published import Claim, Published
-from archcost.shape import Shape, show
+from archcost.shape import Shape, numel, show
 
 NETWORK_INPUT = "input"
-"""The name under which layers refer to the network's input."""
+"""The name of a network's input, unless it has several."""
+
+FLOAT, INT64 = DTYPES = ("float", "int64")
+"""What tensors hold: numbers in the data type in which a network runs, or whole numbers."""
+INT64_BYTES = 8
+
+WEIGHT_KINDS = ("conv", "linear")
+"""The kinds of op that a network's depth counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor that goes into a network or from layer to layer.
+
+    Attributes:
+        name: that of the input; of a layer's output its path, with ``:1``, ``:2`` for further ones.
+        shape: without batch.
+        dtype: ``"float"``, or ``"int64"`` as tokens are.
+        rows: of the batch for each sample, where windows, heads or levels are folded into it.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str = FLOAT
+    rows: int = 1
+
+    @property
+    def elements(self) -> int:
+        """The elements for one sample."""
+        return numel(self.shape) * self.rows
+
+    def itemsize(self, floats: int) -> int:
+        """Return the bytes per element if a float has so many."""
+        return floats if self.dtype == FLOAT else INT64_BYTES
+
+    def __str__(self) -> str:
+        """Return how it is shown: ``left 3x32x32``, ``tokens 16 of int64``."""
+        return f"{self.name} {show(self.shape)}" + f" of {self.dtype}" * (self.dtype != FLOAT)
+
+    def __repr__(self) -> str:
+        """Return how messages show it."""
+        return f"the tensor {self.name} ({show(self.shape)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +69,16 @@ class Layer:
     Attributes:
         path: dotted name, unique in the network: ``layer1.0.body.conv2``.
         op: the operator with its arguments.
-        inputs: paths of the layers that it reads, or ``"input"``.
+        inputs: names of the tensors that it reads.
         shapes: the shapes of those inputs, without batch.
-        cost: what it costs for one sample.
+        cost: what it costs for each row of the batch, of which a sample usually is one.
+        module: path of the layer whose module it runs, parameters and buffers and all: its own,
+            or that of a layer before, which then runs twice.
+        ties: parameters that are another module's, by the op's name for them: their full names.
+        rows: of the batch for each sample, in what it reads.
+        names: the full names of its own parameters where these are not its path and theirs.
+        function: whether the network calls a function in place of a module, which changes what
+            counters that hook modules see, and nothing else.
     """
 
     path: str
@@ -34,11 +86,89 @@ class Layer:
     inputs: tuple[str, ...]
     shapes: tuple[Shape, ...]
     cost: Cost
+    module: str
+    ties: Mapping[str, str] = field(default_factory=dict)
+    function: bool = False
+    rows: int = 1
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def alone(cls, op: Op, *shapes: Shape) -> Layer:
+        """Return an op on inputs of these shapes, in no network."""
+        name = op.name
+        return cls(name, op, (NETWORK_INPUT,) * len(shapes), shapes, op.cost(*shapes), name)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors that it makes: its path, then ``path:1`` and so on."""
+        if not self.cost.others:
+            return (self.path,)
+        more = range(1, len(self.cost.others) + 1)
+        return (self.path, *(f"{self.path}:{i}" for i in more))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one sample."""
+        return self.cost.macs * self.rows
+
+    @property
+    def made_rows(self) -> int:
+        """Rows of the batch for each sample, in what it makes."""
+        return self.op.rows(self.rows, *self.shapes)
+
+    @property
+    def params(self) -> Mapping[str, Shape]:
+        """The parameters that no layer before has, by the op's names."""
+        if self.module != self.path:
+            return {}
+        if not self.ties:
+            return self.cost.params
+        return {name: shape for name, shape in self.cost.params.items() if name not in self.ties}
+
+    @property
+    def buffers(self) -> Mapping[str, Shape]:
+        """The buffers that no layer before has, by the op's names."""
+        return self.cost.buffers if self.module == self.path else {}
+
+    def full_name(self, param: str) -> str:
+        """Return the network's name for a parameter or buffer: ``layer1.0.conv1.weight``."""
+        return self.ties.get(param) or self.names.get(param) or f"{self.module}.{param}"
+
+    @property
+    def param_names(self) -> list[str]:
+        """The full names of all parameters that it reads."""
+        return [self.full_name(name) for name in self.cost.params]
 
     @property
     def settings(self) -> str:
-        """The op's arguments as one table cell."""
-        return self.op.settings(len(self.shapes[0]) - 1)
+        """The op's arguments as one table cell, and whose weights it uses."""
+        own = self.op.settings(len(self.shapes[0]) - 1)
+        return ", ".join(filter(None, (own, self.sharing)))
+
+    @property
+    def sharing(self) -> str:
+        """Whose parameters it uses, in words; empty if its own."""
+        if self.module != self.path:
+            return f"weights of {self.module}" if self.cost.params or self.cost.buffers else ""
+        return ", ".join(
+            f"{name} of {full.removesuffix(f'.{name}')}" for name, full in self.ties.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What the reader of a spec should know: a part is of no use, or probably meant otherwise.
+
+    Attributes:
+        kind: what it is about, in one word: ``unread``.
+        text: the remark in words, without its place.
+        line, column: where it is in the spec, from 1.
+    """
+
+    kind: str
+    text: str
+    line: int
+    column: int
 
 
 @dataclass(frozen=True)
@@ -47,9 +177,9 @@ class Network:
 
     Attributes:
         name: the name under which the catalog or the file knows it.
-        input: input shape without batch, channels first.
+        inputs: what goes in; the first is the main one.
         layers: the layers, each after those that it reads.
-        outputs: paths of the outputs; the first is the main one.
+        outputs: names of the tensors that come out; the first is the main one.
         title: what it is, in a line.
         paper: where it was published.
         year: when.
@@ -57,10 +187,15 @@ class Network:
         claims: what a lecture prints beside its layers.
         knobs: the values with which the spec was expanded.
         source: the file that it came from.
+        find_remarks: gives the remarks of a network, which are found when they are asked for.
+        remake: gives the same network with other options of :func:`archcost.load`; None for one
+            that no spec describes.
+        module: gives the PyTorch module that it was read of; None if it was read of a spec.
+        trains: gives the network that runs in training mode; None if it is the same.
     """
 
     name: str
-    input: Shape
+    inputs: tuple[Value, ...]
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
     title: str = ""
@@ -71,10 +206,16 @@ class Network:
     claims: tuple[Claim, ...] = ()
     knobs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
+    find_remarks: Callable[[Network], Sequence[Remark]] = field(
+        default=lambda _: (), compare=False, repr=False
+    )
+    remake: Callable[..., Network] | None = field(default=None, compare=False, repr=False)
+    trains: Callable[[], Network] | None = field(default=None, compare=False, repr=False)
+    module: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that names are unique and that every layer reads earlier ones."""
-        known = {NETWORK_INPUT}
+        known = {value.name for value in self.inputs}
         for layer in self.layers:
             for name in layer.inputs:
                 if name not in known:
@@ -83,11 +224,11 @@ class Network:
                     )
             if layer.path in known:
                 raise ArchcostError(f"{self.name}: two layers are named {layer.path}")
-            known.add(layer.path)
+            known.update(layer.outputs)
 
     def __repr__(self) -> str:
         """Return a line: its name, its input and output, and how many layers it has."""
-        shapes = f"{show(self.input)} to {show(self.output)}"
+        shapes = f"{self.input_text} to {show(self.output)}"
         return f"<Network {self.name}: {shapes}, {len(self)} layers>"
 
     def __iter__(self) -> Iterator[Layer]:
@@ -110,18 +251,165 @@ class Network:
         return self.by_path[path]
 
     @cached_property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What the reader of its spec should know, in the order of the lines."""
+        return tuple(self.find_remarks(self))
+
+    @cached_property
     def last_readers(self) -> Mapping[str, str]:
         """The last layer that reads each tensor; tensors that nobody reads are not in it."""
         return MappingProxyType(
             {name: layer.path for layer in self.layers for name in layer.inputs}
         )
 
+    @cached_property
+    def dead(self) -> frozenset[str]:
+        """Paths of the layers on which no output depends."""
+        live = set(map(maker, self.outputs))
+        for layer in reversed(self.layers):
+            if layer.path in live:
+                live.update(map(maker, layer.inputs if layer.op.kind != "parameter" else ()))
+        return frozenset(layer.path for layer in self.layers if layer.path not in live)
+
+    @cached_property
+    def weight_layers(self) -> int:
+        """Convolutions and linear layers on the longest path from the input to the output.
+
+        This is the depth in a network's name: parallel branches count once, projection
+        shortcuts and auxiliary heads do not.
+        """
+        return self.depth()[maker(self.outputs[0])]
+
+    def depth(self, chosen: Callable[[Layer], bool] = lambda _: True) -> dict[str, int]:
+        """Return how many weight layers are on the longest path to each layer, and to each input.
+
+        Only convolutions and linear layers count that are ``chosen``.
+        """
+        depth = {value.name: 0 for value in self.inputs}
+        for layer in self.layers:
+            own = layer.op.kind in WEIGHT_KINDS and chosen(layer)
+            depth[layer.path] = max(depth[maker(name)] for name in layer.inputs) + own
+        return depth
+
+    @cached_property
+    def params(self) -> Mapping[str, Shape]:
+        """Every parameter once, by its full name."""
+        return MappingProxyType({
+            layer.full_name(name): shape
+            for layer in self.layers
+            for name, shape in layer.params.items()
+        })  # fmt: skip
+
+    @property
+    def input(self) -> Shape:
+        """Shape of the main input, without batch."""
+        return self.inputs[0].shape
+
+    @property
+    def input_text(self) -> str:
+        """The shape of the input; of several the names, too."""
+        if len(self.inputs) == 1 and self.inputs[0].dtype == FLOAT:
+            return show(self.input)
+        return ", ".join(map(str, self.inputs))
+
+    @property
+    def input_record(self) -> dict[str, Any]:
+        """The main input's shape for JSON, and all inputs if there are several or no floats."""
+        record: dict[str, Any] = {"input": list(self.input)}
+        if len(self.inputs) > 1 or self.inputs[0].dtype != FLOAT:
+            record["inputs"] = [
+                {"name": value.name, "shape": list(value.shape), "dtype": value.dtype}
+                for value in self.inputs
+            ]
+        return record
+
+    @cached_property
+    def values(self) -> Mapping[str, Value]:
+        """Every input and every layer's output by its name."""
+        found = {value.name: value for value in self.inputs}
+        for layer in self.layers:
+            for name, shape in zip(layer.outputs, layer.cost.outputs, strict=True):
+                types = [found[read].dtype for read in layer.inputs]
+                found[name] = Value(name, shape, made_dtype(layer.op, types), layer.made_rows)
+        return MappingProxyType(found)
+
     @property
     def output(self) -> Shape:
         """Shape of the main output, without batch."""
-        main = self.outputs[0]
-        return self.input if main == NETWORK_INPUT else self[main].cost.output
+        return self.values[self.outputs[0]].shape
+
+    @cached_property
+    def in_training(self) -> Network:
+        """The network that runs in training mode: of code it may have other layers."""
+        return self.trains() if self.trains else self
 
     def renamed(self, name: str) -> Network:
         """Return the same network under another name."""
         return replace(self, name=name)
+
+
+def maker(name: str) -> str:
+    """Return the path of the layer that makes a tensor; that of an input is its name."""
+    return name.partition(":")[0]
+
+
+def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
+    """Return the type of what an op makes of inputs of these types; refuse others than it takes."""
+    if op.makes:
+        return op.makes
+    if op.kind == "reshape" or op.name == "concat":
+        if len(set(dtypes)) > 1:
+            raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
+        return dtypes[0]
+    for place, dtype in enumerate(() if op.kind == "parameter" else dtypes):
+        wanted = INT64 if place in op.integers else FLOAT
+        if dtype != wanted:
+            hint = "; the type of an input stands behind its shape, as 77 int64" * (wanted == INT64)
+            raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")
+    return FLOAT
+
+
+def prefixes(path: str) -> list[str]:
+    """Return the groups that a path lies in, outermost first: ``a.b.c`` gives ``a, a.b``."""
+    names = path.split(".")
+    return [".".join(names[:i]) for i in range(1, len(names))]
+
+
+def frozen_params(network: Network, patterns: Sequence[str]) -> frozenset[str]:
+    """Return the full names of the parameters of the layers that match any of the patterns.
+
+    Who else uses such a parameter does not train it, either, as in PyTorch.
+    """
+    chosen = select_layers(network, patterns, "layer or group to freeze")
+    return frozenset(name for layer in chosen for name in layer.param_names)
+
+
+def matched(network: Network, patterns: Sequence[str], what: str) -> dict[str, str]:
+    """Return the layers that match any of the shell patterns, each with the name that does.
+
+    That is the outermost group around the layer that matches, or its own path.
+
+    Raises:
+        LookupFailed: a pattern matches nothing; ``what`` says what was looked for.
+    """
+    if not patterns:
+        return {}
+    names = {layer.path: (*prefixes(layer.path), layer.path) for layer in network}
+    every = {name for own in names.values() for name in own}
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {name for name in every if fnmatchcase(name, pattern)}
+        if not hits:
+            raise LookupFailed(what, pattern, every)
+        found |= hits
+    first = {path: next((name for name in own if name in found), "") for path, own in names.items()}
+    return {path: name for path, name in first.items() if name}
+
+
+def select_layers(network: Network, patterns: Sequence[str], what: str) -> list[Layer]:
+    """Return the layers whose path, or a group around them, matches any of the shell patterns.
+
+    Raises:
+        LookupFailed: as :func:`matched`.
+    """
+    return [network.by_path[path] for path in matched(network, patterns, what)]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
 
+from archcost.errors import ArchcostError
 from archcost.shape import Shape
+from archcost.units import Numeral
 
 FIGURES = (
     "params", "macs", "flops", "activations", "size", "weight_layers",
@@ -16,7 +21,10 @@ FIGURES = (
 EXACT, ROUNDS, AMBIGUOUS, WRONG, NOT_COMPUTED = VERDICTS = (
     "exact", "rounds to", "ambiguous", "wrong", "not computed",
 )  # fmt: skip
-"""What can be said of a printed figure; ``archcost.audit.audit`` says what each means."""
+"""What can be said of a printed figure; ``archcost.findings.audit`` says what each means."""
+
+Value = int | Fraction | bool | list[int]
+"""What a printed figure is held against: a number, a statement, or a shape or list."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Published:
     ``convention`` names how the source counts ``macs`` or ``flops`` where that is not the default;
     ``why`` explains a figure that differs from the computed one; ``slips`` are mistakes or other
     ways to count, each with the expression that computes what is printed, in the language of
-    :mod:`archcost.audit.claims`, where ``this`` is the network and ``this(knob=value)`` the same
+    :mod:`archcost.findings.claims`, where ``this`` is the network and ``this(knob=value)`` the same
     with other knobs.
     """
 
@@ -50,7 +58,8 @@ class Claim:
     ``input``, ``output``, ``activations``, ``params`` or ``activation_bytes``; ``printed`` is the
     text as it stands: ``55x55x96`` (height x width x channels), ``28x28``, ``3.2M``,
     ``102,760,448``. ``note`` says what is wrong in the text and what was taken instead; then
-    ``quantity`` may also be a setting: ``kernel_size``, ``stride``, ``padding`` or ``repeat``.
+    ``quantity`` may also be a setting: ``kernel_size``, ``stride``, ``padding`` or ``repeat``, and
+    ``printed`` is empty where nothing at all is printed. ``model`` is the variant, empty for all.
     """
 
     path: str
@@ -58,3 +67,69 @@ class Claim:
     printed: str
     line: int
     note: str = ""
+    model: str = ""
+    column: int = 1
+
+    @property
+    def of_input(self) -> bool:
+        """Whether it is a figure, which another input changes; a setting holds at any."""
+        return self.quantity in CLAIMED
+
+
+CLAIMED = ("input", "output", "params", "macs", "activations", "activation_bytes")
+"""The quantities of claims that are figures; the others are settings."""
+
+
+def judge(printed: str, value: Value) -> str:
+    """Return the verdict on a printed figure whose true value is ``value``.
+
+    A statement, whose value is whether it holds, is exact or wrong; so is a shape or list.
+
+    Raises:
+        ArchcostError: ``printed`` is not of the value's kind.
+    """
+    if isinstance(value, bool):
+        return EXACT if value else WRONG
+    if isinstance(value, list):
+        return EXACT if _sizes(printed, len(value)) == value else WRONG
+    figure = read_figure(printed)
+    if figure.exact(value):
+        return EXACT
+    if figure.rounds(value):
+        return ROUNDS
+    return AMBIGUOUS if figure.truncates(value) else WRONG
+
+
+def read_figure(printed: str) -> Numeral:
+    """Read a printed number, a fraction ``1/4``, or a product ``28x28x64``.
+
+    Raises:
+        ArchcostError: none of these.
+    """
+    if match := re.fullmatch(r"(\d+)/([1-9]\d*)", printed):
+        return Numeral(printed, Fraction(int(match[1]), int(match[2])), Fraction(0), Fraction(0))
+    if re.fullmatch(r"\d+(?:x\d+)+", printed):
+        product = Fraction(prod(map(int, printed.split("x"))))
+        return Numeral(printed, product, Fraction(0), Fraction(0))
+    return Numeral.parse(printed)
+
+
+def _sizes(printed: str, length: int) -> list[int]:
+    """Return the numbers of a shape or list; leading ones are dropped down to ``length``."""
+    parts = re.split(r"\s*(?:x|,|->)\s*", printed.strip())
+    if not all(part.isdecimal() for part in parts):
+        raise ArchcostError(f"{printed!r} is not a shape or a list of whole numbers")
+    numbers = [int(part) for part in parts]
+    while len(numbers) > length and numbers[0] == 1:
+        numbers = numbers[1:]
+    return numbers
+
+
+def show_value(value: Value, printed: str = "") -> str:
+    """Return a value as ``printed`` is written: ``55x55x96``, ``16, 19``, ``8.913``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        mark = re.search(r"\d ?(x|->) ?\d", printed)
+        return (mark[1] if mark else ", ").join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else f"{float(value):.5g}"

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from archcost.errors import ArchcostError, OpError, shorten
-from archcost.trace import Traced, ceil_div, settle
+from archcost.number import because, ceil_div, is_whole, maximum, minimum
 
 Shape = tuple[int, ...]
 """Sizes without the batch: ``(channels, *spatial)``, or ``(features,)``."""
+
+Inputs = str | Shape | Mapping[str, str | Shape]
+"""The shape of a network's input, or of some of its inputs by their names."""
+
+Sides = tuple[tuple[int, int], ...]
+"""Padding before and after, for each spatial axis."""
 
 LARGEST = 2**53
 """Upper bound of a dimension or an argument: far above any network, and exact everywhere."""
@@ -26,7 +34,12 @@ def numel(shape: Shape) -> int:
 
 def show(shape: Shape) -> str:
     """Return a shape as people write it: ``64x224x224``."""
-    return "x".join(str(int(size)) for size in shape) if shape else "scalar"
+    return "x".join(map(str, shape)) if shape else "scalar"
+
+
+def show_rows(shape: Shape, rows: int) -> str:
+    """Return a shape with the rows of the batch that a sample is, unless it is one."""
+    return show(shape) if rows == 1 else f"{int(rows)}·{show(shape)}"
 
 
 def parse_shape(text: str) -> Shape:
@@ -40,10 +53,26 @@ def parse_shape(text: str) -> Shape:
         raise ArchcostError(
             f"a shape is written as 3x224x224, channels first; got {shorten(text)!r}"
         )
-    shape = tuple(int(part) for part in parts)
+    return _within_bounds(tuple(map(int, parts)), text)
+
+
+def _within_bounds(shape: Shape, text: str) -> Shape:
     if any(not 1 <= size <= LARGEST for size in shape) or len(shape) > 8:
         raise ArchcostError(f"a shape has up to 8 sizes from 1 to 2**53; got {shorten(text)!r}")
     return shape
+
+
+def read_shape(value: object) -> Shape:
+    """Return a shape from its text or its sizes, channels first.
+
+    Raises:
+        ArchcostError: neither text nor whole numbers from 1 on.
+    """
+    if isinstance(value, str):
+        return parse_shape(value)
+    if not isinstance(value, (list, tuple)) or not value or not all(map(is_whole, value)):
+        raise ArchcostError(f"a shape is '3x224x224' or (3, 224, 224); got {shorten(repr(value))}")
+    return _within_bounds(tuple(value), show(tuple(value)))
 
 
 def per_axis(name: str, value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
@@ -77,22 +106,62 @@ def window_count(
     division rounds up, but a last window that would start in the padding after the input is
     left out.
     """
-    padded = size
-    if before or after or isinstance(size, Traced):
-        padded = size + 2 * before if before == after else size + before + after
-    span = kernel if dilation == 1 else dilation * (kernel - 1) + 1
-    if span > padded:
+    padded = size + 2 * before if before is after else size + before + after
+    extent = span(kernel, dilation)
+    if extent > padded:
         which = "kernel_size" if dilation == 1 else f"dilation {dilation} x kernel_size"
-        raise OpError(f"{which} {int(kernel)} does not fit the padded input {int(padded)}")
-    room = padded - span
+        raise OpError(f"{which} {kernel} does not fit the padded input {padded}")
+    room = padded - extent
     count = (ceil_div(room, stride) if ceil_mode else room // stride) + 1
     if ceil_mode and (count - 1) * stride >= size + before:
-        count = count - 1
-    return settle(count)
+        rule = "a last window at {} would start past the padding before and the input, {} + {}"
+        start = (count - 1) * stride
+        return because(count - 1, f"{rule} positions: PyTorch drops it", start, before, size)
+    return count
 
 
-Sides = tuple[tuple[int, int], ...]
-"""Padding before and after, for each spatial axis."""
+def window_counts(
+    size: Shape, kernel: Shape, stride: Shape, dilation: Shape, padding: Any, sides: Sides,
+    ceil_mode: bool = False,
+) -> Shape:  # fmt: skip
+    """Return how many windows fit along each axis; padding ``'same'`` gives ceil(size/stride)."""
+    if padding == "same":
+        return tuple(ceil_div(n, s) for n, s in zip(size, stride, strict=True))
+    axes = zip(size, kernel, stride, sides, dilation, strict=True)
+    return tuple(window_count(n, k, s, *side, d, ceil_mode) for n, k, s, side, d in axes)
+
+
+def taps_inside(
+    windows: int, kernel: int, stride: int, before: int, dilation: int, size: int
+) -> int:
+    """Return how many pairs of a window and a tap of the kernel read the input, not its padding.
+
+    Window ``i`` reads ``i·stride − before + dilation·tap`` with each tap of one axis. The sizes
+    may be huge: a spec may hold any.
+    """
+
+    def below(limit: int) -> int:
+        """Return how many pairs lie below a position: ``i·stride + dilation·tap <= most``."""
+        most = limit + before - 1
+        full = minimum(maximum((most - stride * (windows - 1)) // dilation + 1, 0), kernel)
+        some = minimum(maximum(most // dilation + 1, 0), kernel)
+        # taps below ``full`` do so with every window, those below ``some`` with at least one
+        rest = some - full
+        first = most - dilation * (some - 1)
+        return windows * full + rest + floor_sum(rest, stride, dilation, first)
+
+    return below(size) - below(0)
+
+
+def floor_sum(n: int, m: int, a: int, b: int) -> int:
+    """Return the sum of ``(a·i + b) // m`` over ``i < n``, in the steps of Euclid's algorithm."""
+    total = 0
+    while n > 0:
+        total += n * (n - 1) // 2 * (a // m) + n * (b // m)
+        a, b = a % m, b % m
+        last = a * n + b
+        n, m, a, b = last // m, a, m, last % m
+    return total
 
 
 def padding_sides(
@@ -111,16 +180,39 @@ def padding_sides(
     if padding == "valid":
         return ((0, 0),) * len(size)
     if padding == "same":
-        sides = []
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-            sides.append((total // 2, total - total // 2))
-        return tuple(sides)
+        axes = zip(size, kernel, stride, dilation, strict=True)
+        return tuple(same_padding(n, k, s, d)[1:] for n, k, s, d in axes)
     if isinstance(padding, tuple) and any(isinstance(side, tuple) for side in padding):
         if len(padding) != len(size):
             raise OpError(f"padding has {len(padding)} values for {len(size)} spatial dimensions")
         return tuple(side if isinstance(side, tuple) else (side, side) for side in padding)
     return tuple((p, p) for p in per_axis("padding", padding, len(size)))  # type: ignore[arg-type]
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
+    """Return the padding of one axis that gives ceil(size/stride) outputs: in all, before, after.
+
+    As many positions are added as the last window lacks, at least none.
+    """
+    last = (ceil_div(size, stride) - 1) * stride
+    total = maximum(last + span(kernel, dilation) - size, 0)
+    before = total // 2
+    return total, before, total - before
+
+
+def same_cut(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
+    """Return what leaves size·stride outputs of a transposed convolution: in all, before, after.
+
+    As many positions are cut off as the kernel reaches over its stride, at least none.
+    """
+    total = maximum(span(kernel, dilation) - stride, 0)
+    before = total // 2
+    return total, before, total - before
+
+
+def span(kernel: int, dilation: int) -> int:
+    """Return how many positions a window reaches over."""
+    return kernel if dilation == 1 else dilation * (kernel - 1) + 1
 
 
 def spread(stride: int, padding: int, extent: int) -> tuple[int, tuple[tuple[int, int], ...]]:

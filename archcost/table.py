@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
-from archcost.errors import LookupFailed
+from archcost.errors import ArchcostError, LookupFailed
 
 Cell = int | float | str | bool | None | Fraction
 
@@ -18,24 +16,32 @@ Cell = int | float | str | bool | None | Fraction
 class Column:
     """A column: its key in data formats, its heading for people, and how it reads.
 
-    A narrow terminal leaves out ``minor`` columns first.
+    A narrow terminal leaves out ``minor`` columns first, and ``essential`` ones never. People
+    read a cell of a ``once`` column where it differs from the one above.
     """
 
     key: str
     heading: str
     numeric: bool = False
     minor: bool = False
+    essential: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns, with total rows at the foot and notes below."""
+    """Rows of cells under columns, with total rows at the foot and notes below.
+
+    ``data`` is what data formats hold where rows are subtotals of others: without these, so that
+    the sums of its columns are the totals.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     title: str = ""
     footer: tuple[tuple[Cell, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    data: Table | None = None
 
     def render(self, format: str) -> str:
         """Return the table as text.
@@ -47,14 +53,92 @@ class Table:
             raise LookupFailed("format", format, FORMATS)
         return FORMATS[format](self)
 
+    def select(self, keys: Sequence[str]) -> Table:
+        """Return the table with the columns of these keys, in this order.
+
+        Raises:
+            LookupFailed: a key that no column has, with the nearest.
+        """
+        places = {column.key: i for i, column in enumerate(self.columns)}
+        for key in keys:
+            if key not in places:
+                raise LookupFailed("column", key, places)
+        chosen = [places[key] for key in keys]
+
+        def of(rows: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+            return tuple(tuple(row[i] for i in chosen) for row in rows)
+
+        [columns] = of((self.columns,))
+        return replace(
+            self, columns=columns, rows=of(self.rows), footer=of(self.footer),
+            data=self.data and self.data.select(keys),
+        )  # fmt: skip
+
     def records(self) -> list[dict[str, Cell]]:
         """Return the rows as mappings from column key to cell; numbers stay numbers."""
-        keys = [column.key for column in self.columns]
-        return [dict(zip(keys, row, strict=True)) for row in self.rows]
+        made = self.data or self
+        keys = [column.key for column in made.columns]
+        return [dict(zip(keys, row, strict=True)) for row in made.rows]
 
     def shown(self) -> list[list[str]]:
         """Return all rows, the footer last, as people read them."""
-        return [[show_cell(cell) for cell in row] for row in (*self.rows, *self.footer)]
+        before: Sequence[Cell] = [None] * len(self.columns)
+        shown = []
+        for row in (*self.rows, *self.footer):
+            cells = zip(self.columns, row, before, strict=True)
+            shown.append(
+                ["" if c.once and cell == old else show_cell(cell) for c, cell, old in cells]
+            )
+            before = row
+        return shown
+
+
+class Tabled:
+    """What the library returns: shown as its table when printed, in notebooks, and as a frame."""
+
+    __slots__ = ()
+
+    def table(self) -> Table:
+        """Return the table that the command line prints."""
+        raise NotImplementedError
+
+    @property
+    def subject(self) -> str:
+        """What it is about, in a few words."""
+        name: str = getattr(self, "network").name  # noqa: B009  # not every one has a network
+        return name
+
+    def to_frame(self) -> Any:
+        """Return the rows of the table as a pandas ``DataFrame``; numbers stay numbers.
+
+        Raises:
+            ArchcostError: pandas is not installed.
+        """
+        return data_frame(self.table().records())
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return self.table().render("text")
+
+    def __repr__(self) -> str:
+        """Return a line: what it is, and what about."""
+        return f"<{type(self).__name__}: {self.subject}>"
+
+    def _repr_html_(self) -> str:
+        return self.table().render("html")
+
+
+def data_frame(records: Sequence[Mapping[str, Any]]) -> Any:
+    """Return records as a pandas ``DataFrame``.
+
+    Raises:
+        ArchcostError: pandas is not installed.
+    """
+    try:
+        import pandas  # type: ignore[import-untyped]
+    except ImportError:
+        raise ArchcostError("to_frame needs pandas: pip install 'archcost[pandas]'") from None
+    return pandas.DataFrame.from_records(records)
 
 
 def folded(summary: str, body: str) -> str:
@@ -79,24 +163,27 @@ def show_cell(cell: Cell) -> str:
 
 FORMATS: dict[str, Callable[[Table], str]] = {}
 """Every format by its name on the command line."""
+ENDINGS: dict[str, str] = {".xlsx": "xlsx"}
+"""The format of a file by its ending; ``archcost.workbook`` writes the one that is no text."""
 
 
-def fmt(name: str) -> Callable[[Callable[[Table], str]], Callable[[Table], str]]:
-    """Register a function as the format ``name``."""
+def fmt(name: str, *endings: str) -> Callable[[Callable[[Table], str]], Callable[[Table], str]]:
+    """Register a function as the format ``name``, of files with these endings."""
 
     def register(function: Callable[[Table], str]) -> Callable[[Table], str]:
         FORMATS[name] = function
+        ENDINGS.update(dict.fromkeys(endings, name))
         return function
 
     return register
 
 
-@fmt("text")
+@fmt("text", ".txt")
 def text(table: Table) -> str:
     """Plain columns, for pipes and narrow terminals."""
     headings = [column.heading for column in table.columns]
-    body = [[show_cell(cell) for cell in row] for row in table.rows]
-    foot = [[show_cell(cell) for cell in row] for row in table.footer]
+    shown = table.shown()
+    body, foot = shown[: len(table.rows)], shown[len(table.rows) :]
     widths = [max(map(len, column)) for column in zip(headings, *body, *foot, strict=True)]
     rule = "  ".join("-" * width for width in widths)
 
@@ -111,27 +198,38 @@ def text(table: Table) -> str:
     return "\n".join(([table.title, ""] if table.title else []) + lines + _notes(table))
 
 
-@fmt("markdown")
+@fmt("markdown", ".md")
 def markdown(table: Table) -> str:
-    """A pipe table, as GitHub renders it."""
+    """A pipe table, as GitHub renders it; nothing is padded, as comments have a largest size."""
     lines = [f"**{table.title}**", ""] if table.title else []
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in table.shown()]
-    return "\n".join([*lines, _tabulate(table, rows, "pipe"), *_notes(table)])
+    rows = [[column.heading for column in table.columns], *table.shown()]
+    head, *body = ["| " + " | ".join(_one_line(cell) for cell in row) + " |" for row in rows]
+    rule = "| " + " | ".join("---:" if c.numeric else "---" for c in table.columns) + " |"
+    return "\n".join([*lines, head, rule, *body, *_notes(table)])
 
 
-@fmt("csv")
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", r"\|")
+
+
+@fmt("csv", ".csv")
 def comma_separated(table: Table) -> str:
-    """Comma-separated values with plain numbers and column keys, without the footer."""
-    out = io.StringIO()
+    """Comma-separated values with plain numbers and column keys, without sums."""
+    import csv
+    import io
+
+    made, out = table.data or table, io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
-    writer.writerows(table.rows)
+    writer.writerow([column.key for column in made.columns])
+    writer.writerows(made.rows)
     return out.getvalue().rstrip("\n")
 
 
-@fmt("json")
+@fmt("json", ".json")
 def records(table: Table) -> str:
     """A list of records with plain numbers; commands with a contract of their own replace it."""
+    import json
+
     return json.dumps(table.records(), indent=2, ensure_ascii=False)
 
 
@@ -139,7 +237,7 @@ def _caption(table: Table) -> str:
     return "; ".join(text for text in (table.title, *table.notes) if text)
 
 
-@fmt("html")
+@fmt("html", ".html", ".htm")
 def html(table: Table) -> str:
     """One HTML table with caption and foot."""
     from html import escape
@@ -165,7 +263,7 @@ def html(table: Table) -> str:
     return "\n".join([*lines, "</table>"])
 
 
-@fmt("latex")
+@fmt("latex", ".tex")
 def latex(table: Table) -> str:
     """A booktabs table whose caption holds title and notes, the convention among them."""
     caption = _escape_latex(_caption(table))

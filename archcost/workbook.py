@@ -17,6 +17,8 @@ EXACT = 10**15
 def write_workbook(table: Table, path: Path) -> None:
     """Write a table as ``.xlsx``: headings, rows and totals; title and notes on a second sheet.
 
+    Subtotals are left out, as in every data format.
+
     Raises:
         ArchcostError: openpyxl is not installed.
     """
@@ -33,6 +35,7 @@ def write_workbook(table: Table, path: Path) -> None:
     except ImportError:
         raise ArchcostError("Excel files need openpyxl: pip install 'archcost[excel]'") from None
 
+    table = table.data or table
     book = Workbook()
     sheet = book.active
     sheet.title = re.sub(r"[\[\]:*?/\\]", " ", table.title.partition(":")[0])[:31] or "archcost"

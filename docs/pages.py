@@ -7,8 +7,10 @@ Commands come from click, ops and conventions from their registries, the library
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
@@ -20,20 +22,24 @@ import click
 from examples import ROOT, Example, every_example
 
 import archcost
-from archcost.analysis.manual import about, arguments, op_page, signature
 from archcost.analysis.reconcile import reconcile
 from archcost.cli import SECTIONS, cli
-from archcost.conventions import ACTIVATIONS, CONVENTIONS, TERMS, Convention
+from archcost.conventions import ACTIVATIONS, CONVENTIONS, MEASURES, Convention, meaning
+from archcost.counterparts import COUNTERPARTS
+from archcost.manual import about, arguments, op_page, signature
+from archcost.network import Layer
 from archcost.ops import OPS, Op
+from archcost.proofs import MODULES
 from archcost.table import Column, Table
-from archcost.verify import MODULES
-from archcost.verify.counterparts import COUNTERPARTS
 
 KINDS = {
     "conv": "Convolutions", "linear": "Linear layers", "matmul": "Matrix products",
-    "attention": "Attention", "pool": "Pooling", "adaptive_pool": "Pooling of whole maps",
+    "attention": "Attention", "recurrent": "Recurrent layers", "embedding": "Embedding",
+    "pool": "Pooling",
+    "adaptive_pool": "Pooling of whole maps and along dimensions",
     "norm": "Normalisation", "activation": "Activation functions", "dropout": "Dropout",
-    "merge": "Merging", "resample": "Resizing", "reshape": "Reshaping",
+    "parameter": "Learnt tensors", "merge": "Merging", "resample": "Resizing",
+    "reshape": "Reshaping",
 }  # fmt: skip
 """Headings of the kinds of op, in the order of the page."""
 
@@ -125,21 +131,39 @@ def command_page(name: str, shown: Example | None) -> str:
     command = find_command(name)
     context = click.Context(command, info_name=f"archcost {name}")
     usage = command.get_usage(context).removeprefix("Usage: ")
-    records = [
-        param.get_help_record(context)
-        for param in command.get_params(context)
-        if isinstance(param, click.Option)
-    ]
-    rows = tuple((code(record[0]), record[1]) for record in records if record)
-    options = Table((Column("option", "option"), Column("about", "what it does")), rows)
     lines = [f"# {name}", "", help_text(command), "", "```text", " ".join(usage.split()), "```"]
-    lines += ["", "## Options", "", options.render("markdown"), "", "## Example", ""]
+    lines += ["", "## Options", "", option_table(command, context), ""]
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            made = command.get_command(context, inner)
+            assert made is not None
+            lines += [
+                f"## {name} {inner}",
+                "",
+                help_text(made),
+                "",
+                option_table(made, context),
+                "",
+            ]
+    lines += ["## Example", ""]
     if shown:
         lines += ["```console", f"$ {shown.command}", shown.output.rstrip("\n"), "```", ""]
     example = re.search(r"Example: (.*)", command.help or "", re.DOTALL)
     if example and not (shown and shown.command == example[1].strip()):
         lines += ["```sh", " ".join(example[1].split()), "```", ""]
     return "\n".join(lines)
+
+
+def option_table(command: click.Command, context: click.Context) -> str:
+    """Return the options of a command as a table."""
+    records = [
+        param.get_help_record(context)
+        for param in command.get_params(context)
+        if isinstance(param, click.Option)
+    ]
+    rows = tuple((code(record[0]), record[1]) for record in records if record)
+    columns = (Column("option", "option"), Column("about", "what it does"))
+    return Table(columns, rows).render("markdown")
 
 
 def code(text: str) -> str:
@@ -197,6 +221,13 @@ def conventions_table() -> str:
     return Table(columns, rows).render("markdown")
 
 
+def measures_table() -> str:
+    """Return the facts that every layer has."""
+    columns = (Column("fact", "fact"), Column("of", "what it is, for one sample"))
+    rows = tuple((f"`{name}`", meaning(name)) for name in MEASURES)
+    return Table(columns, rows).render("markdown")
+
+
 def conventions_one_by_one() -> str:
     """Return what each convention counts, what it skips, its weights and its source."""
     lines = []
@@ -213,27 +244,36 @@ def convention_lines(convention: Convention) -> Iterator[str]:
     """Yield what one convention counts and skips."""
     yield from (f"{convention.title}.", "")
     if convention.tool_version:
-        yield f"- Version: {convention.tool_version}"
+        when = f", {convention.dates}" if convention.dates else ""
+        yield f"- Version: {convention.tool_version}{when}"
     yield f"- Source: {convention.source}"
     if convention.note:
         yield f"- Note: {convention.note}"
     skipped = skipped_ops(convention)
     yield f"- Counts 0 for: {', '.join(f'[{name}](ops.md#{name})' for name in skipped)}"
-    columns = (Column("weight", "weight", True), Column("term", "term"), Column("of", "what it is"))
-    rows = tuple((w, f"`{term}`", TERMS[term]) for term, w in convention.weights.items())
+    columns = (
+        Column("weight", "weight", True), Column("fact", "fact"), Column("of", "of"),
+        Column("about", "what it is"),
+    )  # fmt: skip
+    facts: dict[tuple[int, str, str], list[str]] = {}
+    for term, weight in convention.weights.items():
+        subject, _, fact = term.rpartition(".")
+        facts.setdefault((weight, fact, meaning(term)), []).append(subject or "every layer")
+    rows = tuple((w, f"`{fact}`", ", ".join(of), about) for (w, fact, about), of in facts.items())
     yield from ("", Table(columns, rows).render("markdown"), "")
 
 
 def skipped_ops(convention: Convention) -> list[str]:
-    """Return the ops that do work on their examples, all of which counts 0."""
-    names = []
-    for name, op in sorted(OPS.items()):
-        works = [op.create(e.args, e.kwargs).cost(*e.inputs).work for e in op.examples]
-        if any(map(any, (work.values() for work in works))) and not any(
-            convention.count(work) for work in works
-        ):
-            names.append(name)
-    return names
+    """Return the ops that compute something, all of which counts 0 on their examples."""
+    return [
+        name
+        for name, op in sorted(OPS.items())
+        if op.kind != "reshape"
+        and not any(
+            convention.count(Layer.alone(op.create(e.args, e.kwargs), *e.inputs))
+            for e in op.examples
+        )
+    ]
 
 
 def activations_table() -> str:
@@ -265,7 +305,7 @@ def checks_table() -> str:
     """Return the checks of ``archcost verify`` with the first line of their documentation."""
     rows = []
     for name in MODULES:
-        first, _, _ = (import_module(f"archcost.verify.{name}").__doc__ or "").partition("\n")
+        first, _, _ = (import_module(f"archcost.proofs.{name}").__doc__ or "").partition("\n")
         rows.append((f"`{name}`", first.partition(": ")[2]))
     return Table((Column("name", "check"), Column("about", "compares")), tuple(rows)).render(
         "markdown"
@@ -307,14 +347,42 @@ def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
     yield f"{path.stem}.md", "\n".join([title, parts[0], *rest])
 
 
+# The engine.
+
+SHOWN_OPS = {"grn": 62, "lrn": 42, "window_attention": 219}
+"""Composite ops that the page shows, with the lines of the class when it had no program."""
+
+
+def programs() -> str:
+    """Return the programs of the shown ops, as they stand in the code."""
+    blocks = []
+    for name in SHOWN_OPS:
+        source = textwrap.dedent(inspect.getsource(OPS[name].forward)).rstrip()
+        blocks += [f"### {name}", "", "```py", source, "```", ""]
+    return "\n".join(blocks)
+
+
+def lengths() -> str:
+    """Return how many lines each of the shown ops takes, before and now."""
+    rows = tuple(
+        (code(name), before, len(inspect.getsource(OPS[name]).splitlines()))
+        for name, before in SHOWN_OPS.items()
+    )
+    columns = Column("op", "op"), Column("before", "lines before", True), Column("now", "now", True)
+    return Table(columns, rows).render("markdown")
+
+
 INSERTS: Mapping[str, Callable[[], str]] = {
     "commands": commands_by_purpose,
     "ops": ops_by_kind,
     "conventions_table": conventions_table,
+    "measures": measures_table,
     "conventions": conventions_one_by_one,
     "activations": activations_table,
     "library": public_names,
     "checks": checks_table,
     "counterparts": counterparts_table,
+    "programs": programs,
+    "lengths": lengths,
 }
 """What pages insert, by name."""

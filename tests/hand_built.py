@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from hand_built_cells import MicroENAS, inception_resnet_v1
+from hand_built_various import VARIOUS
 from torch import nn
 from torch.nn import functional
 
@@ -448,7 +449,7 @@ class FastRCNN(nn.Module):
         return torch.cat([self.scores(x), self.boxes(x)], -1)
 
 
-Case = tuple[Callable[[], nn.Module], str | None]
+Case = tuple[Callable[[], nn.Module], Any]
 
 HAND_BUILT: dict[str, Case] = {
     # model of the catalog -> the module, and a smaller input that shows the same
@@ -492,4 +493,5 @@ HAND_BUILT: dict[str, Case] = {
     "unet": (UNet, "1x188x188"),
     "segnet": (SegNet, "3x45x50"),
     "fast_rcnn": (partial(FastRCNN, 2), "3x65x65"),
+    **VARIOUS,
 }  # fmt: skip

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from archcost import load
-from archcost.memory.optimizers import FOREACH
-from archcost.memory.peaks import training_peak
+from archcost.optimizers import FOREACH
+from archcost.proofs import Subject
+from archcost.proofs.peaks import FakeRun
+from archcost.proofs.watch import fake_copy
+from archcost.pytorch import build
+from archcost.setting import Setting
 from archcost.shape import numel
+from archcost.storage.peaks import training_peak
 from archcost.table import Cell, Column, Table
-from archcost.torch_twin import build
-from archcost.verify import Subject
-from archcost.verify.peaks import FakeRun
-from archcost.verify.watch import fake_copy
+
+cpu = partial(Setting, device="cpu")
 
 DOCS = Path(__file__).parent.parent / "docs" / "memory.md"
 MODELS = (
@@ -43,10 +47,10 @@ COLUMNS = (
 def measured(name: str) -> int:
     """Return the peak of a step by every storage that appears and goes."""
     net = load(name)
-    run = FakeRun(Subject(net, build(net, device="meta"), "meta", BATCH))
-    phases = run.training(BATCH, OPTIMIZER)
-    assert phases is not None
-    return max(peak[1] for peak in phases.values())
+    run = FakeRun(Subject(net, build(net, device="meta"), "meta", cpu(BATCH)))
+    steps = run.training(BATCH)
+    assert steps is not None
+    return max(peak[1] for peak in steps[OPTIMIZER].values())
 
 
 def memtracker(name: str) -> int:
@@ -86,7 +90,7 @@ def torchinfo(name: str) -> int:
 def outputs(name: str) -> int:
     """Return parameters, gradients, momentum, buffers, input and the output of every layer."""
     net = load(name)
-    step = training_peak(net, BATCH, optimizer=OPTIMIZER)
+    step = training_peak(net, cpu(BATCH, optimizer=OPTIMIZER))
     made = sum(numel(layer.cost.output) for layer in net) * BATCH * 4
     return 3 * step.params + step.buffers + step.input + made
 
@@ -95,7 +99,9 @@ def row(name: str) -> tuple[Cell, ...]:
     """Return a model's measured bytes, and the signed errors of the estimates."""
     truth = measured(name)
     ours, eager = (
-        training_peak(load(name), BATCH, optimizer=OPTIMIZER, kernel=FOREACH, observed=o).peak.total
+        training_peak(
+            load(name), cpu(BATCH, optimizer=OPTIMIZER, kernel=FOREACH, observed=o)
+        ).peak.total
         for o in (True, False)
     )
     estimates = (ours, memtracker(name), eager, outputs(name), torchinfo(name))

@@ -12,10 +12,16 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from archcost.network import Layer, Network
+from archcost.readings.ledger import INPUTS
+from archcost.readings.storages import Storages
+from archcost.setting import Setting
 from archcost.shape import numel, window_count
+
+cpu = partial(Setting, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,9 @@ def conv_like(old: Any, **changes: Any) -> Any:
 
 def rewire(twin: Any, change: Callable[[str, tuple[str, ...]], tuple[str, ...]]) -> None:
     """Change what layers read; every tensor is then kept to the end."""
-    twin.plan = [(path, change(path, inputs), ()) for path, inputs, _ in twin.plan]
+    twin.plan = [
+        step._replace(inputs=change(step.path, step.inputs), finished=()) for step in twin.plan
+    ]
 
 
 # Faults of one module.
@@ -305,6 +313,73 @@ def dropout_off(rng: random.Random, network: Network, twin: Any) -> str | None:
     return layer.path
 
 
+# Faults of what a network holds.
+
+
+@planter
+def tied_weights(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """Two layers share one parameter."""
+    alike: dict[Any, list[Layer]] = {}
+    for layer in network:
+        for name, shape in layer.cost.params.items():
+            alike.setdefault((name, shape), []).append(layer)
+    places = [(name, layers) for (name, _), layers in alike.items() if len(layers) > 1]
+    if not places:
+        return None
+    name, layers = rng.choice(places)
+    first, second = sorted(rng.sample(range(len(layers)), 2))
+    home, other = (twin.get_submodule(layers[i].path) for i in (first, second))
+    *groups, own = name.split(".")
+    for group in groups:
+        home, other = home._modules[group], other._modules[group]
+    other._parameters[own] = home._parameters[own]
+    return layers[second].path
+
+
+@planter
+def unused_parameter(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """A parameter that nothing reads, of a layer or of a group."""
+    import torch
+
+    path = rng.choice(["", *(name for name, _ in twin.named_modules() if name)])
+    module = twin
+    for name in filter(None, path.split(".")):
+        module = module._modules[name]
+    module.register_parameter("extra", torch.nn.Parameter(torch.zeros(3)))
+    own = [layer.path for layer in network if f"{path}.".startswith(f"{layer.path}.")]
+    return own[0] if own else f"{path}.extra".lstrip(".")
+
+
+@planter
+def frozen_parameter(rng: random.Random, network: Network, twin: Any) -> str | None:
+    layer = pick(rng, network, lambda layer: bool(layer.cost.params))
+    if layer is None:
+        return None
+    name = rng.choice(list(layer.cost.params))
+    dict(twin.get_submodule(layer.path).named_parameters())[name].requires_grad_(False)
+    return layer.path
+
+
+@planter
+def buffer_too_many(rng: random.Random, network: Network, twin: Any) -> str | None:
+    import torch
+
+    layer = rng.choice(network.layers)
+    twin.get_submodule(layer.path).register_buffer("extra", torch.zeros(()))
+    return layer.path
+
+
+@planter
+def buffer_too_few(rng: random.Random, network: Network, twin: Any) -> str | None:
+    """A normalisation that does not count its steps."""
+    layer = pick(rng, network, lambda layer: layer.op.name == "batchnorm")
+    if layer is None:
+        return None
+    del twin.get_submodule(layer.path)._buffers["num_batches_tracked"]
+    twin.get_submodule(layer.path).num_batches_tracked = None
+    return layer.path
+
+
 # Missing and extra operations.
 
 PASSES_ON = ("identity", "dropout", "stochastic_depth")
@@ -322,9 +397,11 @@ def does_something(layer: Layer) -> bool:
 
 def hands_on(layer: Layer) -> bool:
     """Whether the output may be the very tensor that went in."""
-    x = layer.shapes[0]
-    strides = tuple(numel(x[i:]) for i in range(len(x) + 1))
-    return layer.op.name in PASSES_ON or layer.op.view(strides, *layer.shapes) is not None
+    run = Storages(cpu(), exact=False)
+    run.place_params("op", layer.op, layer.cost, 4, layer.cost.params)
+    inputs = [run.leaf((2, *shape), INPUTS, 4, needs=True) for shape in layer.shapes]
+    made = run.run_op("op", layer.op, inputs)
+    return layer.op.name in PASSES_ON or made.storage is inputs[0].storage
 
 
 @planter
@@ -375,7 +452,8 @@ def operation_between(rng: random.Random, network: Network, twin: Any) -> str | 
     put(twin, extra, rng.choice((torch.nn.ReLU, torch.nn.Tanh, torch.nn.Identity))())
     rewire(twin, lambda _, ins: tuple(extra if name == layer.path else name for name in ins))
     at = [path for path, *_ in twin.plan].index(layer.path)
-    twin.plan.insert(at + 1, (extra, (layer.path,), ()))
+    step = twin.plan[at]._replace(path=extra, module=extra, inputs=(layer.path,), outputs=(extra,))
+    twin.plan.insert(at + 1, step)
     return extra
 
 

@@ -17,15 +17,17 @@ from typing import Any
 from hypothesis import strategies as st
 
 from archcost.errors import ArchcostError, OpError
-from archcost.network import Network
+from archcost.network import FLOAT, INT64, Network
 from archcost.ops import OPS, Op
+from archcost.ops.arguments import REQUIRED
 from archcost.shape import Shape, numel, show
 from archcost.spec import source as yaml
 from archcost.spec.catalog import expand
 from archcost.spec.document import Document, read_document
-from archcost.spec.expand import MERGES, Expander, Group, Scope, Tensor
-from archcost.spec.expression import make_divisible
+from archcost.spec.expand import MERGES, Expander
+from archcost.spec.scope import Scope
 from archcost.spec.source import Source
+from archcost.spec.values import make_divisible
 
 Item = Any
 """What YAML holds: a call as text, a list, or a mapping."""
@@ -33,6 +35,11 @@ Item = Any
 LARGEST_TENSOR, MOST_WEIGHTS = 2_000, 3_000
 TRIES = 12
 LIKELY = ("conv", "conv", "conv", "conv_transpose", "linear", "batchnorm", "relu", "maxpool")
+SELDOM = (
+    "attention", "embedding", "fold", "gru", "pixel_shuffle", "pixel_unshuffle", "roi_pool",
+    "squeeze", "window_attention",
+)  # fmt: skip
+"""Ops that take few tensors, and so come first more often than others."""
 COLLAPSING = ("adaptive", "global", "flatten")
 NAMES = (
     "a", "b", "c", "d", "e", "f", "g", "h", "stem", "body", "left", "right", "skip", "pool", "gate",
@@ -46,7 +53,7 @@ WORDS = sorted(
         for word in (*example.args, *example.kwargs.values())
         if isinstance(word, str)
     }
-    | {f.default for op in OPS.values() for f in dataclasses.fields(op) if type(f.default) is str}
+    | {a.default for op in OPS.values() for a in op.arguments.values() if type(a.default) is str}
     | {"same", "valid", "zeros", "reflect", "replicate", "circular"}
 )
 
@@ -147,10 +154,9 @@ class Argument:
 @cache
 def arguments(op: type[Op]) -> tuple[Argument, ...]:
     """Return the arguments of an op."""
-    missing = dataclasses.MISSING
     return tuple(
-        Argument(f.name, f.default is missing, f.default, f.metadata["read"])
-        for f in dataclasses.fields(op)
+        Argument(name, known.default is REQUIRED, known.default, known.read)
+        for name, known in op.arguments.items()
     )
 
 
@@ -175,6 +181,7 @@ class Place:
         names: what is taken in this group.
         nameless: whether names would occur twice, as in a loop.
         depth: how many lists enclose it.
+        dtype: what the current tensor holds.
     """
 
     shape: Shape
@@ -183,12 +190,13 @@ class Place:
     names: set[str] = dataclasses.field(default_factory=set)
     nameless: bool = False
     depth: int = 0
+    dtype: str = FLOAT
 
     def inside(self, *, group: bool = True, **values: Any) -> Place:
         """Return the place of the items of a group, or of items under a condition or loop."""
         return Place(
             self.shape, dict(self.labels), self.values | values, set() if group else self.names,
-            nameless=not group or self.nameless, depth=self.depth + 1,
+            nameless=not group or self.nameless, depth=self.depth + 1, dtype=self.dtype,
         )  # fmt: skip
 
 
@@ -203,18 +211,23 @@ class Writer:
         self.blocks: dict[str, Item] = {}
         self.calls: dict[str, Callable[[Place], str]] = {}
         self.defined = 0
+        self.made_dtype = FLOAT
         self.document = self._read()
 
     def spec(self) -> dict[str, Item]:
         """Return the whole spec."""
         # every op comes first in some networks, on an input of its examples
-        first = self.rng.choice(sorted(OPS)) if self.chance(0.3) else ""
+        first = self.rng.choice(sorted(OPS)) if self.chance(0.4) else ""
+        first = first or (self.rng.choice(SELDOM) if self.chance(0.2) else "")
         shape = self._input(first)
         self._values(shape)
         self.document = self._read()
         place = Place(shape, {"input": shape}, dict(self.values))
+        if first and 0 in OPS[first].integers:
+            self.header["input"] += f" {INT64}"
+            place.labels, place.dtype = {}, INT64
         layers: list[Item] = []
-        if first and (call := self.call(place, tries=6, only=first)):
+        if first and (call := self.call(place, tries=12, only=first)):
             self.put(layers, call, place)
         layers += self.chain(place, self.left)
         if self.chance(0.3) and (head := self._head(place)):
@@ -282,19 +295,22 @@ class Writer:
     def ask(self, item: Item, place: Place, *, block: bool = False) -> Shape | None:
         """Return the shape that an item leaves, None if archcost refuses it or it is too large."""
         expander = Expander(self.document, self.values, aux=True)
-        scope = Scope(Group(), dict(place.values))
-        scope.labels = {name: Tensor(name, shape) for name, shape in place.labels.items()}
+        scope = Scope("", dict(place.values))
+        given = expander.builder.input
+        scope.labels = {name: given(shape, f"given-{name}") for name, shape in place.labels.items()}
         self.counts["asked"] += 1
         try:
-            after = expander.items(to_node(item), scope, Tensor("input", place.shape))
+            after = expander.items(to_node(item), scope, given(place.shape, "given", place.dtype))
+            expander.mistakes.refuse()
         except ArchcostError:
             self.counts["refused"] += 1
             return None
-        for layer in expander.layers:
+        for layer in expander.builder.layers:
             weights = sum(map(numel, layer.cost.params.values()))
             if numel(layer.cost.output) > LARGEST_TENSOR or weights > MOST_WEIGHTS:
                 self.counts["too large"] += 1
                 return None
+        self.made_dtype = after.dtype
         return after.shape
 
     def put(self, items: list[Item], item: Item, place: Place) -> bool:
@@ -303,7 +319,7 @@ class Writer:
         if shape is None:
             return False
         items.append(item)
-        place.shape = shape
+        place.shape, place.dtype = shape, self.made_dtype
         return True
 
     # Items.
@@ -327,9 +343,9 @@ class Writer:
         if not place.nameless:
             kinds += [(3, self.named), (1, self.let), (1, self.take)]
         if not place.nameless and not deep:
-            kinds += [(2, self.group), (10, self.merge), (1, self.aside)]
+            kinds += [(2, self.group), (14, self.merge), (2, self.aside)]
         if len(place.labels) > 1:
-            kinds += [(5, self.skip)]
+            kinds += [(7, self.skip)]
         weights, functions = zip(*kinds, strict=True)
         self.rng.choices(functions, weights)[0](items, place)
 
@@ -348,7 +364,7 @@ class Writer:
 
     def label(self, name: str, place: Place, shape: Shape) -> None:
         """Let later items read a tensor, if its name can stand in an expression."""
-        if name.isidentifier():
+        if name.isidentifier() and place.dtype == FLOAT:
             place.labels[name] = shape
 
     def named(self, items: list[Item], place: Place) -> None:
@@ -489,8 +505,9 @@ class Writer:
 
     def merge(self, items: list[Item], place: Place) -> None:
         """Write branches from the current tensor, merged."""
-        op = self.rng.choice(MERGES)
-        names = [self.name(place) for _ in range(2 if op == "multiply" else 3)]
+        usual = ("add", "concat", "multiply")
+        op = self.rng.choice(usual if self.chance(0.7) else MERGES)
+        names = [self.name(place) for _ in range(3 if op in ("add", "concat") else 2)]
         names = names[: self.rng.randint(2, 3)]
         branches: dict[str, Item] = {}
         outer = place.inside()
@@ -581,6 +598,7 @@ class Writer:
                     f"crop({one})",
                     f"max_unpool(maxpool({one}, {k}), {one}, {k})",
                     f"max_unpool(maxpool({one}, {k}, padding=1), {one}, {k}, padding=1)",
+                    f"deform_conv({one}, conv({one}, 18, 3), {k}, 3)",
                     f"concat(conv({one}, in_channels, 1), current)",
                     f"add(conv({one}, channels(current), 3, padding=1), current)",
                 )
@@ -635,7 +653,8 @@ class Writer:
         """Return the tensors that a call names; without one it reads the current tensor."""
         names = [*sorted(place.labels), "current"]
         if op.inputs == ("*",):
-            return [self.rng.choice(names) for _ in range(self.rng.randint(2, 3))]
+            most = 4 if op.least == 1 else 3
+            return [self.rng.choice(names) for _ in range(self.rng.randint(op.least, most))]
         try:
             inputs = op.create((), given).inputs
         except OpError:
@@ -702,8 +721,7 @@ class Writer:
             ("[1, 2, 3][1]", 2),
             ("len([1, 2, 3])", 3),
         ]
-        if len(place.shape) == 2 or (len(place.shape) > 1 and len(set(place.shape[1:])) == 1):
-            forms.append(("in_size", place.shape[1]))
+        forms += [(f"in_size[{axis}]", size) for axis, size in enumerate(place.shape[1:])]
         forms += [(f"channels({name})", shape[0]) for name, shape in place.labels.items()]
         fitting = [text for text, is_ in forms if is_ == value]
         return self.rng.choice(fitting)

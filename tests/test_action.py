@@ -1,7 +1,7 @@
 """The GitHub Action, its own steps run with bash as a runner does, on a repository with a history.
 
 The base branch holds a small network; branches change it. ``gh`` is a script that keeps what it is
-given, ``archcost`` is this checkout. ``python tests/test_action.py`` writes the comments anew.
+given; what would be installed is this checkout. ``python tests/test_action.py`` writes the comments anew.
 """
 
 from __future__ import annotations
@@ -51,13 +51,38 @@ baseline = "origin/main"
 "specs/*.yaml" = ["macs <= +5%", "params <= 30K"]
 """
 GH = """\
+import json, os, re, sys
+# stands for GitHub's own client: it keeps the comments in a file, or refuses to write
+words = sys.argv[1:]
+with open(os.environ["GH_LOG"], "a") as log:
+    log.write(" ".join(words) + "\\n")
+path = os.environ["GH_COMMENTS"]
+comments = json.load(open(path))
+if "--jq" in words:
+    marker = re.search(r'startswith\\("(.*)"\\)', words[words.index("--jq") + 1])[1]
+    print("\\n".join(str(i) for i, body in comments.items() if body.startswith(marker)))
+elif os.environ["GH_REFUSES"]:
+    sys.exit("gh: Resource not accessible by integration (HTTP 403)\\n100% sure")
+else:
+    where = words[words.index("--method") + 2]
+    body = open(words[-1].removeprefix("body=@"), encoding="utf-8").read()
+    if len(body) > 65536:
+        sys.exit("gh: Body is too long (maximum is 65536 characters) (HTTP 422)")
+    comments[where.rpartition("/")[2] if "PATCH" in words else str(100 + len(comments))] = body
+    json.dump(comments, open(path, "w"))
+"""
+PYTHON = """\
 #!/bin/bash
-# stands for GitHub's own client: the list of comments, or what would be sent
-printf '%s\\n' "$*" >> "$GH_LOG"
-case "$*" in
-  *--jq*) cat "$GH_COMMENTS" ;;
-  *body=@*) last="${*: -1}"; cat "${last#body=@}" > "$GH_SENT" ;;
-esac
+# stands for the Python of setup-python: makes an environment that holds this checkout
+[ "$1 $2" = "-m venv" ] || { echo "only for a venv: $*" >&2; exit 9; }
+mkdir -p "$3/bin"
+cat > "$3/bin/python" <<'END'
+#!/bin/bash
+[ "$1 $2" = "-I -m" ] || { echo "not alone: $*" >&2; exit 9; }
+shift
+if [ "$2" = pip ]; then echo "$0 $*" >> "$PIP_LOG"; else PYTHONPATH="ROOT" exec "REAL" "$@"; fi
+END
+chmod +x "$3/bin/python"
 """
 
 
@@ -76,6 +101,7 @@ class Repository:
     folder: Path
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
     log: str = ""
+    refuses: str = ""
 
     def __post_init__(self) -> None:
         for name in ("server", "bin", "temp"):
@@ -86,12 +112,23 @@ class Repository:
         self.write(server, {"specs/net.yaml": NET, "archcost.toml": BUDGETS, "README.md": "base"})
 
     def scripts(self) -> None:
+        real = PYTHON.replace("ROOT", str(ROOT)).replace("REAL", sys.executable)
+        self.script("bin/gh", f"#!{sys.executable}\n{GH}")
+        self.script("bin/archcost", "#!/bin/bash\nexit 9")  # what the job has is not called
+        self.script("python", real)
+        self.comments = {}
+
+    def script(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def archcost(self) -> str:
+        """Make the command for a job without the action; return its folder."""
         own = f'#!/bin/bash\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m archcost "$@"\n'
-        for name, text in (("archcost", own), ("gh", GH)):
-            path = self.folder / "bin" / name
-            path.write_text(text)
-            path.chmod(0o755)
-        (self.folder / "earlier").write_text("")
+        self.script("own/archcost", own)
+        return str(self.folder / "own")
 
     def write(self, folder: Path, files: dict[str, str | None]) -> None:
         for name, text in files.items():
@@ -111,17 +148,22 @@ class Repository:
         self.write(work, files)
         git(work, "update-ref", "-d", "refs/remotes/origin/main")  # the action fetches it
 
-    def run(self, **inputs: str) -> int:
+    def change_more(self, files: dict[str, str | None]) -> None:
+        self.write(self.folder / "work", files)
+
+    def run(self, refuses: str = "", **inputs: str) -> int:
         """Run the steps of the action; return the exit code of the last one."""
+        self.refuses, self.outputs = refuses, {}
         defaults = {name: entry.get("default", "") for name, entry in ACTION["inputs"].items()}
         context = {
             "github.base_ref": "main", "github.token": "t", "github.event.pull_request.number": "7",
+            "steps.python.outputs.python-path": str(self.folder / "python"),
         }  # fmt: skip
         for name, value in {**defaults, **inputs}.items():
             context[f"inputs.{name}"] = self.fill(value, context)
         code = 0
         for step in ACTION["runs"]["steps"]:
-            if "run" not in step or step["name"] == "Install archcost":
+            if "run" not in step:
                 continue
             for name, found in self.outputs.items():
                 context |= {f"steps.{name}.outputs.{key}": value for key, value in found.items()}
@@ -149,8 +191,10 @@ class Repository:
                 "GITHUB_OUTPUT": str(output), "GITHUB_REPOSITORY": "team/nets",
                 "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
                 "GITHUB_ACTION_PATH": str(ROOT), "RUNNER_TEMP": str(self.folder / "temp"),
-                "GH_LOG": str(self.folder / "gh.log"), "GH_SENT": str(self.folder / "sent.md"),
-                "GH_COMMENTS": str(self.folder / "earlier"),
+                "GITHUB_SERVER_URL": "https://hub", "GITHUB_RUN_ID": "5", "PYTHONPATH": "/no",
+                "GH_LOG": str(self.folder / "gh.log"), "GH_REFUSES": self.refuses,
+                "GH_COMMENTS": str(self.folder / "comments.json"),
+                "PIP_LOG": str(self.folder / "pip.log"),
                 **{k: self.fill(str(v), context) for k, v in step.get("env", {}).items()},
             },
         )  # fmt: skip
@@ -160,8 +204,23 @@ class Repository:
         return done.returncode
 
     @property
+    def comments(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self.folder / "comments.json").read_text("utf-8"))
+        return found
+
+    @comments.setter
+    def comments(self, found: dict[str, str]) -> None:
+        (self.folder / "comments.json").write_text(json.dumps(found))
+
+    @property
     def comment(self) -> str:
-        return (self.folder / "sent.md").read_text("utf-8")
+        """The only comment."""
+        [body] = self.comments.values()
+        return body
+
+    @property
+    def summary(self) -> str:
+        return (self.folder / "summary.md").read_text("utf-8")
 
 
 def holds(condition: str, context: dict[str, str]) -> bool:
@@ -213,7 +272,7 @@ def test_the_action_comments_and_exits(repository: Repository, case: str) -> Non
     assert repository.run(**inputs) == code, repository.log
     assert repository.outputs["conclude"]["status"] == str(code)
     assert repository.comment == (RECORDED / f"{case}.md").read_text("utf-8")
-    assert (repository.folder / "summary.md").read_text("utf-8") == repository.comment
+    assert repository.summary == repository.comment
     assert "POST repos/team/nets/issues/7/comments" in (repository.folder / "gh.log").read_text()
 
 
@@ -229,12 +288,117 @@ def test_the_figures_of_the_comment_are_those_derived_by_hand(repository: Reposi
 
 
 def test_an_earlier_comment_is_replaced(repository: Repository) -> None:
-    (repository.folder / "earlier").write_text("41\n42\n")
+    before = {"40": "a person's", "41": "<!-- archcost -->\nold", "42": "<!-- archcost: a -->\nold"}
+    repository.comments = before
     repository.change({"README.md": "changed"})
     assert repository.run() == 0
     log = (repository.folder / "gh.log").read_text()
     assert "PATCH repos/team/nets/issues/comments/41" in log
     assert "POST" not in log
+    assert {**repository.comments, "41": before["41"]} == before
+    assert "No spec changed." in repository.comments["41"]
+
+
+def test_two_uses_have_a_comment_each(repository: Repository) -> None:
+    repository.change(WIDER)
+    for name, config, code in (("budgets", "", 1), ("the change only", "none", 0)) * 2:
+        assert repository.run(name=name, config=config) == code, repository.log
+    first, second = repository.comments.values()
+    assert first.startswith("<!-- archcost: budgets -->\n## What the networks cost: budgets\n")
+    assert second.startswith("<!-- archcost: the change only -->\n")
+    # neither sees what the other found
+    assert ("networks broken" in first, "networks broken" in second) == (False, False)
+    assert ("2 of 2 budgets" in first, "2 of 2 budgets" in second) == (True, False)
+
+
+@pytest.mark.parametrize("name", ['a" or true)', "a-->b", "a\nb", "$(ls)"])
+def test_a_name_is_plain(repository: Repository, name: str) -> None:
+    repository.change({"README.md": "changed"})
+    assert repository.run(name=name) == 2
+    assert "::error title=archcost::name: letters, digits, spaces and . _ - only" in repository.log
+    assert repository.comments == {}
+
+
+def test_a_comment_that_is_refused_is_a_warning(repository: Repository) -> None:
+    repository.change({"README.md": "changed"})
+    assert repository.run(refuses="yes") == 0
+    [warning] = [line for line in repository.log.splitlines() if line.startswith("::")]
+    assert warning == (
+        "::warning title=archcost::No comment: gh: Resource not accessible by integration (HTTP 403)"
+        " 100%25 sure The summary of the job has it."
+    )
+    assert "No spec changed." in repository.summary
+    repository.change_more(WIDER)
+    assert repository.run(refuses="yes") == 1  # still what the budgets say
+
+
+def test_it_has_an_environment_of_its_own(repository: Repository) -> None:
+    repository.change({"README.md": "changed"})
+    assert repository.run() == 0, repository.log
+    [installed] = (repository.folder / "pip.log").read_text().splitlines()
+    where, rest = installed.split(" ", 1)
+    assert Path(where).is_relative_to(repository.folder / "temp")
+    assert rest.split()[-1] == str(ROOT)
+    [python] = [step for step in ACTION["runs"]["steps"] if "setup-python" in step.get("uses", "")]
+    assert python["with"]["update-environment"] is False
+
+
+MANY = """\
+family: nets
+input: 3x32x32
+knobs: {width: 8}
+variants:
+VARIANTS
+layers:
+  - conv(width, 3, padding=1) * 24
+"""
+
+
+def test_a_long_comment_is_cut_and_the_summary_is_not(repository: Repository) -> None:
+    variants = "".join(f"  net_{i}: {{width: {i}}}\n" for i in range(8, 40))
+    old = MANY.replace("VARIANTS\n", variants)
+    repository.write(repository.folder / "server", {"specs/many.yaml": old})
+    repository.change({"specs/many.yaml": old.replace("conv(width", "conv(2 * width")})
+    assert repository.run(config="none") == 0, repository.log
+
+    assert 50_000 < len(repository.comment.encode()) <= 60_000
+    assert repository.comment.count("<details>") == repository.comment.count("</details>") > 10
+    assert repository.comment.endswith(
+        "Cut here, as comments have a largest size: "
+        "[the summary of the job](https://hub/team/nets/actions/runs/5) has the rest.\n"
+    )
+    assert len(repository.summary) > 65_536
+    kept = repository.comment.rpartition("</details>")[0].rpartition("</details>")[0]
+    assert repository.summary.startswith(kept)
+    assert repository.summary.count("<details>") == 32
+    # 24 convolutions, of which 20 are shown; the first has three channels
+    assert "the 20 largest changes of 24 layers of specs/many.yaml::net_39" in repository.summary
+    assert repository.summary.count("| and 4 more |") == 32
+
+
+@pytest.mark.parametrize("most", [400, 1000, 1700, 2400, 2900, 3100, 3300])
+def test_a_cut_closes_what_it_opened(most: int) -> None:
+    from archcost.budget.difference import diff
+    from archcost.report.comment import cut
+
+    whole = diff("resnet18", "resnet50").markdown() + "\n\nA word with ü and →."
+    words = "It goes on → there."
+    short = cut(whole, most, words)
+    assert len(short.encode()) <= most < len(whole.encode())
+    assert short.count("<details>") == short.count("</details>")
+    assert short.endswith(f"\n\n{words}\n")
+    kept = short.removesuffix(f"\n\n{words}\n").removesuffix("\n\n</details>")
+    assert whole.startswith(kept + "\n")
+    assert not kept.endswith("---: |")  # no table without a row
+    assert len(short.encode()) > most - 250
+    assert cut(whole, len(whole.encode()), words) == whole
+
+
+def test_a_report_that_fails_does_not_stop_the_comment(repository: Repository) -> None:
+    repository.change({"README.md": "changed"})
+    assert repository.run(report="specs/nte.yaml") == 2
+    assert "No spec changed." in repository.comment
+    assert "specs/nte.yaml: No such file or directory" in repository.summary
 
 
 def test_without_a_pull_request_budgets_are_checked(repository: Repository) -> None:
@@ -243,8 +407,8 @@ def test_without_a_pull_request_budgets_are_checked(repository: Repository) -> N
         '[budgets]\n"specs/net.yaml" = "params <= 30K"'
     )
     assert repository.run(base="", comment="false") == 1
-    assert not (repository.folder / "sent.md").exists()
-    assert "1 of 1 budget of 1 network broken" in (repository.folder / "summary.md").read_text()
+    assert repository.comments == {}
+    assert "1 of 1 budget of 1 network broken" in repository.summary
 
 
 # What the page on pipelines shows.
@@ -286,7 +450,9 @@ def test_the_gitlab_job_runs(
         ["bash", "-eo", "pipefail", "-c", "\n".join(commands)],
         cwd=work, capture_output=True, text=True, check=False,
         env={
-            "PATH": f"{repository.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(
+                [repository.archcost(), str(repository.folder / "bin"), os.environ["PATH"]]
+            ),
             "HOME": str(repository.folder), "GH_LOG": str(repository.folder / "gh.log"),
             "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "COST_TOKEN": "t",
             "CI_API_V4_URL": "https://git.example.org/api/v4", "CI_PROJECT_ID": "3",
@@ -308,7 +474,7 @@ def test_the_gitlab_job_runs(
 
 def test_the_settings_are_documented() -> None:
     from archcost.budget.budget import SETTINGS
-    from archcost.budget.metrics import METRICS
+    from archcost.figures import METRICS
 
     text = (ROOT / "docs" / "ci.md").read_text("utf-8")
     assert [name for name in SETTINGS if f"`{name}`" not in text] == []
@@ -327,20 +493,86 @@ def test_the_documented_budgets_are_read(tmp_path: Path) -> None:
     ]
 
 
-def test_the_hooks_call_commands() -> None:
-    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
-    assert [hook["entry"].split() for hook in hooks] == [
-        ["archcost", name] for name in ("fmt", "lint", "check")
-    ]
+HOOKS = {
+    hook["id"]: hook
+    for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
+}
+OTHERS = {
+    ".github/workflows/ci.yml": "name: ci\non: push\njobs: {}\n",
+    "action.yml": (ROOT / "action.yml").read_text("utf-8"),
+    "train.yaml": "model: resnet\ninput: 224\nlayers: 50\n",
+    "helm/values.yaml": "layers:\n  - {name: a, image: &x b}\n  - *x\n---\nsecond: 1\n",
+    "mkdocs.yml": "plugins: !!python/name:a.b\n",
+    "latin.yaml": "title: caf\xe9\n",
+}
+
+
+def hook(name: str, files: list[str]) -> tuple[int, str]:
+    """Run a hook as pre-commit does: on the files that its patterns choose."""
+    from click.testing import CliRunner
+
+    from archcost.cli import cli
+
+    own = HOOKS[name]
+    chosen = [f for f in files if re.search(own.get("files", ""), f)]
+    if "types" in own:
+        assert own["types"] == ["yaml"]
+        chosen = [f for f in chosen if f.endswith((".yaml", ".yml"))]
+    if not chosen:
+        return 0, ""
+    passed = chosen if own.get("pass_filenames", True) else []
+    done = CliRunner().invoke(cli, [*own["entry"].split()[1:], *passed])
+    return done.exit_code, done.output
+
+
+def test_the_hooks_run_anywhere_and_on_specs_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {**OTHERS, "net.yaml": NET, "models/deep/second.yml": SECOND}
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("latin-1" if name == "latin.yaml" else "utf-8"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.y*ml")}
+    monkeypatch.chdir(tmp_path)
+    assert hook("archcost-lint", [*files]) == (0, "2 specs: nothing found\n")
+    assert hook("archcost-fmt", [*files]) == (0, "")
+    assert hook("archcost-lint", [*OTHERS]) == (0, "0 specs: nothing found\n")
+    assert {path: path.read_bytes() for path in before} == before
+
+    # a spec with a mistake is a spec
+    spec = tmp_path / "models" / "deep" / "second.yml"
+    spec.write_text(SECOND.replace("conv(16", "cnov(16").replace("stem", "  stem"))
+    code, out = hook("archcost-lint", [*files])
+    assert (code, "models/deep/second.yml:" in out) == (1, True)
+    spec.write_text(SECOND.replace("conv(16, 3", "conv( 16,3"))
+    assert hook("archcost-fmt", [*files]) == (0, "changed models/deep/second.yml\n")
+    assert spec.read_text() == SECOND
+
+    # budgets are held when a spec changes, wherever it is
+    (tmp_path / "archcost.toml").write_text('[budgets]\n"models/*/*.yml" = "params <= 24K"\n')
+    for changed in ("models/deep/second.yml", "archcost.toml", "net.txt"):
+        assert hook("archcost-check", [changed])[0] == 1
+    assert hook("archcost-check", ["main.py"]) == (0, "")
+
+
+def test_every_spec_of_the_catalog_is_one() -> None:
+    from archcost.spec.source import is_spec_file
+
+    found = {path.name for path in (ROOT / "specs").glob("*.yaml") if not is_spec_file(path)}
+    assert found == {"hardware.yaml"}
+
+
+def test_the_hooks_are_documented() -> None:
     used = yaml.safe_load(shown("yaml", "hooks:"))["repos"][0]["hooks"]
-    assert used == [{"id": hook["id"]} for hook in hooks]
+    assert used == [{"id": name} for name in HOOKS]
 
 
 @pytest.mark.skipif("report" not in COMMANDS, reason="there is no command report")
 def test_the_report_goes_to_the_summary(repository: Repository) -> None:
     repository.change({"README.md": "changed"})
     assert repository.run(report="specs/net.yaml") == 0, repository.log
-    added = (repository.folder / "summary.md").read_text().removeprefix(repository.comment)
+    added = repository.summary.removeprefix(repository.comment)
     assert "9,880,192" in added
 
 
@@ -348,7 +580,7 @@ def test_the_output_can_be_machine_read(repository: Repository) -> None:
     repository.change(WIDER)
     repository.run()
     done = subprocess.run(
-        [repository.folder / "bin" / "archcost", "diff", "origin/main", "specs/net.yaml", "--format", "json"],
+        [f"{repository.archcost()}/archcost", "diff", "origin/main", "specs/net.yaml", "--format", "json"],
         cwd=repository.folder / "work", capture_output=True, text=True, check=True,
     )  # fmt: skip
     [network] = json.loads(done.stdout)["networks"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
@@ -13,9 +12,11 @@ from test_cli import refused, run
 
 from archcost import load
 from archcost.budget.condition import parse_condition
-from archcost.budget.metrics import METRICS, Subject, largest_shares
+from archcost.contracts import contract as contract_of
+from archcost.figures import METRICS, Subject, largest_shares
 from archcost.hardware import find_device
 from archcost.performance.bounds import hard_bound
+from archcost.setting import Setting
 from archcost.spec.expression import ExpressionError
 
 SMALL = "name: small\ninput: 3x32x32\nknobs: {width: 8}\nlayers:\n  - a: conv(width, 3, padding=1)\n  - b: conv(2 * width, 3, padding=1)\n"
@@ -99,7 +100,11 @@ def test_what_is_allowed_is_a_whole_number(text: str, allowed: int) -> None:
         ("macs <== 3", 5, "a comparison is expected: <=, <, >=, > or ==; got '<== 3'"),
         ("macs <= ", 8, "a number is expected, as in 300M, 2GiB or +2%"),
         ("macs <= much", 8, "a number is expected, as in 300M, 2GiB or +2%; got 'much'"),
-        ("macs <= 1,5M", 8, "a number is written as 61100840, 61.1M or 4.12G; got '1,5M'"),
+        (
+            "macs <= 1,5M",
+            8,
+            "a comma stands between groups of three digits, and '1,5M' has others behind it; if it is a decimal comma, write 1.5M",
+        ),
         ("macs <= 300MB", 8, "this figure is a count, not bytes; got '300MB'"),
         ("size <= 3M", 8, "a size is written as 3GB (10^9) or 3GiB (2^30); got '3M'"),
         ("macs <= 3M of main", 14, "only a change such as +2% or +10K has a baseline; got 'main'"),
@@ -128,7 +133,10 @@ def test_every_metric_has_a_value_and_its_dearest_layers() -> None:
     assert values["flops"] == values["counted"] == 2 * values["macs"] == 2 * 1_814_073_344
     assert values["layers"] == 18
     assert values["inference_batch"] > values["batch"] > 1
-    assert values["hard_bound"] == hard_bound(load("resnet18"), find_device("v100")).seconds
+    assert (
+        values["hard_bound"]
+        == hard_bound(load("resnet18"), Setting().on(find_device("v100"))).seconds
+    )
     for name, metric in METRICS.items():
         shares = largest_shares(metric, subject, "v100")
         assert [share for _, share in shares] == sorted((s for _, s in shares), reverse=True)
@@ -151,7 +159,7 @@ def test_a_budget_that_holds_is_one_line() -> None:
 def test_a_broken_budget_says_by_how_much_and_what_costs_most() -> None:
     out, _ = run("check", "--budget", "resnet18: macs <= 1.8G", "--format", "json", code=1)
     data = json.loads(out)
-    contract = json.loads((files("archcost") / "schema" / "check.json").read_text("utf-8"))
+    contract = contract_of("check")
     jsonschema.Draft202012Validator.check_schema(contract)
     jsonschema.validate(data, contract)
     [budget] = data["budgets"]
@@ -270,6 +278,46 @@ def test_a_new_file_is_refused_unless_allowed(history: Path) -> None:
     assert run("check")[0] == "1 budget of 1 network: all hold; new, not compared: specs/new.yaml\n"
 
 
+@pytest.mark.parametrize(
+    ("one_branch", "revision", "command"),
+    [
+        (False, "origin/main", "git fetch --depth=1 origin main"),
+        (True, "origin/main", "git fetch --depth=1 origin main:refs/remotes/origin/main"),
+        (True, "main", "git fetch --depth=1 origin main:main"),
+        (True, "HEAD~1", "git fetch --unshallow"),
+    ],
+)
+def test_a_shallow_clone_is_told_what_to_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_branch: bool, revision: str, command: str
+) -> None:
+    server, work = tmp_path / "server", tmp_path / "work"
+    (server / "specs").mkdir(parents=True)
+    spec = server / "specs" / "net.yaml"
+    git(server, "init", "--quiet", "--initial-branch=main")
+    for width in (8, 12):
+        spec.write_text(SMALL.replace("width: 8", f"width: {width}"))
+        git(server, "add", ".")
+        git(server, "commit", "--quiet", "-m", "A step")
+        if width == 8:
+            git(server, "branch", "change")
+    git(server, "checkout", "--quiet", "change")
+    spec.write_text(SMALL.replace("width: 8", "width: 16"))
+    git(server, "commit", "--quiet", "-a", "-m", "A change")
+    one = ["--single-branch"] * one_branch
+    git(tmp_path, "clone", "--quiet", "--depth=1", *one, f"file://{server}", "work")
+    if not one_branch:  # as a CI server fetches one commit of a repository
+        git(work, "config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    monkeypatch.chdir(work)
+    assert refused("diff", revision, "specs/net.yaml") == (
+        f"no git revision, file or model is called {revision!r}; "
+        f"this clone is shallow: `{command}` brings it"
+    )
+    git(work, *command.split()[1:])
+    assert run("diff", revision, "specs/net.yaml")[0].startswith(
+        f"specs/net.yaml since {revision}: "
+    )
+
+
 # Broken input.
 
 
@@ -288,7 +336,7 @@ def test_a_new_file_is_refused_unless_allowed(history: Path) -> None:
         (["--budget", "specs/n*t.txt: macs <= 3"], "--budget 'specs/n*t.txt: macs <= 3':1:1: no file matches 'specs/n*t.txt'"),
         (["no.toml"], "no.toml: No such file or directory"),
         ([], "no budgets: write archcost.toml, a [tool.archcost] table in pyproject.toml, or use --budget"),
-        (["--budget", "lenet5: params <= 1", "-o", "no/x"], "cannot write no/x: No such file or directory"),
+        (["--budget", "lenet5: params <= 1", "-o", "no/x.txt"], "cannot write no/x.txt: No such file or directory"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(history: Path, arguments: list[str], reason: str) -> None:

@@ -6,20 +6,20 @@ from fractions import Fraction
 
 import pytest
 
-from archcost.audit.audit import (
+from archcost.errors import ArchcostError, SpecError
+from archcost.findings.audit import (
     Finding,
     audit_lectures,
     judge,
     judge_readings,
     show_value,
 )
-from archcost.audit.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
-from archcost.audit.functions import MEASURES, Measures, chain, cut, rounded
-from archcost.errors import ArchcostError, SpecError
+from archcost.findings.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
+from archcost.findings.functions import MEASURES, Measures, chain, cut, rounded
 from archcost.spec.catalog import documents
 from archcost.spec.expression import ExpressionError, parse
 from archcost.spec.source import Source
-from archcost.units import Figure
+from archcost.units import Numeral
 
 
 def evaluate(text: str, **case: object) -> object:
@@ -115,7 +115,7 @@ def test_judge_readings(printed: str, values: list[object], verdict: str) -> Non
     ],
 )
 def test_figures_know_their_last_digit(text: str, value: int, step: int, place: int) -> None:
-    figure = Figure.parse(text)
+    figure = Numeral.parse(text)
     assert (figure.value, figure.step, figure.place) == (value, step, place)
 
 
@@ -326,14 +326,14 @@ CLAIM = "claims:\n  t:\n    - "
     [
         ("claims:\n  t: 3", "2:6: t must be a list of claims"),
         ("claim: {}", "1:1: unknown key 'claim'; did you mean 'claims'?"),
-        ("nets: {}", "1:1: the file has no claims"),
+        ("nets: {}", "1:1: a file of claims has no claims"),
         (CLAIM + "7", "3:7: a claim must be a mapping"),
         (
             CLAIM + "{id: a, at: 1:2, parms: 3, is: 3}",
             "unknown key 'parms'; did you mean 'params'?",
         ),
-        (CLAIM + "{at: 1:2, params: 3, is: 3}", "3:7: the claim has no id"),
-        (CLAIM + "{id: a, params: 3, is: 3}", "3:7: the claim has no at"),
+        (CLAIM + "{at: 1:2, params: 3, is: 3}", "3:7: a claim has no id"),
+        (CLAIM + "{id: a, params: 3, is: 3}", "3:7: a claim has no at"),
         (CLAIM + "{id: a, at: 1:2, is: 3}", "receptive_field, weight_layers, ratio; got none"),
         (CLAIM + "{id: a, at: 1:2, macs: 1, params: 3, is: 3}", "got params and macs"),
         (

@@ -9,15 +9,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
-from importlib.resources import files
 from pathlib import Path
 
+import click
 import jsonschema
 import pytest
-from click.testing import CliRunner
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
 
 from archcost.cli import COMMANDS, SECTIONS, cli
+from archcost.cli.choices import Names
+from archcost.contracts import contract as contract_of
+from archcost.pictures import KINDS
 from archcost.table import Column, Table
 from archcost.workbook import write_workbook
 
@@ -57,17 +62,17 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 def test_table_as_csv_has_plain_numbers() -> None:
     rows = list(csv.DictReader(io.StringIO(run("table", "vgg16", "--format", "csv")[0])))
-    assert sum(int(row["params"]) for row in rows if row["op"]) == 138_357_544
+    assert sum(int(row["params"]) for row in rows) == 138_357_544
     assert rows[0]["output"] == "3x224x224"
 
 
 @pytest.mark.parametrize(
     ("arguments", "schema"),
-    [(["table", "resnet50"], "table.json"), (["compare", "7*alexnet", "resnet50"], "compare.json")],
+    [(["table", "resnet50"], "table"), (["compare", "7*alexnet", "resnet50"], "compare")],
 )
 def test_json_follows_its_schema(arguments: list[str], schema: str) -> None:
     data = json.loads(run(*arguments, "--format", "json")[0])
-    contract = json.loads((files("archcost") / "schema" / schema).read_text("utf-8"))
+    contract = contract_of(schema)
     jsonschema.Draft202012Validator.check_schema(contract)
     jsonschema.validate(data, contract)
 
@@ -79,7 +84,8 @@ def test_json_of_table() -> None:
         "inputs": [[3, 227, 227]], "output": [96, 55, 55],
         "params": 34_944, "trainable_params": 34_944,
         "macs": 210_830_400, "flops": 421_660_800, "counted": 421_660_800,
-        "activations": 580_800, "activation_bytes": 2_323_200, "receptive_field": [11, 11],
+        "activations": 580_800, "activation_bytes": 2_323_200, "buffers": 0,
+        "receptive_field": [11, 11],
     }  # fmt: skip
     assert data["totals"]["params"] == 62_378_344
     assert data["totals"]["weight_layers"] == 8
@@ -101,14 +107,15 @@ def test_latex_is_booktabs_with_the_convention_in_its_caption() -> None:
 
 def test_excel_keeps_numbers_and_notes(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
-    path = tmp_path / "alexnet.xlsx"
-    run("table", "alexnet", "--format", "xlsx", "-o", str(path))
+    path = tmp_path / "resnet18.xlsx"
+    run("table", "resnet18", "-o", str(path))
     sheet, about = openpyxl.load_workbook(path).worksheets
     headings, *rows = sheet.iter_rows(values_only=True)
-    params = headings.index("params")
-    assert sum(row[params] for row in rows[:-1]) == rows[-1][params] == 62_378_344
+    for figure, total in (("params", 11_689_512), ("activations", 6_072_808)):
+        place = headings.index(figure)  # without subtotals of groups, and with the input
+        assert sum(row[place] for row in rows[:-1]) == rows[-1][place] == total
     notes = [cell.value for cell in about["A"]]
-    assert notes[0] == "alexnet: AlexNet, one tower, as the lectures draw it"
+    assert notes[0] == "resnet18: Residual network"
     assert "two operations per multiply-accumulate" in notes[1]
     assert refused("table", "alexnet", "--format", "xlsx") == (
         "an Excel file is not text: say where with --output FILE.xlsx"
@@ -125,6 +132,184 @@ def test_excel_takes_text_for_text_and_loses_no_digit(tmp_path: Path) -> None:
     assert [cell.data_type for cell in (sheet["A1"], sheet["A2"], sheet["B2"])] == ["s", "s", "s"]
     assert sheet["B2"].value == "1,152,921,504,606,846,976"
     assert [sheet[at].value for at in ("A3", "B3", "A4", "B4")] == ["bell ", 12, None, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("ending", "begin"),
+    [
+        ("txt", "alexnet: AlexNet, one tower"), ("md", "**alexnet: AlexNet, one tower"),
+        ("csv", "name,group,op,"), ("json", '{\n  "model": "alexnet",'), ("html", "<table>"),
+        ("htm", "<table>"), ("tex", r"% \usepackage{booktabs}"), ("TEX", r"% \usepackage"),
+        ("xlsx", "PK"),
+    ],
+)  # fmt: skip
+def test_a_file_has_the_format_of_its_ending(tmp_path: Path, ending: str, begin: str) -> None:
+    if ending == "xlsx":
+        pytest.importorskip("openpyxl", reason="openpyxl is not installed")
+    target = tmp_path / f"table.{ending}"
+    assert invoke("table", "alexnet", "-o", str(target)).exit_code == 0
+    assert target.read_bytes().startswith(begin.encode())
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def test_a_format_that_is_named_wins_over_the_ending(tmp_path: Path) -> None:
+    target = tmp_path / "table.txt"
+    for name in (target, tmp_path / "table", tmp_path / "table.dat"):
+        assert invoke("table", "alexnet", "--format", "csv", "-o", str(name)).exit_code == 0
+        assert name.read_text().startswith("name,group,op")
+
+
+ENDS = ".xlsx, .txt, .md, .csv, .json, .html, .htm or .tex"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "reason"),
+    [
+        ("table alexnet", "x.foo", f"'x.foo' ends in none of {ENDS}"),
+        ("table alexnet", "x", f"'x' ends in none of {ENDS}"),
+        ("table alexnet", "x.cvs", f"'x.cvs' ends in none of {ENDS}; did you mean '.csv'?"),
+        ("audit vgg16", "x.pdf", f"'x.pdf' ends in none of {ENDS}"),
+        ("diff vgg16 vgg19", "x.docx", f"'x.docx' ends in none of {ENDS}"),
+        ("show alexnet", "x.csv", "'x.csv' ends in none of .yaml or .yml"),
+        ("badge alexnet", "x.png", "'x.png' does not end in .svg"),
+        ("schema table", "x.txt", "'x.txt' does not end in .json"),
+        ("export alexnet", "x.pt", "'x.pt' ends in none of .py or .onnx; did you mean '.py'?"),
+        ("report alexnet", "x.pdf", "'x.pdf' ends in none of .html, .htm, .md, .json or .xml"),
+        ("plot layers alexnet", "x.csv", "a picture is written as .png, .svg or .pdf; got 'x.csv'"),
+    ],
+)  # fmt: skip
+def test_an_ending_that_names_no_format_is_refused(
+    tmp_path: Path, arguments: str, name: str, reason: str
+) -> None:
+    done = invoke(*arguments.split(), "--output", str(tmp_path / name))
+    assert str(done.exception).startswith(reason)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_files_of_one_format_need_no_option(tmp_path: Path) -> None:
+    for arguments, name, begin in (
+        ("show lenet5", "x.yml", "name: lenet5"), ("badge lenet5", "x.svg", "<svg"),
+        ("schema table", "x.json", "{"), ("export lenet5", "x.py", '"""'),
+        ("report lenet5", "x.md", "## What lenet5 costs"), ("report lenet5", "x.xml", "<?xml"),
+    ):  # fmt: skip
+        if name == "x.py":
+            pytest.importorskip("torch", reason="PyTorch is not installed")
+        done = invoke(*arguments.split(), "-o", str(tmp_path / name))
+        assert (done.exit_code, done.output) == (0, "")
+        assert (tmp_path / name).read_text().startswith(begin)
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command, and those of a group after it, by what calls them."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(context):
+                made = command.get_command(context, inner)
+                assert made is not None
+                yield f"{name} {inner}", made
+
+
+def lists() -> list[tuple[str, click.Parameter]]:
+    """Return every option and argument of every command that takes one of a list of names."""
+    return [
+        (name, parameter)
+        for name, command in commands()
+        for parameter in command.params
+        if isinstance(parameter.type, Names)
+    ]
+
+
+def test_a_kind_of_picture_answers_help_and_completes() -> None:
+    done = invoke("plot", "help")
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.output.splitlines()[2:]] == [*KINDS]
+    completer = ShellComplete(cli, {}, "archcost", "_ARCHCOST_COMPLETE")
+    assert "scatter" in [item.value for item in completer.get_completions(["plot"], "sca")]
+
+
+def test_a_kind_of_picture_has_its_own_options_only() -> None:
+    own = {name: {p.name for p in command.params} for name, command in commands()}
+    assert own["plot timeline"] == {"models", "terminal", "dpi", "output"}
+    for name, kind in KINDS.items():
+        asked = {*kind.setting, *kind.options} - {"kernel"}
+        assert asked <= own[f"plot {name}"]
+    assert not {"x", "gpu", "optimizer"} & own["plot layers"]
+    done = invoke("plot", "layers", "alexnet", "--x", "macs", "--terminal")
+    assert done.exit_code == 2 and "No such option" in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"), [pytest.param(*case, id=f"{case[0]}-{case[1].name}") for case in lists()]
+)
+def test_an_option_with_a_list_answers_help_and_completes(
+    name: str, parameter: click.Parameter
+) -> None:
+    assert isinstance(parameter.type, Names)
+    known = parameter.type.known()
+    assert known
+    flag = max(parameter.opts, key=len)
+    asked = [flag, "help"] if isinstance(parameter, click.Option) else ["help"]
+    done = invoke(*name.split(), *asked)
+    assert done.exit_code == 0, done.exception
+    lines = done.output.splitlines()[2:]
+    assert [line.split("  ")[0].strip() for line in lines] == [*known]
+    assert all(about in line for line, about in zip(lines, known.values(), strict=True))
+    if isinstance(parameter, click.Option):
+        assert f"`{flag} help` lists them." in (parameter.help or "")
+    completer = ShellComplete(cli, {}, "archcost", "_ARCHCOST_COMPLETE")
+    first, *_, last = [*known, *known]
+    before = [*name.split(), *([flag] if isinstance(parameter, click.Option) else [])]
+    assert last in [item.value for item in completer.get_completions(before, last[:-1])]
+    if parameter.type.many and last != first:
+        found = completer.get_completions(before, f"{first},{last[:-1]}")
+        assert f"{first},{last}" in [item.value for item in found]
+
+
+def test_no_option_lists_its_values_in_another_way() -> None:
+    """Every option that is known to take one of several names is of the type that lists them."""
+    for name, command in commands():
+        for parameter in command.params:
+            assert not isinstance(parameter.type, click.Choice), (name, parameter.name)
+    named = {parameter.name for _, parameter in lists()}
+    assert named >= {
+        "activations", "against", "amp", "base", "checks", "columns", "convention", "device",
+        "dtype", "dtypes", "families", "format", "gpu", "metric", "optimizer",
+        "optimizers", "quantity", "size", "sort", "to", "tools", "verdicts", "x", "y",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("compare vgg16 --columns macs,modle", "unknown column 'modle'; did you mean 'model'?"),
+        ("audit vgg16 --columns verdit", "unknown column 'verdit'; did you mean 'verdict'?"),
+        ("ops --columns output", "unknown column 'output'; did you mean 'op'?"),
+        ("table vgg16 --columns step", "unknown column 'step'"),
+        ("table vgg16 --columns name --format json", "--format json has all figures; it takes no"),
+        ("table vgg16 --format cvs", "unknown format 'cvs'; did you mean 'csv'?"),
+        ("list --sort yaer", "unknown order 'yaer'; did you mean 'year'?"),
+        ("export vgg16 --to onyx", "unknown format 'onyx'; did you mean 'onnx'?"),
+        ("compare vgg16 --columns macs,,model", "--columns takes names, separated by commas; one"),
+    ],
+)
+def test_a_name_that_is_in_no_list_is_refused(arguments: str, reason: str) -> None:
+    assert str(invoke(*arguments.split()).exception).startswith(reason)
+
+
+def test_columns_are_those_asked_for_in_every_format() -> None:
+    done = invoke("compare", "alexnet", "vgg16", "--columns", "macs,model", "--format", "csv")
+    assert done.output == "macs,model\n1135256096,alexnet\n15470264320,vgg16\n"
+    plain = invoke("list", "lenet5", "--columns", "name", "--columns", "year").output
+    assert plain.splitlines()[0].split() == ["model", "year"]
+    records = json.loads(invoke("ops", "--columns", "kind", "--format", "json").output)
+    assert {*records[0]} == {"kind"}
 
 
 def test_latex_rules_off_the_totals() -> None:
@@ -148,8 +333,8 @@ def test_output_to_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
     before = target.read_text()
     refused("table", "alexnte", "-o", str(target))
     assert target.read_text() == before
-    assert refused("table", "alexnet", "-o", str(tmp_path / "no" / "x")) == (
-        f"cannot write {tmp_path}/no/x: No such file or directory"
+    assert refused("table", "alexnet", "-o", str(tmp_path / "no" / "x.csv")) == (
+        f"cannot write {tmp_path}/no/x.csv: No such file or directory"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
@@ -167,9 +352,13 @@ def test_a_spec_from_standard_input() -> None:
     [
         (["tabel"], "unknown command 'tabel'; did you mean 'table'?"),
         (["table"], "Missing argument 'MODEL'."),
-        (["table", "vgg61"], "unknown model 'vgg61'; did you mean 'vgg1"),
+        (["table", "vgg61"], "unknown model 'vgg61'; did you mean 'vgg16'?"),
+        (["table", "efficientnetb0"], "unknown model 'efficientnetb0'; did you mean 'efficientnet_b0'?"),
         (["table", "no.yaml"], "no.yaml: No such file or directory"),
-        (["table", "."], "unknown model '.'"),
+        (["table", "."], ".: is a folder"),
+        (["table", "pyproject.toml"], "pyproject.toml: is TOML; `archcost check --budgets FILE` reads budgets"),
+        (["lint", "tests/test_cli.py"], "tests/test_cli.py: is Python, which archcost never runs"),
+        (["ops", "Conv2d"], "unknown op 'Conv2d'; write conv"),
         (["table", "alexnet", "--batch", "0"], "batch must be a whole number from 1 to 2,147,483,648; got 0"),
         (["table", "alexnet", "--batch", "x"], "Invalid value for '--batch': 'x' is not a valid integer."),
         (["table", "alexnet", "--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'?"),
@@ -192,6 +381,17 @@ def test_a_spec_from_standard_input() -> None:
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], reason: str) -> None:
     assert refused(*arguments).startswith(reason)
+
+
+def test_several_mistakes_are_a_line_each() -> None:
+    layers = "".join(f"  - relu{n}x: conf({n})\n" for n in range(13))
+    out, err = run("table", "-", stdin=f"name: n\ninput: 3x8x8\nlayers:\n{layers}", code=2)
+    assert out == ""
+    lines = err.removesuffix("\n").split("\n")
+    assert lines[-1] == "archcost: <stdin>: and 3 more"
+    assert [line.partition(": unknown")[0] for line in lines[:-1]] == [
+        f"archcost: <stdin>:{line}:13" for line in range(4, 14)
+    ]
 
 
 def test_freeze_splits_the_parameters() -> None:
@@ -319,4 +519,24 @@ def test_a_terminal_of_any_width_cuts_no_digits(width: int) -> None:
     assert "…" not in table
     assert all(len(line) <= width for line in table.splitlines())
     assert "62,378,344" in table
-    assert ("not shown in" in done.stdout) == (width < 120)
+    assert ("not shown at width" in done.stdout) == (40 < width < 120)  # at 40, all in a list
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["table resnet18", "diff vgg16 resnet18", "compare resnet18 vgg16", "identify resnet18 4G",
+     "memory resnet18", "show resnet18", "report resnet18", "plot graph resnet18"],
+)  # fmt: skip
+def test_set_answers_help_with_the_knobs_of_the_model(arguments: str) -> None:
+    done = invoke(*arguments.split(), "--set", "help")
+    assert done.exit_code == 0, done.exception
+    assert "depths           [2, 2, 2, 2]" in done.output.splitlines()
+    assert "block            basic" in done.output.splitlines()
+
+
+def test_set_help_says_where_there_is_nothing_to_set() -> None:
+    spec = "name: plain\ninput: 3x8x8\nlayers: [relu]\n"
+    done = CliRunner().invoke(cli, ["table", "-", "--set", "help"], input=spec)
+    assert "plain has no knobs" in done.output
+    done = invoke("compare", "--family", "resnet", "--set", "help")
+    assert str(done.exception) == "--set help lists the knobs of a MODEL; name one"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from examples import PAGES, PYTHON, ROOT, SPEC, Example, every_example, rewritte
 
 from archcost import build, load
 from archcost.cli import COMMANDS
+from archcost.ops import OPS
 
 README = ROOT / "README.md"
 
@@ -37,6 +39,10 @@ def test_example(example: Example) -> None:
         if torch.__version__.partition("+")[0] != pinned:
             pytest.skip(f"the output names torch {pinned}")
     assert example.run() == example.output
+
+
+def test_every_kind_of_op_has_a_heading() -> None:
+    assert {op.kind for op in OPS.values()} == {*import_module("pages").KINDS}
 
 
 def test_every_command_is_shown() -> None:

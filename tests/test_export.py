@@ -13,20 +13,24 @@ from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
+from helpers import around
 
 import archcost
+from archcost.builder import Builder
 from archcost.cli import cli
 from archcost.errors import ArchcostError
-from archcost.network import NETWORK_INPUT, Layer, Network
+from archcost.network import Network
 from archcost.ops import OPS, Cost, Example, Op
+from archcost.pytorch import build, output_tensors, random_inputs
+from archcost.pytorch.onnx_file import write_onnx
+from archcost.pytorch.source import pytorch_source
+from archcost.readings.recorder import module_of, module_source
 from archcost.shape import Shape
 from archcost.spec.catalog import documents
-from archcost.torch_twin import build
-from archcost.torch_twin.onnx_file import write_onnx
-from archcost.torch_twin.source import pytorch_source
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+Torch: Any = importlib.import_module("torch_reading").Torch
 tree_leaves, tree_map = torch.utils._pytree.tree_leaves, torch.utils._pytree.tree_map
 
 EXAMPLES = [
@@ -62,8 +66,6 @@ Written by archcost {version} from {file}, for inputs of N x 3x8x8.
 The weights start as PyTorch initialises them.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -79,19 +81,17 @@ class Group(nn.Module):
         return self._modules[name]
 
 
-def scale_layer(bias, x, shape):
-    class ScaleModule(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.ones(x[0]))
-            if bias:
-                self.bias = nn.Parameter(torch.zeros(x[0]))
+class Scale(nn.Module):
+    """One learnt factor per channel and, unless ``bias`` is false, one learnt addend."""
 
-        def forward(self, x: Any) -> Any:
-            scaled = x * self.weight.view(shape)
-            return scaled + self.bias.view(shape) if bias else scaled
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
 
-    return ScaleModule()
+    def forward(self, x):
+        scaled = x * self.weight.reshape(4, 1, 1)
+        return scaled + self.bias.reshape(4, 1, 1)
 
 
 class Tiny(Group):
@@ -107,13 +107,13 @@ class Tiny(Group):
             "1x1": Group({{
                 "conv1": nn.Conv2d(4, 4, 1),
             }}),
-            "scale1": scale_layer(bias=True, x=(4, 4, 4), shape=(4, 1, 1)),
+            "scale1": Scale(torch.ones(4), torch.zeros(4)),
             "flatten1": nn.Flatten(),
             "linear1": nn.Linear(64, 5),
         }})
 
     def forward(self, x):
-        x = self.stem.conv1(nn.functional.pad(x, [0, 1, 0, 1]))
+        x = self.stem.conv1(nn.functional.pad(x, (0, 1, 0, 1)))
         x = self.stem.batchnorm1(x)
         stem_relu1 = self.stem.relu1(x)
 
@@ -144,10 +144,10 @@ def imports(source: str) -> set[str]:
     return found
 
 
-def assert_same(network: Network, inputs: Any) -> None:
+def assert_same(network: Network, *inputs: Any) -> None:
     """Run twin and source with the same weights, in both modes, and compare all outputs."""
     source = pytorch_source(network)
-    assert imports(source) == {"typing", "torch"}
+    assert imports(source) - {"torchvision"} == {"torch"}
     twin, exported = build(network), run(source)
     assert list(exported.state_dict()) == list(twin.state_dict())
     exported.load_state_dict(twin.state_dict())
@@ -156,42 +156,25 @@ def assert_same(network: Network, inputs: Any) -> None:
         for module in (twin, exported):
             torch.manual_seed(0)
             with torch.no_grad():
-                results.append(module.train(training)(inputs))
+                results.append(module.train(training)(*inputs))
         ours, theirs = ([r] if isinstance(r, torch.Tensor) else list(r) for r in results)
         assert len(ours) == len(theirs)
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-def single(op: Op, shapes: tuple[Shape, ...], path: str = "group.half") -> Network:
-    """Return a network of one op; its further inputs are pieces of one flat input."""
-    layers: list[Layer] = []
-    size = sum(archcost.shape.numel(shape) for shape in shapes)
-    flat, start = (size,), 0
-    for i, shape in enumerate(shapes):
-        stop = start + archcost.shape.numel(shape)
-        cut = OPS["slice"].create((0, start, stop), {})
-        layers.append(Layer(f"cut{i}", cut, (NETWORK_INPUT,), (flat,), cut.cost(flat)))
-        form = OPS["reshape"].create((shape,), {})
-        length = (stop - start,)
-        layers.append(Layer(f"x{i}", form, (f"cut{i}",), (length,), form.cost(length)))
-        start = stop
-    names = tuple(f"x{i}" for i in range(len(shapes)))
-    layers.append(Layer(path, op, names, shapes, op.cost(*shapes)))
-    return Network("single", flat, tuple(layers), (path,))
+        for a, b in zip(ours, theirs, strict=True):
+            assert torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(("op", "example"), EXAMPLES)
 def test_every_op_as_source(op: type[Op], example: Example) -> None:
-    network = single(op.create(example.args, example.kwargs), example.inputs)
-    assert_same(network, torch.randn(2, *network.input))
+    network = around(op.create(example.args, example.kwargs), example.inputs, "group.half")
+    assert_same(network, *random_inputs(network, 2))
 
 
-def calls(module: Any, x: Any) -> list[Any]:
+def calls(module: Any, *inputs: Any) -> list[Any]:
     """Return every operation that a module runs, with its arguments, tensors by their origin."""
     dispatch = importlib.import_module("torch.utils._python_dispatch")
     names = {id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
-    names[id(x)] = "input"
-    alive, log = [x], []
+    names |= {id(x): f"input {place}" for place, x in enumerate(inputs)}
+    alive, log = [*inputs], []
 
     class Log(dispatch.TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(
@@ -211,10 +194,11 @@ def calls(module: Any, x: Any) -> list[Any]:
         return tree_map(name, value)
 
     with torch.no_grad(), Log():
-        result = module(x)
+        result = module(*inputs)
     return [*log, named(result)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", archcost.catalog())
 def test_every_model_runs_the_same_operations_as_source(name: str) -> None:
     network = archcost.load(name)
@@ -226,10 +210,10 @@ def test_every_model_runs_the_same_operations_as_source(name: str) -> None:
         for module in (twin, exported)
     ]
     assert list(shapes[0].items()) == list(shapes[1].items())
-    x = torch.zeros(2, *network.input, device="meta")
-    found = calls(exported, x)
+    inputs = random_inputs(network, 2, "meta")
+    found = calls(exported, *inputs)
     assert len(found) > len([layer for layer in network if layer.cost.params])
-    assert found == calls(twin, x)
+    assert found == calls(twin, *inputs)
 
 
 def first_of_families() -> list[str]:
@@ -246,9 +230,11 @@ def test_a_model_of_each_family_computes_the_same_as_source(name: str) -> None:
     with torch.device("meta"):
         exported = run(pytorch_source(network)).eval()
     exported.load_state_dict(twin.state_dict(), assign=True)
-    x = torch.randn(1, *network.input)
+    inputs = random_inputs(network, 1)
     with torch.no_grad():
-        assert torch.equal(twin(x), exported(x))
+        ours, theirs = output_tensors(twin(*inputs)), output_tensors(exported(*inputs))
+    assert all(map(torch.equal, ours, theirs))
+    assert len(ours) == len(theirs) == len(network.outputs)
 
 
 def test_source_needs_no_archcost(tmp_path: Path) -> None:
@@ -303,7 +289,8 @@ def test_no_name_or_title_breaks_the_source(tmp_path: Path) -> None:
 
 
 def test_an_empty_network_returns_its_input() -> None:
-    network = Network("nothing", (3,), (), (NETWORK_INPUT,))
+    builder = Builder()
+    network = builder.network("nothing", builder.input("3"))
     assert_same(network, torch.randn(2, 3))
 
 
@@ -320,11 +307,9 @@ class Custom(Op):
         return Cost(x)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        bound = object()
-
-        class Binds(torch.nn.Module):  # type: ignore[misc]
+        class Own(torch.nn.Module):  # type: ignore[misc]
             def forward(self, x: Any) -> Any:
-                return x if bound else -x
+                return -x
 
         class Decides(torch.nn.Module):  # type: ignore[misc]
             def forward(self, x: Any) -> Any:
@@ -332,20 +317,113 @@ class Custom(Op):
 
         hooked = torch.nn.ReLU()
         hooked.register_forward_pre_hook(lambda module, args: (-args[0],))
-        return {"binds": Binds(), "decides": Decides(), "hooks": hooked}[self.trouble]
+        return {"own": Own(), "decides": Decides(), "hooks": hooked}[self.trouble]
 
 
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [
         ("hooks", "it hooks into its module"),
-        ("binds", "<object object at 0x.*> cannot be written"),
+        ("own", "Own is no module of torch.nn"),
     ],
 )
 def test_what_cannot_be_written_is_refused(trouble: str, reason: str) -> None:
-    network = single(Custom(trouble), ((4,),), "act")
+    network = around(Custom(trouble), ((4,),), "act")
     with pytest.raises(ArchcostError, match=f"^act: custom has no source: {reason}$"):
         pytorch_source(network)
+
+
+def scaled(F: Any, x: Any) -> Any:
+    norm = F.norm(x, dims=(1,), keepdim=True)
+    return F.mul(F.div(x, norm), F.add(norm, 1.0))
+
+
+@dataclass(frozen=True)
+class Program(Op):
+    """A program with names, nested calls, a part that it calls, and lists.
+
+    Of ``later`` nothing is nested, because the first step would move behind another.
+    """
+
+    name: ClassVar[str] = "program"
+    kind: ClassVar[str] = "activation"
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(x, {"weight": (x[0],)})
+
+    def forward(self, F: Any, x: Any, weight: Any) -> Any:
+        parts = F.split(x, dim=1, lengths=[1, x.shape[1] - 1])
+        x = F.cat(*[F.relu(part) for part in parts], dim=1)
+        x = F.sub(scaled(F, F.mul(x, weight)), F.div(F.mul(x, 2.0), F.add(x, weight)))
+        if F.training:
+            later = [F.tanh(x)]
+            x = F.sigmoid(x)
+            x = F.add(x, later.pop())
+        first, _rest = F.split(x, dim=1, lengths=[1, x.shape[1] - 1])
+        return F.mul(x, first)
+
+
+PROGRAM = '''\
+class Program(nn.Module):
+    """A program with names, nested calls, a part that it calls, and lists."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x):
+        if not self.training:
+            parts = x.split([1, 3], 1)
+            x = torch.cat([nn.functional.relu(parts[0]), nn.functional.relu(parts[1])], 1)
+            x_ = x * self.weight
+            norm = x_.norm(p=2, dim=(1,), keepdim=True)
+            x = x_ / norm * (norm + 1.0) - x * 2.0 / (x + self.weight)
+            del x_
+            del norm
+            first, _ = x.split([1, 3], 1)
+            return x * first
+        parts = x.split([1, 3], 1)
+        x = torch.cat([nn.functional.relu(parts[0]), nn.functional.relu(parts[1])], 1)
+        x_ = x * self.weight
+        norm = x_.norm(p=2, dim=(1,), keepdim=True)
+        x = x_ / norm * (norm + 1.0) - x * 2.0 / (x + self.weight)
+        del x_
+        del norm
+        made = nn.functional.tanh(x)
+        x = nn.functional.sigmoid(x)
+        x = x + made
+        del made
+        first, _ = x.split([1, 3], 1)
+        return x * first
+'''
+
+
+def test_a_program_as_source() -> None:
+    text, arguments = module_source(Program(), ((4,),), "Program")
+    assert (text, arguments) == (PROGRAM, "torch.zeros(4)")
+    op, x = Program(), torch.randn(3, 4)
+    module = module_of(torch, op, ((4,),))
+    torch.nn.init.normal_(module.weight)
+    for training in (True, False):
+        Torch.training = training
+        expected = op.forward(Torch, x, weight=module.weight)
+        assert torch.equal(module.train(training)(x), expected)
+
+
+@dataclass(frozen=True)
+class Renamed(Program):
+    """Keeps a tensor under a second name."""
+
+    def forward(self, F: Any, x: Any, weight: Any) -> Any:
+        kept = x
+        x = F.mul(x, weight)
+        x = F.add(x, x)
+        return F.sub(x, kept)
+
+
+def test_a_program_whose_names_would_not_tell_is_refused() -> None:
+    with pytest.raises(ArchcostError, match=r"^x is read after it is assigned anew$"):
+        module_source(Renamed(), ((4,),), "Renamed")
 
 
 def export(*arguments: str) -> Any:
@@ -426,8 +504,8 @@ def test_without_onnx_one_line_says_how_to_get_it(
 
 
 def test_what_onnx_cannot_express_is_refused(onnx: Any, tmp_path: Path) -> None:
-    network = single(Custom("decides"), ((4,),), "act")
-    with pytest.raises(ArchcostError, match=r"^single cannot be written as ONNX: ") as error:
+    network = around(Custom("decides"), ((4,),), "act")
+    with pytest.raises(ArchcostError, match=r"^one cannot be written as ONNX: ") as error:
         write_onnx(network, tmp_path / "x.onnx")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

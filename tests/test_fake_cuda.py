@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from archcost.memory.saved import saved_for_backward
 from archcost.network import Network
+from archcost.proofs.memory import Kept, kept_storages
+from archcost.proofs.watch import fake_copy, training_batch
+from archcost.pytorch import build
+from archcost.setting import Setting
 from archcost.spec.catalog import catalog, load
-from archcost.torch_twin import build
-from archcost.verify.memory import Kept, kept_storages
-from archcost.verify.watch import fake_copy, training_batch
+from archcost.storage.saved import saved_for_backward
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 if torch.version.cuda is None:
@@ -35,10 +36,10 @@ def kept_on_fake_cuda(network: Network, batch: int, dtype: Any) -> Kept:
 @pytest.mark.parametrize("name", catalog())
 def test_the_rules_for_cuda_are_those_of_pytorch(name: str, dtype: str) -> None:
     network = load(name)
-    if any(layer.cost.work.get("fused_mac") for layer in network):
+    if any(layer.cost.fused for layer in network):
         pytest.skip("without a GPU, PyTorch does not choose fused attention")
     batch, _ = training_batch(network, 2)
-    expected = saved_for_backward(network, batch, dtype, "cuda")
+    expected = saved_for_backward(network, Setting(batch, dtype, "cuda"))
     kept = kept_on_fake_cuda(network, batch, getattr(torch, dtype))
     assert kept.error is None
     measured = {owner: sum(sizes.values()) for owner, sizes in kept.sizes.items()}

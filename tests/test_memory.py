@@ -5,30 +5,37 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from helpers import around, peak_is_known
 
 from archcost import load
 from archcost.cli import cli
 from archcost.errors import ArchcostError, LookupFailed, SpecError
 from archcost.hardware import devices, find_device, read_devices
-from archcost.memory.fit import fit, largest_batch
-from archcost.memory.footprint import Setting, footprint
-from archcost.memory.ledger import CUDA_BLOCK, Peak
-from archcost.memory.optimizers import KERNELS, OPTIMIZERS
-from archcost.memory.peaks import inference_peak, training_peak
-from archcost.memory.saved import saved_for_backward
-from archcost.memory.workspace import peak_with_workspace
-from archcost.network import Layer, Network
-from archcost.ops import OPS, Op
+from archcost.network import Network
+from archcost.ops import OPS
 from archcost.ops.base import Example
-from archcost.shape import Shape, numel
+from archcost.optimizers import KERNELS, OPTIMIZERS
+from archcost.primitives import PRIMITIVES, Row
+from archcost.readings.ledger import Peak
+from archcost.setting import CUDA_BLOCK, Setting
+from archcost.shape import numel
 from archcost.spec.catalog import catalog, documents, expand
 from archcost.spec.document import read_document
 from archcost.spec.source import Source
+from archcost.storage.fit import RUNS, fit, largest_batch
+from archcost.storage.footprint import Footprint
+from archcost.storage.peaks import Run, inference_peak, training_peak
+from archcost.storage.saved import saved_for_backward
+from archcost.storage.workspace import peak_with_workspace
+
+cpu = partial(Setting, device="cpu")
 
 
 def network(text: str) -> Network:
@@ -50,15 +57,15 @@ X, MAP, PARAMS = 384, 256, 884
 
 
 def test_inference_by_hand() -> None:
-    eager = inference_peak(network(SMALL), 2).peak
+    eager = inference_peak(network(SMALL), cpu(2)).peak
     assert (eager.layer, eager.total) == ("relu1", PARAMS + X + 2 * MAP)
     assert (eager.kinds["input"], eager.kinds["transient"]) == (X, 2 * MAP)
-    ideal = inference_peak(network(SMALL), 2, reading="ideal").peak
+    ideal = inference_peak(network(SMALL), cpu(2), reading="ideal").peak
     assert (ideal.layer, ideal.total) == ("conv1", PARAMS + X + MAP)  # then x is dropped
 
 
 def test_every_line_of_a_training_step_by_hand() -> None:
-    run = training_peak(network(SMALL), 2, optimizer="sgd-momentum", kernel="foreach")
+    run = training_peak(network(SMALL), cpu(2, optimizer="sgd-momentum", kernel="foreach"))
     assert (run.peak.phase, run.peak.layer) == ("backward", "relu1")
     assert run.peak.kinds == {
         "parameters": PARAMS,
@@ -76,7 +83,7 @@ def test_every_line_of_a_training_step_by_hand() -> None:
 
 
 def test_the_allocator_rounds_every_tensor() -> None:
-    peak = training_peak(network(SMALL), 2, optimizer="sgd", block=CUDA_BLOCK).peak
+    peak = training_peak(network(SMALL), cpu(2, optimizer="sgd", block=CUDA_BLOCK)).peak
     # x, relu's output, two gradients of maps, parameters of 216, 8, 640 (two blocks) and 20 bytes,
     # gradients of 640 and 20, the loss and its gradient
     assert peak.total == 512 * (1 + 1 + 2 + (1 + 1 + 2 + 1) + (2 + 1) + 2)
@@ -85,7 +92,7 @@ def test_the_allocator_rounds_every_tensor() -> None:
 
 def test_several_gradients_are_added_in_place_by_hand() -> None:
     run: Callable[[bool], Peak] = lambda observed: training_peak(  # noqa: E731
-        network(FAN), 256, optimizer="sgd", observed=observed
+        network(FAN), cpu(256, optimizer="sgd", observed=observed)
     ).peaks["backward"]
     part = 256 * 8 * 6 * 6 * 4
     # the sum's gradient, what is added up so far, and a branch's; out of place, the new sum too
@@ -106,7 +113,7 @@ layers:
 @pytest.mark.torch
 def test_a_gradient_that_lies_otherwise_than_its_parameter_is_copied() -> None:
     # the normalisation leaves its channels last, and so does the convolution its weight's gradient
-    run = training_peak(network(TURNED), 1, optimizer="sgd").peaks["backward"]
+    run = training_peak(network(TURNED), cpu(1, optimizer="sgd")).peaks["backward"]
     weight, bias = 64 * 64 * 2 * 2 * 4, 64 * 4
     assert (run.layer, run.kinds["gradients"]) == ("conv1", 2 * weight + bias)
     assert differences(network(TURNED), 1) == {}
@@ -127,13 +134,17 @@ layers:
 """
 
 
-@pytest.mark.parametrize("name", [document.models()[0] for document in documents()])
+NO_PEAKS = ["crnn"]  # of an LSTM the peak is not known
+FIRST = [document.models()[0] for document in documents()]
+
+
+@pytest.mark.parametrize("name", [name for name in FIRST if name not in NO_PEAKS])
 def test_what_is_saved_is_the_same_by_both_ways(name: str) -> None:
     net = load(name)
     for device in ("cpu", "cuda"):
         assert (
-            training_peak(net, 2, device=device).saved
-            == saved_for_backward(net, 2, device=device).total
+            training_peak(net, cpu(2, device=device)).saved
+            == saved_for_backward(net, cpu(2, device=device)).total
         )
 
 
@@ -142,16 +153,16 @@ def test_all_of_the_catalog_is_known() -> None:
     unknown = []
     for name in catalog():
         try:
-            inference_peak(load(name))
+            inference_peak(load(name), cpu())
         except ArchcostError as error:
             assert "is not known" in str(error)
             unknown.append(name)
-    assert unknown == []
+    assert unknown == NO_PEAKS
 
 
 def test_layers_that_no_gradient_reaches_have_no_state() -> None:
     whole = load("googlenet", aux=True)
-    step = training_peak(whole, 2)
+    step = training_peak(whole, cpu(2))
     own = sum(
         numel(shape) * 4
         for layer in whole
@@ -162,11 +173,11 @@ def test_layers_that_no_gradient_reaches_have_no_state() -> None:
 
 
 def test_frozen_layers_have_no_gradient() -> None:
-    step = training_peak(load("alexnet"), 2, freeze=("CONV*", "FC6"))
+    step = training_peak(load("alexnet"), cpu(2, freeze=("CONV*", "FC6")))
     fc7, fc8 = 4096 * 4096 + 4096, 1000 * 4096 + 1000
     assert step.gradients == step.state == (fc7 + fc8) * 4
     with pytest.raises(ArchcostError, match="no layer is trained, so there is no step"):
-        training_peak(load("alexnet"), 2, freeze=("*",))
+        training_peak(load("alexnet"), cpu(2, freeze=("*",)))
 
 
 # Against PyTorch.
@@ -174,12 +185,12 @@ def test_frozen_layers_have_no_gradient() -> None:
 
 def checked(net: Network, batch: int, **settings: Any) -> list[Any]:
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.torch_twin import build
-    from archcost.verify import Subject
-    from archcost.verify.peaks import peaks
+    from archcost.proofs import Subject
+    from archcost.proofs.peaks import peaks
+    from archcost.pytorch import build
 
     twin = settings.pop("twin", None) or build(net, device="meta")
-    return list(peaks(Subject(net, twin, "meta", batch, **settings)))
+    return list(peaks(Subject(net, twin, "meta", cpu(batch, **settings))))
 
 
 def differences(net: Network, batch: int, **settings: Any) -> dict[str, Any]:
@@ -199,15 +210,19 @@ def test_peaks_of_models(name: str, batch: int) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("batch", [1, 8])
-@pytest.mark.parametrize("name", [n for document in documents() for n in document.models()[:2]])
-def test_peaks_of_the_catalog(name: str, batch: int) -> None:
-    """Two models of each family; `archcost verify --all` does all (docs/verified.md)."""
-    net = load(name)
-    if len(net) > 600:
-        pytest.skip("takes half a minute")
-    checks = checked(net, batch)
+@pytest.mark.sampled
+@pytest.mark.parametrize("name", catalog())
+def test_peaks_of_the_catalog(name: str) -> None:
+    checks = checked(load(name), 2)
     assert {c.name: (c.expected, c.measured) for c in checks if not c.passed} == {}
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("name", [document.models()[0] for document in documents()])
+def test_peaks_at_other_batches(name: str, batch: int) -> None:
+    assert [c.name for c in checked(load(name), batch) if not c.passed] == []
 
 
 @pytest.mark.torch
@@ -230,42 +245,50 @@ EXAMPLES = [
 )
 def test_peaks_of_every_op(name: str, example: Example) -> None:
     op = OPS[name].create(list(example.args), dict(example.kwargs))
-    net = around(op, example.inputs)
-    if "circular" in (*example.args, *example.kwargs.values()):
+    net = around(op, example.inputs, learnt=True)
+    if not peak_is_known(op):
         with pytest.raises(ArchcostError, match=r"op: the peak of .* is not known"):
-            inference_peak(net)
+            inference_peak(net, cpu())
     else:
         assert differences(net, 3) == {}
 
 
-def around(op: Op, shapes: tuple[Shape, ...]) -> Network:
-    """Return a network that gives the op inputs of these shapes, all of which need a gradient."""
-    layers: list[Layer] = []
+CIRCULAR = """
+name: circular
+input: 8x64x64
+layers:
+  - conv(8, 3, padding=1, padding_mode='circular')
+"""
 
-    def put(path: str, op: Op, inputs: list[str], shapes: tuple[Shape, ...]) -> Shape:
-        layers.append(Layer(path, op, tuple(inputs), shapes, op.cost(*shapes)))
-        return layers[-1].cost.output
 
-    start, total = 0, sum(map(numel, shapes))
-    for i, shape in enumerate(shapes):
-        cut = OPS["slice"].create([0, start, start + numel(shape)], {})
-        put(f"cut{i}", cut, ["input"], ((total,),))
-        put(f"shaped{i}", OPS["reshape"].create([list(shape)], {}), [f"cut{i}"], ((numel(shape),),))
-        put(f"x{i}", OPS["bias"].create([], {}), [f"shaped{i}"], (shape,))
-        start += numel(shape)
-    out = put("op", op, [f"x{i}" for i in range(len(shapes))], shapes)
-    put("end", OPS["rescale"].create([2.0], {}), ["op"], (out,))
-    return Network("one", (total,), tuple(layers), ("end",))
+def test_what_circular_padding_takes_by_hand() -> None:
+    # batch 4: x 4·8·64·64·4 = 524,288, its padded copy 4·8·66·66·4 = 557,568, as large as x the output
+    x, copy, params = 524_288, 557_568, 4 * (8 * 8 * 9 + 8)
+    setting = cpu(4, optimizer="sgd-momentum")
+    assert saved_for_backward(network(CIRCULAR), setting).total == copy
+    assert inference_peak(network(CIRCULAR), setting).peak.total == params + 2 * x + copy
+    assert training_peak(network(CIRCULAR), setting).saved == copy
+
+
+def test_memory_that_is_not_known_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = PRIMITIVES["relu"]
+
+    def unknown(x: Any) -> Row:
+        return Row(x.shape, x.strides, unknown="the peak of relu is not known")
+
+    monkeypatch.setitem(PRIMITIVES, "relu", replace(right, row=unknown))
+    with pytest.raises(ArchcostError, match=r"^relu1: the peak of relu is not known$"):
+        inference_peak(network(SMALL), cpu())
 
 
 @pytest.mark.torch
 def test_a_twin_that_drops_nothing_is_seen() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.torch_twin import build
+    from archcost.pytorch import build
 
     net = load("alexnet")
     hoarder = build(net, device="meta")
-    hoarder.plan = [(path, inputs, ()) for path, inputs, _ in hoarder.plan]
+    hoarder.plan = [step._replace(finished=()) for step in hoarder.plan]
     found = differences(net, 2, twin=hoarder)
     assert "inference peak" in found and "forward peak with adam" in found
 
@@ -273,7 +296,7 @@ def test_a_twin_that_drops_nothing_is_seen() -> None:
 @pytest.mark.torch
 def test_a_twin_that_does_not_run_is_a_finding() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.torch_twin import build
+    from archcost.pytorch import build
 
     net = network(SMALL)
     broken = build(net, device="meta")
@@ -287,20 +310,23 @@ def test_a_twin_that_does_not_run_is_a_finding() -> None:
 def test_gradients_are_added_in_place_on_a_real_cpu(batch: int) -> None:
     """No observer of operations can see this; the allocator's own record can."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.torch_twin import build
+    from archcost.pytorch import build
 
     net = network(FAN)
     twin, x = build(net), torch.randn(batch, *net.input)
-    run = training_peak(net, batch, optimizer="sgd")
+    run = training_peak(net, cpu(batch, optimizer="sgd"))
     before = run.params + run.input
     measured = backward_peak(torch, lambda: twin(x).sum().backward())
     assert run.peaks["backward"].total - before == measured
-    observed = training_peak(net, batch, optimizer="sgd", observed=True)
+    observed = training_peak(net, cpu(batch, optimizer="sgd", observed=True))
     assert observed.peaks["backward"].total - before > measured
 
 
-def backward_peak(torch: Any, step: Callable[[], None]) -> int:
-    """Return the most bytes that the CPU's allocator handed out after backward began."""
+def backward_peak(torch: Any, step: Callable[[], Any]) -> int:
+    """Return the most bytes that the CPU's allocator handed out after backward began.
+
+    Of a step without backward, it is the most bytes of all.
+    """
     with torch.profiler.profile(profile_memory=True) as profiler:
         step()
     allocation = torch._C._profiler._EventType.Allocation
@@ -320,7 +346,7 @@ def backward_peak(torch: Any, step: Callable[[], None]) -> int:
     live = most = 0
     for time, size in sorted(sizes):
         live += size
-        most = max(most, live if time >= min(began) else 0)
+        most = max(most, live if time >= min(began, default=0) else 0)
     return most
 
 
@@ -331,7 +357,7 @@ def backward_peak(torch: Any, step: Callable[[], None]) -> int:
 @pytest.mark.parametrize("sizes", [[400, 1200, 800], [1200, 400, 800]])
 def test_optimizers(sizes: list[int], name: str, kernel: str, weight_decay: bool) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.verify.peaks import tracker
+    from archcost.proofs.peaks import tracker
 
     params = [torch.nn.Parameter(torch.zeros(size // 4)) for size in sizes]
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -369,15 +395,17 @@ def test_the_largest_batch_is_the_largest() -> None:
 
 
 def training_of(net: Network) -> Callable[[int], int]:
-    return lambda batch: training_peak(net, batch, optimizer="sgd").peak.total
+    return lambda batch: training_peak(net, cpu(batch, optimizer="sgd")).peak.total
 
 
 def inference_of(net: Network) -> Callable[[int], int]:
-    return lambda batch: inference_peak(net, batch).peak.total
+    return lambda batch: inference_peak(net, cpu(batch)).peak.total
 
 
-def test_every_batch_may_fit() -> None:
-    tiny = largest_batch("inference", lambda batch: Peak("forward", "", {"input": 1}), 5)
+def test_every_batch_may_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    byte = Run({"forward": Peak("forward", "", {"input": 1})}, (), 0, 0, 1)
+    monkeypatch.setitem(RUNS, "inference", lambda network, setting: byte)
+    tiny = largest_batch("inference", network(SMALL), Setting(), 5)
     assert (tiny.batch, tiny.over, tiny.binds) == (2**31, None, "nothing")
 
 
@@ -394,7 +422,7 @@ def test_alexnet_of_the_lectures_fits_its_gpu() -> None:
 def test_the_example_of_the_docs() -> None:
     text = (Path(__file__).parent.parent / "docs" / "memory.md").read_text("utf-8")
     half = network(re.search(r"```yaml\n(name: alexnet_one_of_two.*?)```", text, re.DOTALL)[1])
-    step = footprint(half, batch=128).training.peak
+    step = Footprint(half, Setting(batch=128)).training.peak
     (training, _) = fit(half, 3 * 10**9).fits
     assert f"it takes {step.total / 1e9:.2f} GB, and up to {training.batch} samples fit" in text
     sent = [layer.shapes[0] for layer in half if layer.op.name == "concat"]
@@ -426,7 +454,7 @@ def test_devices() -> None:
     ("text", "message"),
     [
         ("a: 3", "hw.yaml:1:4: a must be a mapping"),
-        ("a: {memry: 3GB}", "hw.yaml:1:5: a: unknown key 'memry'; did you mean 'memory'?"),
+        ("a: {memry: 3GB}", "hw.yaml:1:5: unknown key 'memry'; did you mean 'memory'?"),
         ("a: {title: x}", "hw.yaml:1:4: a has no year"),
         (
             "a: {title: x, year: 2020, memory: 3XB, bandwidth: 1GB, peaks: {}, source: y}",
@@ -452,7 +480,7 @@ def test_memory_lines_add_up() -> None:
     lines = [line.split(",") for line in result.output.strip().splitlines()[1:]]
     training = sum(int(cells[2] or 0) for cells in lines)
     inference = sum(int(cells[3] or 0) for cells in lines)
-    figures = footprint(load("resnet18"), batch=8, optimizer="adam")
+    figures = Footprint(load("resnet18"), Setting(batch=8, optimizer="adam"))
     assert training == figures.training.peak.total
     assert inference == figures.inference.peak.total
     text = run("memory", "resnet18", "--batch", "8", "--optimizer", "adam").output
@@ -482,7 +510,7 @@ def test_the_workspace_is_beside_what_follows_the_first_product() -> None:
     def pass_of(*layers: str) -> tuple[Network, Any]:
         text = "name: net\ninput: 64x32x32\nlayers:" + "".join(f"\n  - {x}" for x in layers)
         network = expand(read_document(Source("net.yaml", text)))
-        return network, inference_peak(network, 64)
+        return network, inference_peak(network, cpu(64))
 
     # at the peak the convolution's input and output are alive, and the product comes later
     network, wide = pass_of("conv(64, 1)", "maxpool(32)", "flatten", "linear(4)")
@@ -561,9 +589,6 @@ def test_fit_on_the_command_line() -> None:
         ("memory vgg16 --foreach --fused", "an optimizer updates in one way; got --foreach and"),
         ("memory vgg16 --amp int8", "autocast takes bf16 or fp16; got 'int8'"),
         ("memory vgg16 --amp bf16 --dtype float64", "autocast keeps parameters in float32; got"),
-        ("memory vgg16 --amp bf16 --freeze FC*", "the memory of autocast with frozen layers is"),
-        ("memory alexnet --amp bf16", "NORM1: the memory of lrn under autocast is not known"),
-        ("memory vgg16 --amp bf16 --checkpoint FC6", "the memory of autocast with recomputation"),
         (
             "memory resnet18 --checkpoint laier1",
             "unknown group or layer to recompute 'laier1'; did",
@@ -611,13 +636,13 @@ def test_windows_that_need_no_copy(
 def test_a_roll_along_two_axes_on_a_real_cpu() -> None:
     """It rolls along one after the other, which no observer of operations can see."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.torch_twin import build
+    from archcost.pytorch import build
 
     net, batch = network(WINDOWS.format(8, 64, 12 * 8, 1, 2)), 16
     twin, x = build(net), torch.randn(batch, *net.input)
-    run = training_peak(net, batch, optimizer="sgd")
+    run = training_peak(net, cpu(batch, optimizer="sgd"))
     before = run.params + run.input + run.buffers
     measured = backward_peak(torch, lambda: twin(x).sum().backward())
     assert run.peaks["backward"].total - before == measured
-    observed = training_peak(net, batch, optimizer="sgd", observed=True)
+    observed = training_peak(net, cpu(batch, optimizer="sgd", observed=True))
     assert observed.peaks["backward"].total - before < measured

@@ -21,22 +21,24 @@ from archcost.analysis.report import Report
 from archcost.cli import cli
 from archcost.errors import ArchcostError
 from archcost.hardware import find_device
-from archcost.memory.footprint import footprint
 from archcost.performance.roofline import roofline as find_roofline
-from archcost.plot import KINDS
-from archcost.plot.diagram import Box as DrawnBox
-from archcost.plot.diagram import Diagram, arrange
-from archcost.plot.graph import graph
-from archcost.plot.labels import Bubble, place_labels
-from archcost.plot.layers import layers
-from archcost.plot.memory import memory
-from archcost.plot.picture import Bars, Line, Picture, Points, ticks
-from archcost.plot.receptive import receptive, widths
-from archcost.plot.roofline import roofline
-from archcost.plot.scatter import pareto, scatter
-from archcost.plot.terminal import text
-from archcost.plot.timeline import entrants, read_entrants, timeline
+from archcost.pictures import KINDS
+from archcost.pictures.diagram import Box as DrawnBox
+from archcost.pictures.diagram import Diagram, arrange
+from archcost.pictures.graph import graph
+from archcost.pictures.labels import Bubble, Place, place_labels
+from archcost.pictures.layers import layers
+from archcost.pictures.memory import memory
+from archcost.pictures.picture import Bars, Line, Picture, Points, Words, ticks
+from archcost.pictures.receptive import receptive, widths
+from archcost.pictures.roofline import roofline
+from archcost.pictures.scatter import pareto, scatter
+from archcost.pictures.terminal import text
+from archcost.pictures.timeline import entrants, read_entrants, timeline
+from archcost.setting import Setting
+from archcost.spec.catalog import catalog
 from archcost.spec.source import Source
+from archcost.storage.footprint import Footprint
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -51,7 +53,7 @@ def report(name: str) -> Report:
 
 
 def h100(name: str) -> Picture:
-    return roofline(find_roofline(load(name), find_device("h100"), batch=32))
+    return roofline(find_roofline(load(name), Setting(32).on(find_device("h100"))))
 
 
 PICTURES: dict[str, Callable[[], Picture | Diagram]] = {
@@ -59,7 +61,7 @@ PICTURES: dict[str, Callable[[], Picture | Diagram]] = {
     "scatter": lambda: scatter([report(name) for name in COMPARED]),
     "timeline": timeline,
     "receptive": lambda: receptive([report("alexnet"), report("vgg16"), report("resnet18")]),
-    "memory": lambda: memory([footprint(load("resnet18"), batch=32)]),
+    "memory": lambda: memory([Footprint(load("resnet18"), Setting(batch=32))]),
     "roofline": lambda: h100("resnet18"),
     "graph": lambda: graph(load("googlenet"), 1),
 }
@@ -140,9 +142,100 @@ def test_accuracies_on_other_data_are_not_mixed_in() -> None:
         "vgg16",
     }  # type: ignore[attr-defined]
     assert picture.rows[0][0].y.label == "ImageNet top-1 accuracy, %"
-    assert "another task: resnet20, nin_cifar10, highway_conv16." in picture.caption
+    assert "Left out: resnet20, nin_cifar10, highway_conv16 (another task)." in picture.caption
     small = scatter([report(name) for name in ("resnet20", "resnet32", "highway_conv16")])
     assert small.rows[0][0].y.label == "top-1 accuracy, %"
+
+
+def shown_names(picture: Picture) -> dict[str, str]:
+    """Return all words of a picture, however it is drawn."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from archcost.pictures.matplotlib_file import figure
+    from archcost.pictures.svg import legend, svg
+
+    made = figure(picture)
+    written = [*made.texts, *(t for axes in made.axes for t in (*axes.texts, axes.title))]
+    return {
+        "svg": svg(picture) + legend(picture),
+        "terminal": text(picture, 120),
+        "matplotlib": "\n".join(t.get_text() for t in written),
+    }
+
+
+@pytest.fixture(scope="module")
+def everything() -> Picture:
+    return scatter([report(name) for name in catalog()])
+
+
+def test_the_largest_bubbles_and_the_ends_of_the_front_are_named(everything: Picture) -> None:
+    points = mark(everything, Points).points  # type: ignore[attr-defined]
+    front = sorted((point for point in points if point.ringed), key=lambda point: point.x)
+    largest = sorted(points, key=lambda point: -point.area)[:5]
+    named = {point.label for point in (front[0], front[-1], *largest)}
+    assert {point.label for point in points if point.first} == named
+    assert {"regnet_y_128gf", "convnextv2_huge"} < named
+    drawn = shown_names(everything)
+    assert {how: [n for n in named if n not in words] for how, words in drawn.items()} == {
+        "svg": [], "terminal": [], "matplotlib": [],
+    }  # fmt: skip
+
+
+def test_roofs_are_named() -> None:
+    drawn = shown_names(h100("resnet18"))
+    for words in drawn.values():
+        assert "494.5 TFLOP/s, convolutions and the hard bound" in words
+        assert "67 TFLOP/s, other products" in words
+        assert "3.35 TB/s" in words
+    [one] = {m.text for m in roofline(find_roofline(load("resnet18"), Setting(dtype="float16").on(
+             find_device("a100")))).rows[0][0].marks if isinstance(m, Words) and not m.below}  # fmt: skip
+    assert one == "312 TFLOP/s, float16"
+
+
+def test_the_roof_of_a_terminal_rises_to_the_ridge() -> None:
+    lines = text(h100("resnet50"), 100).splitlines()
+    grid = [line.partition("┤")[2].ljust(95) for line in lines if "┤" in line]
+    signs = "·◇○"
+    # 3.35 TB/s: ten times as far along is ten times as high, up to 494.5 TFLOP/s
+    tops = [next((r for r, row in enumerate(grid) if row[c] in signs), None) for c in range(60)]
+    rising = [r for r in tops if r is not None]
+    assert rising == sorted(rising, reverse=True)
+    assert len(set(rising)) > 8
+    flat = max(grid, key=lambda row: row.count("·"))
+    assert flat.rstrip()[-1] in signs
+    assert "front" not in "\n".join(lines)
+    assert "◇ bound by memory" in lines
+
+
+@pytest.mark.parametrize(("names", "legend"), [
+    (("resnet18", "vgg16", "efficientnet_b0"), ["year 2014", "2016", "2019"]),
+    (("resnet18", "vgg16"), ["year 2014", "2015"]),
+    (("resnet18", "resnet50"), ["year 2015"]),
+])  # fmt: skip
+def test_years_have_one_legend(names: tuple[str, ...], legend: list[str]) -> None:
+    picture = scatter([report(name) for name in names], size="year")
+    assert [words for _, words in picture.bubbles] == legend
+    areas = [area for area, _ in picture.bubbles]
+    assert areas == sorted(areas)
+    points = {point.label: point for point in mark(picture, Points).points}  # type: ignore[attr-defined]
+    assert points[names[0]].area in areas or len(legend) == 3
+    assert "year 2015" in points["resnet18"].tip
+    along = scatter([report(name) for name in names], x="year")
+    assert "2,01" not in text(along, 90)
+    assert " 2015" in text(along, 90)
+
+
+def test_a_unit_is_said_once() -> None:
+    [*_, last] = scatter([report(name) for name in COMPARED], size="layers").bubbles
+    assert last[1] == "10 layers on the longest path"
+
+
+def test_a_single_point_says_why() -> None:
+    picture = scatter([report(name) for name in ("alexnet", "resnet18", "resnet20")])
+    for words in (text(picture, 90), shown_names(picture)["matplotlib"]):
+        plain = " ".join(words.split())
+        assert "against operations: only resnet18" in plain
+        assert "Left out: alexnet (no top-1 accuracy); resnet20 (another task)." in plain
+    assert "only" not in scatter([report("resnet18")]).title
 
 
 def test_measured_latency_is_an_axis(tmp_path: Path) -> None:
@@ -163,7 +256,7 @@ def test_measured_latency_is_an_axis(tmp_path: Path) -> None:
     )
     assert "latency, ms" in out
     assert "a test" in out
-    assert "Left out, for want of a figure or as of another task: vgg16." in " ".join(out.split())
+    assert "Left out: vgg16 (no latency)." in " ".join(out.split())
     [point] = mark(scatter([report("resnet18")], x="latency", record=record), Points).points  # type: ignore[attr-defined]
     assert point.x == 12.5
 
@@ -177,7 +270,7 @@ def test_the_receptive_field_grows_as_by_hand() -> None:
 
 
 def test_the_timeline_of_memory_has_its_peak() -> None:
-    found = footprint(load("resnet18"), batch=32)
+    found = Footprint(load("resnet18"), Setting(batch=32))
     line = mark(memory([found]), Line)
     assert max(y for _, y in line.points) * 1e6 == pytest.approx(found.training.peak.total)  # type: ignore[attr-defined]
     assert len(line.tips) == len(found.training.timeline)  # type: ignore[attr-defined]
@@ -197,11 +290,20 @@ def test_depths_of_the_winners_are_computed() -> None:
     assert depths["XRCE"] == 0
 
 
-def test_a_winner_without_a_year_is_refused_with_its_place() -> None:
-    with pytest.raises(ArchcostError, match=r"^w\.yaml:2:3: a winner lacks year$"):
-        read_entrants(
-            Source("w.yaml", "- {year: 1, name: a, top5_error: 1, source: s}\n- {name: b}\n")
-        )
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{name: b}", "w.yaml:2:3: a winner has no year"),
+        ("{year: 2010, nam: b}", "w.yaml:2:16: unknown key 'nam'; did you mean 'name'?"),
+        ("{year: 10, name: b, top5_error: 1, source: s}",
+         "w.yaml:2:10: year must have four digits; got '10'"),
+    ],
+)  # fmt: skip
+def test_a_winner_is_refused_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(ArchcostError) as caught:
+        first = "- {year: 2010, name: a, top5_error: 1, source: s}\n"
+        read_entrants(Source("w.yaml", f"{first}- {text}\n"))
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -300,7 +402,7 @@ def test_picture_looks_as_it_did(kind: str, tmp_path: Path) -> None:
         pytest.skip(f"the images were drawn by matplotlib {', '.join(pinned)}")
     from matplotlib.testing.compare import compare_images
 
-    from archcost.plot.matplotlib_file import save
+    from archcost.pictures.matplotlib_file import save
 
     drawn = tmp_path / f"{kind}.png"
     save(PICTURES[kind](), drawn, "png", dpi=60)
@@ -325,7 +427,7 @@ def test_files_are_the_same_every_time(suffix: str, start: bytes, tmp_path: Path
 
 
 def test_neighbouring_colours_differ_in_grey() -> None:
-    from archcost.plot.picture import COLOURS
+    from archcost.pictures.picture import COLOURS
 
     def light(colour: str) -> float:
         red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
@@ -350,9 +452,9 @@ def test_neighbouring_colours_differ_in_grey() -> None:
         (["scatter", "resnet18", "--x", "mac", "--terminal"], "unknown axis 'mac'; did you mean 'macs'?"),
         (["scatter", "resnet18", "--x", "latency", "--terminal"], "latency is measured: name a record of `archcost profile` with --record"),
         (["scatter", "alexnet", "--terminal"], "none of 1 model has operations, top1 and params"),
-        (["timeline", "alexnet", "--terminal"], "timeline shows the winners of ILSVRC; it takes no MODEL"),
+        (["timeline", "alexnet", "--terminal"], "timeline shows the winners of ILSVRC; it takes no model"),
         (["graph", "alexnet", "vgg16", "--terminal"], "graph draws one network; got 2"),
-        (["roofline", "alexnet", "--terminal"], "name a device, such as --gpu h100; `archcost hardware` lists them"),
+        (["roofline", "alexnet", "--terminal"], "name a device, such as gpu h100; `archcost hardware` lists them"),
         (["receptive", "highway10", "--terminal"], "highway10 has no spatial dimensions to look at"),
     ],
 )  # fmt: skip
@@ -378,12 +480,30 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_labels_that_are_needed_find_a_place() -> None:
+    # bubbles all over the frame: no name finds a place beside them, and one gets it on others
+    crowd = [
+        Bubble(x, y, 9, 60, 8, 2 * (x == y == 64))
+        for x in range(10, 130, 18) for y in range(10, 110, 18)
+    ]  # fmt: skip
+    places = place_labels(crowd, 130, 110)
+    assert [b.rank for b, place in zip(crowd, places, strict=True) if place] == [2]
+
+
+def test_labels_keep_away_from_words() -> None:
+    own = [Bubble(20, 50, 3, 40, 8)]
+    assert place_labels(own, 200, 100) == [Place(25, 46)]
+    [place] = place_labels(own, 200, 100, words=[(24, 40, 90, 60)])
+    assert place is not None
+    assert place.x + 40 <= 24 or place.y >= 60 or place.y + 8 <= 40
+
+
 def test_labels_that_find_no_place_are_left_out() -> None:
     assert place_labels([Bubble(50, 50, 3, 180, 8)] * 9, 100, 100) == [None] * 9
 
 
 if __name__ == "__main__":
-    from archcost.plot.matplotlib_file import save
+    from archcost.pictures.matplotlib_file import save
 
     for kind, picture in PICTURES.items():
         save(picture(), GOLDEN / f"{kind}.png", "png", dpi=60)

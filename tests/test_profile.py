@@ -20,8 +20,9 @@ from archcost.spec.source import read_source
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from archcost.torch_twin import calibrate, clock, measure, series  # noqa: E402
-from archcost.verify.replay import replay  # noqa: E402
+from archcost.measure import calibrate, clock, series  # noqa: E402
+from archcost.measure import profile as measure  # noqa: E402
+from archcost.proofs.replay import replay  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PARAMS = {

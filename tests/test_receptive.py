@@ -27,7 +27,7 @@ def measured(net: Network, most: int = 8) -> dict[tuple[str, int], tuple[int, in
     up with random weights.
     """
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from archcost.torch_twin import build
+    from archcost.pytorch import build
 
     torch.manual_seed(0)
     twin = build(net).double().eval()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
 from archcost import ArchcostError, analyze, load
+from archcost.analysis.training import training_step
+from archcost.conventions import ACTIVATIONS
 from archcost.spec.catalog import expand
 from archcost.spec.document import read_document
 from archcost.spec.source import Source
@@ -92,6 +97,48 @@ def test_to_frame() -> None:
     frame = analyze(load("alexnet")).to_frame()
     assert frame["params"].sum() == 62_378_344
     assert frame.loc["CONV1", "output"] == [96, 55, 55]
+
+
+SUMS = ("params", "trainable_params", "macs", "flops", "counted", "activations",
+        "activation_bytes")  # fmt: skip
+NESTED = ("alexnet", "googlenet", "resnet18", "unet", "vit_b_16")
+
+
+@pytest.mark.parametrize("activations", ACTIVATIONS)
+@pytest.mark.parametrize("model", NESTED)
+def test_columns_of_the_frame_and_of_csv_add_up_to_the_totals(model: str, activations: str) -> None:
+    made = analyze(load(model), batch=2, convention="fvcore", activations=activations)
+    totals = {key: getattr(made.total, key) for key in SUMS}
+    for depth in (None, 1, 2, 3):
+        text = made.table(("name", *SUMS), depth).render("csv")
+        rows = [*csv.DictReader(io.StringIO(text))]
+        assert {key: sum(int(row[key]) for row in rows) for key in SUMS} == totals
+        assert made.table(depth=depth).render("csv").count("\n") == len(rows)
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = made.to_frame()
+    assert {key: int(frame[key].sum()) for key in SUMS} == totals
+    assert ("input" in frame.index) == made.activations.counts_input
+
+
+@pytest.mark.parametrize("model", NESTED)
+def test_columns_of_a_training_step_as_csv_add_up_to_the_totals(model: str) -> None:
+    step = training_step(load(model), batch=2)
+    totals = step.to_dict()["totals"]
+    for depth in (None, 1, 2):
+        [*rows] = csv.DictReader(io.StringIO(step.table(("name", *totals), depth).render("csv")))
+        assert {key: sum(int(row[key]) for row in rows) for key in totals} == totals
+
+
+def test_csv_has_layers_with_their_group_where_people_read_subtotals() -> None:
+    table = analyze(load("resnet18")).table()
+    rows = [*csv.DictReader(io.StringIO(table.render("csv")))]
+    assert [row["op"] for row in rows if not row["op"]] == [""]  # the input
+    groups = {row["name"]: row["group"] for row in rows}
+    assert groups["layer1.0.body.conv1"] == "layer1.0.body"
+    assert groups["input"] == ""
+    for format in ("text", "markdown", "html", "latex"):
+        assert "| group" not in table.render(format)
+        assert "layer1.0.body" in table.render(format)
 
 
 def test_to_frame_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:

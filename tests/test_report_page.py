@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,9 +22,11 @@ import pytest
 from click.testing import CliRunner
 
 from archcost.cli import cli
+from archcost.contracts import contract as contract_of
 from archcost.errors import ArchcostError
-from archcost.verify import Check
-from archcost.verify.results import Outcome, results_record
+from archcost.primitives import PRIMITIVES, Row
+from archcost.proofs import Check
+from archcost.proofs.results import Outcome, results_record
 
 TWELVE = (
     "alexnet", "vgg16", "googlenet", "resnet50", "resnet152", "densenet121", "mobilenet_v2",
@@ -113,17 +116,66 @@ def test_twelve_models_are_quick_and_small(tmp_path: Path) -> None:
     assert all(f'id="model-{name}"' in text for name in TWELVE)
 
 
-def test_a_page_says_what_memory_is_not_known(tmp_path: Path) -> None:
+def packed(page: str) -> list[str]:
+    """Return the details of each model of a page on many."""
+    packs = re.findall(r'<script type="text/plain" id="pack-\d+">(.*?)</script>', page)
+    parts = [json.loads(zlib.decompress(base64.b64decode(pack))) for pack in packs]
+    places = re.findall(r'data-pack="(\d+)" data-part="(\d+)"', page)
+    return [parts[int(pack)][int(part)] for pack, part in places]
+
+
+def test_a_page_on_many_models_holds_their_details_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = (*TWELVE, "lenet5")
+    plain = run(*TWELVE)
+    assert 'data-pack="' not in plain
+    page = run(*many)
+    details = packed(page)
+    assert len(details) == len(many)
+    assert len(page) < len(plain) / 4
+    for name, text in zip(TWELVE, details, strict=False):
+        section = plain.partition(f'id="model-{name}"')[2].partition("</details>")[0]
+        assert text.count("<tr") > 20
+        assert section.endswith(text.strip() + "\n")
+        assert text not in page
+    # the totals do not need a script
+    for figure in ("62,378,344", "249.5 MB", "753.3 MB"):
+        assert figure in page
+    # packs are closed before they are large
+    monkeypatch.setattr("archcost.report.html.PACK", 50_000)
+    assert packed(run(*many)) == details
+
+
+def test_columns_without_content_are_left_out() -> None:
+    heads = re.findall(r"<button>(.*?)</button></th>", run("alexnet", "lenet5"))
+    assert "top-1" not in heads
+    assert "MACs" in heads
+    lines = run("alexnet", "lenet5", "--format", "markdown").splitlines()
+    assert "top-1" not in next(line for line in lines if line.startswith("| model"))
+
+
+@pytest.mark.slow
+def test_a_page_on_the_whole_catalog_is_small(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    run("--all", "-o", str(target))
+    assert target.stat().st_size < 4_000_000
+
+
+def test_a_page_says_what_memory_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(x: Any) -> Row:
+        return Row(x.shape, x.strides, unknown="the peak is not known")
+
+    monkeypatch.setitem(PRIMITIVES, "relu", replace(PRIMITIVES["relu"], row=unknown))
     spec = tmp_path / "net.yaml"
-    layer = "conv(4, 3, padding=1, padding_mode='circular')"
-    spec.write_text(f"name: net\ninput: 3x8x8\nlayers:\n  - {layer}\n", "utf-8")
+    spec.write_text("name: net\ninput: 3x8x8\nlayers:\n  - relu\n", "utf-8")
     assert "Not known: " in run(str(spec), "--format", "html")
 
 
 def test_json_follows_its_schema(verification: Path, budgets: Path) -> None:
     arguments = ["--verification", str(verification), "--budgets", str(budgets)]
     data = json.loads(run("resnet18", "swin_t", *arguments, "--format", "json"))
-    contract = json.loads((files("archcost") / "schema" / "report.json").read_text("utf-8"))
+    contract = contract_of("report")
     jsonschema.Draft202012Validator.check_schema(contract)
     jsonschema.validate(data, contract)
     table = CliRunner().invoke(cli, ["table", "resnet18", "--format", "json"]).output
@@ -189,6 +241,97 @@ def test_a_figure_is_the_same_in_all_formats() -> None:
 )  # fmt: skip
 def test_bad_input_is_one_line(arguments: list[str], reason: str) -> None:
     assert refused(*arguments).startswith(reason)
+
+
+# Whose budgets they are.
+
+NET = """\
+name: net
+input: 3x8x8
+knobs: {width: 4}
+layers:
+  - conv(width, 3)
+"""
+NETS = NET.replace("name: net", "family: nets\nvariants: {narrow: {}, wide: {width: 8}}")
+
+
+@pytest.mark.parametrize(
+    ("models", "budget", "values"),
+    # 3·3·3·w + w: 112 parameters for a width of 4, 224 for 8
+    [
+        (["net.yaml"], "net.yaml", [112]),
+        (["./net.yaml"], "n*.yaml", [112]),
+        (["{}/net.yaml", "alexnet"], "net.yaml", [112]),
+        (["deep/../net.yaml"], "net.yaml", [112]),
+        (["deep/nets.yaml::wide"], "deep/nets.yaml", [224]),
+        (["deep/nets.yaml::wide", "deep/nets.yaml::narrow"], "**/nets.yaml", [224, 112]),
+        (["deep/nets.yaml::wide"], "deep/nets.yaml::wide", [224]),
+        (["net.yaml", "--set", "width=8"], "net.yaml", [224]),
+    ],
+)
+def test_budgets_of_files_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: list[str], budget: str,
+    values: list[int],
+) -> None:  # fmt: skip
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "net.yaml").write_text(NET)
+    (tmp_path / "deep" / "nets.yaml").write_text(NETS)
+    (tmp_path / "archcost.toml").write_text(f'[budgets]\n"{budget}" = "params <= 200"\n')
+    monkeypatch.chdir(tmp_path)
+    models = [model.format(tmp_path) for model in models]
+    data = json.loads(run(*models, "--budgets", "archcost.toml", "--format", "json"))
+    found = [row["value"] for model in data["models"] for row in model["budgets"]]
+    assert found == values
+    assert ("budget params &lt;= 200 is broken" in run(*models, "--budgets", "archcost.toml")) is (
+        224 in values
+    )
+    # also from another folder
+    monkeypatch.chdir(tmp_path / "deep")
+    outer = [
+        model if model.startswith(("/", "-", "alex", "width")) else f"../{model}"
+        for model in models
+    ]
+    data = json.loads(run(*outer, "--budgets", "../archcost.toml", "--format", "json"))
+    assert [row["value"] for model in data["models"] for row in model["budgets"]] == values
+
+
+def test_a_file_of_the_catalog_is_the_model_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).resolve().parent.parent
+    budgets = '[budgets]\n"specs/squeezenet.yaml" = "params <= 1M"\n'
+    own = tmp_path / "specs" / "squeezenet.yaml"
+    own.parent.mkdir()
+    own.write_text(NET.replace("name: net", "name: squeezenet1_1"))
+    (tmp_path / "archcost.toml").write_text(budgets)
+    monkeypatch.chdir(tmp_path)
+    assert refused("squeezenet1_1", "--budgets", "archcost.toml") == (
+        "the budgets are of specs/squeezenet.yaml, none of which is in the report"
+    )
+    monkeypatch.chdir(root)
+    (tmp_path / "archcost.toml").write_text(budgets.replace('"specs', f'"{root}/specs'))
+    data = json.loads(
+        run("squeezenet1_1", "--budgets", str(tmp_path / "archcost.toml"), "--format", "json")
+    )
+    assert [row["holds"] for row in data["models"][0]["budgets"]] == [False]
+
+
+def test_networks_with_one_name_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.yaml").write_text(NET)
+    (tmp_path / "new.yaml").write_text(NET.replace("width: 4", "width: 8"))
+    monkeypatch.chdir(tmp_path)
+    data = json.loads(run("net.yaml", "new.yaml", "alexnet", "--format", "json"))
+    assert [model["model"] for model in data["models"]] == ["net.yaml", "new.yaml", "alexnet"]
+    page = run("net.yaml", "new.yaml")
+    assert 'id="model-net.yaml"' in page and 'id="model-new.yaml"' in page
+    compared = CliRunner().invoke(
+        cli, ["compare", "net.yaml", "new.yaml", "--baseline", "new.yaml", "--format", "json"]
+    )
+    found = json.loads(compared.output)
+    assert found["baseline"] == "new.yaml"
+    assert [model["model"] for model in found["models"]] == ["net.yaml", "new.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -399,6 +542,74 @@ def test_paper_shows_all_models(browser: Any) -> None:
     assert browser.execute_script(opened) == before
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")
+
+
+@pytest.mark.browser
+def test_what_groups_do_not_have_is_not_a_column(browser: Any) -> None:
+    script = """return [...document.querySelector(arguments[0]).tHead.rows[0].cells]
+        .filter(cell => cell.offsetWidth).map(cell => cell.textContent)"""
+    table = "#model-resnet50 table.layers"
+    browser.execute_script("document.getElementById('model-resnet50').open = true")
+    folded = ["layer", "output", "params", "MACs", "FLOPs", "activations", "bytes"]
+    assert browser.execute_script(script, table) == folded
+    click(browser, "#model-resnet50 [data-fold=open]")
+    assert {"op", "settings", "receptive field"} < set(browser.execute_script(script, table))
+    click(browser, "#model-resnet50 [data-fold=close]")
+
+
+@pytest.mark.browser
+def test_it_fits_a_phone_and_uses_a_wide_screen(browser: Any) -> None:
+    look = """document.querySelectorAll('details.model').forEach(part => part.open = true);
+    const size = chart => parseFloat(getComputedStyle(chart).fontSize)
+        * chart.getBoundingClientRect().width / chart.viewBox.baseVal.width;
+    return {page: document.documentElement.scrollWidth,
+        text: Math.min(...[...document.querySelectorAll('.chart text')].map(text =>
+            size(text.ownerSVGElement) * parseFloat(getComputedStyle(text).fontSize)
+            / parseFloat(getComputedStyle(text.ownerSVGElement).fontSize))),
+        cut: [...document.querySelectorAll('table.layers')]
+            .filter(t => t.offsetWidth > t.parentElement.clientWidth).length}"""
+    try:
+        for width in (375, 768, 1280, 1920):
+            metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            found = browser.execute_script(look)
+            assert found["page"] <= width
+            assert found["text"] >= 9
+            assert width < 1280 or found["cut"] == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        script = "document.querySelectorAll('details.model').forEach(part => part.open = false)"
+        browser.execute_script(script)
+
+
+@pytest.mark.browser
+def test_details_of_many_models_open_on_demand(browser: Any, tmp_path: Path) -> None:
+    page = tmp_path / "many.html"
+    run(*TWELVE, "lenet5", "-o", str(page))
+    here = browser.current_url
+    browser.get(page.as_uri())
+    count = "return document.querySelectorAll('table.layers').length"
+    assert browser.execute_script(count) == 0
+    wait = "setTimeout(arguments[0], 700)"
+    click(browser, "a[href='#model-resnet50']")
+    browser.execute_async_script(wait)
+    assert browser.execute_script(count) == 1
+    shown = texts(browser, "#model-resnet50 table.layers", 0)
+    assert shown == ["input", "stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    browser.execute_script("document.getElementById('model-lenet5').open = true")
+    browser.execute_async_script(wait)
+    assert browser.execute_script(count) == 2
+    # the filter leaves rows and models, also after sorting
+    browser.execute_script(
+        "const box = document.getElementById('filter'); box.value = 'RESNET 5';"
+        "box.dispatchEvent(new Event('input'))"
+    )
+    found = texts(browser, "table.compare", 0)
+    click(browser, "table.compare thead button", 1)
+    assert sorted(texts(browser, "table.compare", 0)) == sorted(found)
+    assert {"resnet50", "resnet152"} <= set(found)
+    assert "alexnet" not in found
+    browser.get(here)
 
 
 @pytest.mark.browser

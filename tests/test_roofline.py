@@ -24,13 +24,15 @@ from archcost.hardware import (
     vendor_devices,
     write_devices,
 )
+from archcost.measure.allocator import tensor_peak
+from archcost.network import Layer
 from archcost.ops import OPS
-from archcost.performance.bounds import Precision, eager_layers, hard_bound
+from archcost.performance.bounds import Precision, eager_layers, hard_bound, least_macs
 from archcost.performance.proof import HALVES, half, proof_table
 from archcost.performance.roofline import roofline
+from archcost.setting import Setting
 from archcost.spec.catalog import catalog
 from archcost.spec.source import Source
-from archcost.torch_twin.allocator import tensor_peak
 
 SMALL = """
 name: small
@@ -53,6 +55,10 @@ def device(bandwidth: int = 100, **peaks: int) -> Device:
     return Device("d", "D", 2020, 10**9, bandwidth, MappingProxyType(paths), "a test")
 
 
+def on(device: Device, batch: int = 1) -> Setting:
+    return Setting(batch).on(device)
+
+
 def small(tmp_path: Path, text: str = SMALL) -> Any:
     (tmp_path / "small.yaml").write_text(text)
     return load(str(tmp_path / "small.yaml"))
@@ -64,13 +70,12 @@ def test_the_bounds_of_a_small_network_by_hand(tmp_path: Path) -> None:
     assert 4 * 6 * 8 * 8 + 384 * 10 == 5_376
     # input 4·8·8 and output 10 per sample; 6·4·9 + 6 and 384·10 + 10 parameters
     assert 2 * (256 + 10) + 222 + 3_850 == 4_604
-    hard = hard_bound(network, device(), batch)
+    hard = hard_bound(network, on(device(), batch))
     assert (hard.flops, hard.bytes) == (2 * 5_376 * batch, 4 * 4_604)
     assert (hard.seconds, hard.binds) == (Fraction(4 * 4_604, 100), "memory")
-    compute = hard_bound(network, device(bandwidth=10**6), batch)
+    compute = hard_bound(network, on(device(bandwidth=10**6), batch))
     assert (compute.seconds, compute.binds) == (Fraction(21_504, 1000), "compute")
-    layers, whole = eager_layers(network, device(), batch)
-    assert whole == []
+    layers = eager_layers(network, on(device(), batch))
     assert {path: (w.flops, w.bytes) for path, w in layers.items()} == {
         "conv1": (2 * 2 * 64 * 6 * 4 * 9, 4 * (512 + 222 + 768)),
         "relu1": (0, 4 * (768 + 768)),
@@ -78,20 +83,20 @@ def test_the_bounds_of_a_small_network_by_hand(tmp_path: Path) -> None:
         "dropout1": (0, 0),  # evaluation passes it through
         "linear1": (2 * 2 * 3_840, 4 * (768 + 3_850 + 20)),
     }
-    seconds = roofline(network, device(), batch=batch).eager.seconds
+    seconds = roofline(network, on(device(), batch)).eager.seconds
     assert seconds == Fraction(6_008 + 6_144 + 18_552, 100)
 
 
 def test_a_training_step_by_hand(tmp_path: Path) -> None:
     # the convolution's input wants no gradient: 2 products for it, 3 for the linear layer;
     # parameters and one momentum each are read and written
-    step = hard_bound(small(tmp_path), device(), batch=2, training=True)
+    step = hard_bound(small(tmp_path), on(device(), 2), training=True)
     assert step.flops == 2 * 2 * (2 * 1_536 + 3 * 3_840)
     assert step.bytes == 4 * (2 * 256 + 2 * 4_072 + 2 * 4_072)
-    assert hard_bound(small(tmp_path), device(), cached=10**6).bytes == 0
+    assert hard_bound(small(tmp_path), on(device()), cached=10**6).bytes == 0
     attention = small(tmp_path, "name: a\ninput: 5x8\nlayers: [linear(24), attention(2)]")
     # 5·8·24 twice; two products of 2 heads · 5·5 · 4, and as many for each factor's gradient
-    assert hard_bound(attention, device(), training=True).flops == 2 * (2 * 960 + 3 * 400)
+    assert hard_bound(attention, on(device()), training=True).flops == 2 * (2 * 960 + 3 * 400)
 
 
 def test_layers_of_several_kernels_by_hand(tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ layers:
   - conv(4, 2, padding='same')
   - multiply: {a: relu, b: [global_avgpool, sigmoid]}
 """
-    layers, _ = eager_layers(small(tmp_path, text), device())
+    layers = eager_layers(small(tmp_path, text), on(device()))
     sizes = {path.rpartition(".")[2]: work.bytes for path, work in layers.items()}
     assert sizes["batchnorm1"] == 4 * (256 + 4 * 4 + 256)
     assert sizes["maxpool1"] == 4 * (256 + 64) + 8 * 64  # and the indices
@@ -129,15 +134,15 @@ layers:
     ],
 )
 def test_least_products(call: tuple[Any, ...], x: tuple[int, ...], least: int) -> None:
-    assert OPS[call[0]].create(call[1:], {}).least_macs(x) == least
+    assert least_macs(Layer.alone(OPS[call[0]].create(call[1:], {}), x)) == least
 
 
 @pytest.mark.parametrize("name", OPS)
 def test_a_fast_algorithm_takes_some_but_no_more_products(name: str) -> None:
     for example in OPS[name].examples:
         op = OPS[name].create(example.args, example.kwargs)
-        macs = op.cost(*example.inputs).work.get("mac", 0)
-        assert (macs > 0) <= op.least_macs(*example.inputs) <= macs
+        layer = Layer.alone(op, *example.inputs)
+        assert (layer.cost.macs > 0) <= least_macs(layer) <= layer.cost.macs
 
 
 def test_the_hard_bound_is_never_above_the_eager_roofline() -> None:
@@ -150,7 +155,7 @@ def test_the_hard_bound_is_never_above_the_eager_roofline() -> None:
         "unet",
         "densenet121",
     ):
-        found = roofline(load(name), find_device("h100"), batch=4, dtype="bfloat16")
+        found = roofline(load(name), Setting(4, "bfloat16").on(find_device("h100")))
         assert 0 < found.hard.seconds < found.eager.seconds
 
 
@@ -223,17 +228,17 @@ def test_a_record_is_put_beside(record: dict[str, Any], tmp_path: Path) -> None:
     error = run(
         "roofline", "resnet20", "--record", put(record, tmp_path), "--batch", "256"
     ).exception
-    assert str(error) == "name a device, such as --gpu h100; `archcost hardware` lists them"
+    assert str(error) == "name a device, such as gpu h100; `archcost hardware` lists them"
 
 
 def test_a_time_below_the_hard_bound_fails_the_replay(
     record: dict[str, Any], tmp_path: Path
 ) -> None:
-    from archcost.verify.replay import replay
+    from archcost.proofs.replay import replay
 
     network, h200 = load("resnet20"), find_device("h200")
     record["machine"]["cache_bytes"] = 50 * 2**20
-    bound = float(hard_bound(network, h200, 256, cached=50 * 2**20).seconds)
+    bound = float(hard_bound(network, on(h200, 256), cached=50 * 2**20).seconds)
     for fastest, holds in ((bound * 1.001, True), (bound * 0.999, False)):
         record["measurements"][0]["forward"]["fastest"] = fastest
         checks = {c.name.partition(": ")[2]: c for c in replay(put(record, tmp_path))}
@@ -245,7 +250,7 @@ def test_a_time_below_the_hard_bound_fails_the_replay(
     assert all(c.passed for c in replay(put(record, tmp_path)))
     # without the size of the cache no byte counts: batch 1 is bound by its parameters
     record["machine"] |= {"cache_bytes": None, "calibration": None}
-    cold, warm = (float(hard_bound(network, h200, cached=n).seconds) for n in (0, 10**9))
+    cold, warm = (float(hard_bound(network, on(h200), cached=n).seconds) for n in (0, 10**9))
     assert warm < cold / 2
     record["measurements"][0] |= {"batch": 1}
     record["measurements"][0]["forward"]["fastest"] = cold / 2
@@ -258,14 +263,14 @@ def test_a_time_below_the_hard_bound_fails_the_replay(
 def test_peaks_of_a_record_are_held_against_the_predicted(
     record: dict[str, Any], tmp_path: Path
 ) -> None:
-    from archcost.memory.footprint import footprint
-    from archcost.verify.replay import replay
+    from archcost.proofs.replay import replay
+    from archcost.storage.footprint import Footprint
 
     row = record["measurements"][0] | {"model": "resnet18", "input": [3, 224, 224], "batch": 128}
     row |= {"params": 11_689_512, "kernel": "foreach"}
     del row["forward"], row["layers"]
     record["measurements"] = [row]
-    peak = footprint(load("resnet18"), batch=128, optimizer="adam").training.peak.total
+    peak = Footprint(load("resnet18"), Setting(batch=128, optimizer="adam")).training.peak.total
     peak += 32 * 2**20  # what cuBLAS keeps on an H200
     assert peak > 2 * 2**30
     for measured, holds in (
@@ -339,7 +344,7 @@ def test_hardware_lists_every_device() -> None:
     ("arguments", "reason"),
     [
         ("roofline vgg16 --gpu h10", "unknown GPU 'h10'; did you mean 'h100'?"),
-        ("roofline vgg16", "name a device, such as --gpu h100; `archcost hardware` lists them"),
+        ("roofline vgg16", "name a device, such as gpu h100; `archcost hardware` lists them"),
         ("roofline vgg16 --gpu v100 --dtype bfloat16", "v100 has no peak for bfloat16; it has float64, float32, float16 tensor"),
         ("roofline vgg16 --gpu v100 --dtype bf16", "unknown dtype 'bf16'"),
         ("roofline vgg16 --gpu v100 --batch 0", "batch must be a whole number from 1 to 2,147,483,648; got 0"),
@@ -363,8 +368,8 @@ def test_bad_input_is_refused_in_one_line(arguments: str, reason: str) -> None:
     ("entry", "reason"),
     [
         ("peaks: {float23: 1T}", "own.yaml:1:13: d: a peak of an unknown dtype 'float23'"),
-        ("kind: tpu", "own.yaml:1:5: d: kind is gpu or cpu"),
-        ("report: x", "own.yaml:1:5: d: unknown key 'report'; did you mean 'reports'?"),
+        ("kind: tpu", "own.yaml:1:11: d: kind is gpu or cpu"),
+        ("report: x", "own.yaml:1:5: unknown key 'report'; did you mean 'reports'?"),
     ],
 )
 def test_a_wrong_file_of_devices(entry: str, reason: str) -> None:

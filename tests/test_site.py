@@ -43,7 +43,12 @@ def test_every_command_has_a_page_with_all_its_options(site: Path, name: str) ->
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     text = words(site / "commands" / f"{name}.html")
-    options = [option for param in command.params for option in param.opts if option[0] == "-"]
+    context, all_of = click.Context(command), [command]
+    if isinstance(command, click.Group):
+        inner = [command.get_command(context, each) for each in command.list_commands(context)]
+        all_of += [each for each in inner if each]
+    params = [param for each in all_of for param in each.params]
+    options = [option for param in params for option in param.opts if option[0] == "-"]
     assert options
     assert [option for option in options if option not in text] == []
     assert f'href="{name}.html"' in (site / "commands" / "index.html").read_text("utf-8")

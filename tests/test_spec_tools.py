@@ -6,7 +6,6 @@ import json
 import random
 import re
 import xml.etree.ElementTree as ElementTree
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,15 @@ import yaml
 from test_cli import refused, run
 
 from archcost import SpecError
-from archcost.audit.lint import lint
 from archcost.badge import COLORS, badge
+from archcost.contracts import CONTRACTS, contract, with_
+from archcost.contracts import schema as kind_schema
+from archcost.findings.lint import lint
 from archcost.published import FIGURES
 from archcost.spec.catalog import documents, specs_folder
 from archcost.spec.document import KEYS
 from archcost.spec.layout import format_spec, space_call
+from archcost.spec.remarks import MEANT
 from archcost.spec.source import Source, read_source
 
 SPECS = sorted(path for path in specs_folder().glob("*.yaml") if path.name != "hardware.yaml")
@@ -230,6 +232,12 @@ def test_fmt_writes_shows_or_checks(tmp_path: Path) -> None:
     assert run("fmt", "-", stdin=UNTIDY)[0] == TIDY
 
 
+def test_fmt_keeps_what_is_meant() -> None:
+    text = "layers: [relu]\nmeant: [ input,unread ]\ninput: 3x8x8\nname: n\n"
+    tidy = "name: n\ninput: 3x8x8\nmeant: [input, unread]\nlayers: [relu]\n"
+    assert format_spec(Source("x.yaml", text)) == tidy
+
+
 def test_fmt_leaves_all_alone_if_one_cannot_be_read(tmp_path: Path) -> None:
     untidy, bad = tmp_path / "untidy.yaml", tmp_path / "bad.yaml"
     untidy.write_text(UNTIDY)
@@ -265,6 +273,7 @@ def test_the_schema_knows_the_keys_of_the_language() -> None:
     contract = schema()
     jsonschema.Draft202012Validator.check_schema(contract)
     assert list(contract["properties"]) == list(KEYS)
+    assert contract["$defs"]["remark"]["enum"] == list(MEANT)
     row, table = contract["properties"]["published"]["anyOf"]
     assert [name for name in FIGURES if name not in row["items"]["properties"]] == []
     [source] = [table["properties"]["sources"]["additionalProperties"]]
@@ -287,7 +296,7 @@ GOOD = {"name": "n", "input": "3x8x8", "layers": ["relu"]}
     "change",
     [
         {"name": None}, {"family": "f"}, {"input": None}, {"layers": None}, {"layer": ["relu"]},
-        {"input": "3x8x"}, {"input": "large"}, {"year": 15}, {"name": "a b"},
+        {"meant": ["inputs"]}, {"input": "3x8x"}, {"input": "large"}, {"year": 15}, {"name": "a b"},
         {"knobs": {"a b": 1}}, {"knobs": {"a": {"b": 1}}}, {"knobs": [1]}, {"let": {"a": [1]}},
         {"variants": ["a"]}, {"variants": {"a": 3}}, {"blocks": {"3(x)": ["relu"]}},
         {"layers": [["relu"]]}, {"layers": [{"a": "relu", "b": "relu"}]}, {"layers": [{}]},
@@ -316,8 +325,32 @@ def test_published_figures_may_stand_in_a_table() -> None:
 
 
 def test_schemas_are_listed() -> None:
-    names = [entry.name.removesuffix(".json") for entry in (files("archcost") / "schema").iterdir()]
-    assert run("schema")[0].split() == sorted(names)
+    names = run("schema")[0].split()
+    assert names == [*sorted(names)] and {*names} == {*CONTRACTS, "spec"}
+    for name in names:
+        made = json.loads(run("schema", name)[0])
+        jsonschema.Draft202012Validator.check_schema(made)
+        assert name == "spec" or made["title"] == f"archcost {name} --format json"
+        assert "fmt: skip" not in json.dumps(made)
+
+
+def test_a_contract_is_written_short_and_generated_in_full() -> None:
+    kind = {"a": str, "b?": [(int, None)], "c": with_({"d": bool}, "words", minProperties=1)}
+    inner = {
+        "type": "object", "additionalProperties": False, "required": ["d"],
+        "properties": {"d": {"type": "boolean"}}, "description": "words", "minProperties": 1,
+    }  # fmt: skip
+    assert kind_schema(kind) == {
+        "type": "object", "additionalProperties": False, "required": ["a", "c"],
+        "properties": {
+            "a": {"type": "string"},
+            "b": {"type": "array", "items": {"type": ["integer", "null"]}},
+            "c": inner,
+        },
+    }  # fmt: skip
+    row = contract("table")["properties"]["layers"]["items"]
+    assert {"params", "macs", "buffers"} <= {*row["required"]} == {*row["properties"]} - {"rows"}
+    assert row["properties"]["macs"] == {"type": "integer", "minimum": 0}
     assert refused("schema", "tabel") == "unknown schema 'tabel'; did you mean 'table'?"
 
 

@@ -40,7 +40,7 @@ def cells(table: str) -> dict[str, list[str]]:
 def test_gradients_by_hand() -> None:
     keys = ("name", "forward_macs", "input_gradient", "weight_gradient", "step", "step_macs")
     step = training_step(expand(read_document(Source("grouped.yaml", GROUPED)), ""))
-    rows = cells(step.table(keys).render("csv"))
+    rows = cells(step.table(keys).render("csv")) | cells(step.table(keys, 1).render("csv"))
     # no gradient of the network's input: one product of the first layer, else two
     assert rows["conv1"] == ["10368", "0", "20736", "41472", "20736"]
     assert rows["body.conv1"] == ["5184", "10368", "10368", "31104", "15552"]

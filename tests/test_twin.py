@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import archcost
+from archcost.errors import ArchcostError
+from archcost.pytorch.source import pytorch_source
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -75,11 +77,24 @@ def test_input_and_knobs_are_those_of_load() -> None:
     assert twin(torch.zeros(2, 3, 64, 64, device="meta")).shape == (2, 10)
 
 
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [("conv(2, 1)", "Conv4d"), ("maxpool(2)", "MaxPool4d"), ("instancenorm", "InstanceNorm4d")],
+)
+def test_what_pytorch_has_not_is_said_in_a_line(call: str, missing: str) -> None:
+    network = archcost.loads(f"name: n\ninput: 3x5x5x5x5\nlayers:\n  - {call}")
+    with pytest.raises(ArchcostError, match=f" on 3x5x5x5x5: PyTorch has no {missing}"):
+        archcost.build(network)
+    with pytest.raises(ArchcostError, match=f" on 3x5x5x5x5: PyTorch has no {missing}"):
+        pytorch_source(network)
+
+
 def test_a_network_is_built_as_it_is() -> None:
     network = archcost.load("lenet5")
     assert archcost.build(network)(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
     with pytest.raises(
-        archcost.ArchcostError, match="a network is built as it is; knobs is for names"
+        archcost.ArchcostError,
+        match=r"knobs: a Network is taken as it is; give these to archcost\.load",
     ):
         archcost.build(network, knobs={"classes": 3})
 

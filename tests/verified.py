@@ -16,12 +16,12 @@ from typing import Any
 
 from hand_built import HAND_BUILT
 
-from archcost.audit.audit import audit_catalog
+from archcost.findings.audit import audit_catalog
+from archcost.proofs import MODULES
+from archcost.proofs.results import Outcome, summary_table
 from archcost.published import EXACT, ROUNDS
 from archcost.spec.catalog import catalog
 from archcost.table import Column, Table
-from archcost.verify import MODULES
-from archcost.verify.results import Outcome, summary_table
 
 PAGE = Path(__file__).parent.parent / "docs" / "verified.md"
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from archcost.errors import LookupFailed
 from archcost.hardware import TENSOR, TF32, Device
 from archcost.network import Network
+from archcost.record import record
 from archcost.shape import show
 from archcost.spec.catalog import describe, documents
 from archcost.table import Cell, Column, Table
 from archcost.units import DTYPE_BYTES, human, human_bytes, number_of
 
 COLUMNS = (
-    Column("name", "model"),
-    Column("family", "family"),
+    Column("name", "model", essential=True), Column("family", "family", minor=True),
     Column("year", "year"),
-    Column("top1", "top-1", True),
-    Column("top5", "top-5", True),
-    Column("title", "title"),
-)
+    Column("top1", "top-1", True, essential=True), Column("top5", "top-5", True, minor=True),
+    Column("title", "title", essential=True),
+)  # fmt: skip
+ORDERS = {
+    "family": "as the families' files have them",
+    "year": "the oldest first",
+    "name": "by the alphabet",
+}
+"""How a listing may be sorted."""
 
 
 def accuracy(
@@ -80,25 +85,28 @@ def listing(pattern: str | None = None, family: str | None = None, sort: str = "
     return Table(COLUMNS, tuple(rows), notes=(number_of(len(rows), "model"),))
 
 
+PATHS: Mapping[str, tuple[str, ...]] = {
+    "float64": ("float64", "float64" + TENSOR),
+    "float32": ("float32",),
+    "tf32": (TF32,),
+} | {dtype: (dtype, dtype + TENSOR) for dtype in DTYPE_BYTES if dtype not in ("float64", "float32")}
+"""The ways in which a device may compute, by the column that has the fastest."""
+DEVICE_COLUMNS = (
+    Column("name", "device", essential=True), Column("year", "year", minor=True),
+    Column("memory", "memory", True, essential=True),
+    Column("bandwidth", "per second", True, essential=True),
+    *(Column(key, key, True, essential=key in ("float32", "float16")) for key in PATHS),
+    Column("title", "title", minor=True),
+)  # fmt: skip
+
+
 def device_table(devices: Sequence[Device]) -> Table:
     """Return one row per device, with the peak of the fastest path per data type."""
-    others = [dtype for dtype in DTYPE_BYTES if dtype not in ("float64", "float32")]
-    paths: dict[str, tuple[str, ...]] = {
-        "float64": ("float64", "float64" + TENSOR),
-        "float32": ("float32",),
-        "tf32": (TF32,),
-    }
-    paths |= {dtype: (dtype, dtype + TENSOR) for dtype in others}
-    columns = (
-        Column("name", "device"), Column("year", "year"), Column("memory", "memory", True),
-        Column("bandwidth", "per second", True), *(Column(key, key, True) for key in paths),
-        Column("title", "title"),
-    )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for device in devices:
         peaks = [
             max((device.peaks[path] for path in choice if path in device.peaks), default=None)
-            for choice in paths.values()
+            for choice in PATHS.values()
         ]
         rows.append((
             device.name, str(device.year), human_bytes(device.memory),
@@ -109,19 +117,15 @@ def device_table(devices: Sequence[Device]) -> Table:
         "FLOP/s, dense, of the fastest path, tensor cores included; float32 on the ordinary cores; "
         "--format json has every path and its source"
     )
-    return Table(columns, tuple(rows), notes=(note,))
+    return Table(DEVICE_COLUMNS, tuple(rows), notes=(note,))
 
 
 def device_records(devices: Sequence[Device]) -> dict[str, Any]:
     """Return all that is known of each device; integers stay integers."""
     return {
         "devices": [
-            {
-                "name": device.name, "title": device.title, "year": device.year,
-                "kind": device.kind, "memory": device.memory, "bandwidth": device.bandwidth,
-                "peaks": dict(device.peaks), "calibrated": device.measured,
-                "source": device.source,
-            }
+            record(device, "name", "title", "year", "kind", "memory", "bandwidth", "peaks")
+            | {"calibrated": device.measured, "source": device.source}
             for device in devices
         ]
-    }  # fmt: skip
+    }

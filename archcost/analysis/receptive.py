@@ -1,7 +1,8 @@
 """Receptive field: which stretch of the input one output value can see, along each axis.
 
 Followed are the axes of the network's input, wherever a layer puts them: a map with its channels
-last has them first, a row of tokens has several in one dimension.
+last has them first, a row of tokens has several in one dimension. Of several inputs, those with as
+many dimensions as the main one lie along its axes; of others nothing is seen.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, lcm
 
-from archcost.network import NETWORK_INPUT, Layer, Network
-from archcost.ops.base import EVERYWHERE
+from archcost.network import Layer, Network
+from archcost.ops.reads import ALL, SAME, Blocks, Number, Read, Table, Window
+from archcost.ops.reshape import FromBatch, ToBatch
 from archcost.shape import Shape
 
-Number = int | Fraction
 MOST_PHASES = 2**10
 """Positions after which what they see repeats, at most; beyond, windows are not followed so."""
 MOST_PLACES = 2**14
@@ -89,6 +90,7 @@ class Seen:
 
     lines: tuple[Line, ...]
     axes: Axes
+    folded: tuple[int, ...] = ()
 
 
 def receptive_fields(network: Network) -> Mapping[str, Field]:
@@ -113,12 +115,27 @@ def follow(network: Network) -> Mapping[str, Seen]:
     """Return what each layer's output sees, position by position."""
     count = max(len(network.input) - 1, 0)
     lines, axes = (Line(1, 1),) * count, ((), *((axis,) for axis in range(count)))
-    seen = {NETWORK_INPUT: Seen(lines, axes[: len(network.input)])}
+    seen, sizes = {}, []
+    for value in network.inputs:
+        rank = len(value.shape)
+        alike = rank == len(network.input)
+        seen[value.name] = (
+            Seen(lines, axes[:rank]) if alike else Seen((Line(0, 0),) * count, ((),) * rank)
+        )
+        sizes += [value.shape[1:]] if alike else []
+    whole = tuple(map(max, zip(*sizes, strict=True)))
     for layer in network:
         counted = [i for i in range(len(layer.inputs)) if i not in layer.op.no_gradient]
         inputs = [(seen[layer.inputs[i]], layer.shapes[i]) for i in counted]
-        seen[layer.path] = _read(layer, _merged(inputs, layer.shapes[0]), network.input[1:])
-    del seen[NETWORK_INPUT]
+        if not inputs:  # its values are those of no input
+            nothing = (Line(0, 0),) * count
+            seen[layer.path] = Seen(nothing, ((),) * len(layer.cost.output))
+            continue
+        read = _merged(inputs, layer.shapes[0])
+        for place, name in enumerate(layer.outputs):
+            seen[name] = _read(layer, place, read, whole)
+    for value in network.inputs:
+        del seen[value.name]
     return seen
 
 
@@ -129,7 +146,8 @@ def _merged(inputs: Sequence[tuple[Seen, Shape]], shape: Shape) -> Seen:
         return first
     columns = zip(*(seen.axes for seen, _ in inputs if len(seen.axes) == len(shape)), strict=True)
     axes = tuple(next((found for found in column if found), ()) for column in columns)
-    return Seen(tuple(_union(inputs, axis) for axis in range(len(first.lines))), axes)
+    lines = tuple(_union(inputs, axis) for axis in range(len(first.lines)))
+    return Seen(lines, axes, first.folded)
 
 
 def _union(inputs: Sequence[tuple[Seen, Shape]], axis: int) -> Line:
@@ -176,51 +194,58 @@ def _phased(phases: Sequence[Stretch], jump: Number) -> Line:
     return Line(size, jump, first, phases=() if equal else tuple(phases))
 
 
-def _read(layer: Layer, seen: Seen, whole: Shape) -> Seen:
-    """Return what a layer's output sees of the network's input, by what it sees of its own."""
-    op, shapes, x = layer.op, layer.shapes, layer.shapes[0]
+def _read(layer: Layer, place: int, seen: Seen, whole: Shape) -> Seen:
+    """Return what an output of a layer sees of the network's input, by what it sees of its own."""
+    op, shapes, x = layer.op.part(place), layer.shapes, layer.shapes[0]
+    output = layer.cost.outputs[place]
     lines, axes = list(seen.lines), list(seen.axes)
+    if isinstance(op, ToBatch):
+        return Seen(seen.lines, seen.axes[1:], (*seen.folded, *axes[0]))
+    if isinstance(op, FromBatch):
+        return Seen(seen.lines, (seen.folded, *axes))
 
     def see_all(axis: int) -> None:
         # its neighbours see the same, and no window widens that
         lines[axis] = Line(max(lines[axis].size, whole[axis]), 0, whole=True)
 
-    windows = op.window(*shapes)
-    if windows == EVERYWHERE:
-        for axis in range(len(lines)):
-            see_all(axis)
-        windows = ()
-    dims, starts, blocks = op.windowed(*shapes), op.starts(*shapes), op.blocks(*shapes)
     reads = op.reads(*shapes)
-    windows = windows or ((1, 1),) * len(dims) if any(starts) else windows
-    for i, (window, dim) in enumerate(zip(windows, dims, strict=False)):
-        own = axes[dim]
-        if (*window, starts[i]) == (1, 1, 0) or not own:
-            continue
-        if len(own) > 1 or (blocks and x[dim] > MOST_PLACES):
-            for axis in own:
-                see_all(axis)
-        elif not lines[own[0]].whole:
-            line = lines[own[0]]
-            if blocks:
-                lines[own[0]] = _in_blocks(line, *blocks[i], x[dim])
-            else:
-                length = layer.cost.output[dim] if dim < len(layer.cost.output) else 1
-                larger = _enlarged(line, *reads[i], length) if reads else None
-                lines[own[0]] = larger or _through(line, *window, starts[i], length)
-    for dim in op.mixed(*shapes):
+    for count, sources in zip(output, reads, strict=True):
+        for dim, how in sources:
+            own = axes[dim]
+            if how is ALL or (how != SAME and (len(own) > 1 or _is_long(how, x[dim]))):
+                for axis in own:
+                    see_all(axis)
+            elif how != SAME and own and not lines[own[0]].whole:
+                positions = count if len(sources) == 1 else 1
+                lines[own[0]] = _through(lines[own[0]], how, x[dim], positions)
+    followed = {dim for sources in reads for dim, _ in sources}
+    for dim in set(range(len(x))) - followed:
         for axis in axes[dim] if x[dim] > 1 else ():
             see_all(axis)
-        axes[dim] = ()
     # a single position is nothing that could be mixed with others
     made = (
-        tuple(axis for d in group for axis in axes[d] if len(group) == 1 or x[d] > 1)
-        for group in op.origins(*shapes)
+        tuple(axis for dim, _ in sources for axis in axes[dim] if len(sources) == 1 or x[dim] > 1)
+        for sources in reads
     )
     return replace(seen, lines=tuple(lines), axes=tuple(made))
 
 
-def _through(line: Line, extent: Number, stride: Number, start: Number, length: int) -> Line:
+def _is_long(how: Read, length: int) -> bool:
+    return isinstance(how, Blocks) and length > MOST_PLACES
+
+
+def _through(line: Line, how: Read, length: int, count: int) -> Line:
+    """Return what ``count`` outputs see that read ``length`` positions."""
+    if isinstance(how, Blocks):
+        return _in_blocks(line, *how, length)
+    if isinstance(how, Table):
+        larger = _enlarged(line, *how, count)
+        return larger or _windowed(line, how.extent, how.stride, 0, count)
+    assert isinstance(how, Window)
+    return _windowed(line, *how, count)
+
+
+def _windowed(line: Line, extent: Number, stride: Number, start: Number, length: int) -> Line:
     """Return what so many windows see."""
     jump = line.jump * stride
     if not line.places and not line.phases:

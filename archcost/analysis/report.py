@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from archcost.analysis.receptive import Field, receptive_fields
-from archcost.conventions import Activations, Convention, find_activations, find_convention
+from archcost.conventions import (
+    Activations,
+    Convention,
+    counted_layers,
+    find_activations,
+    find_convention,
+)
 from archcost.errors import ArchcostError, LookupFailed
-from archcost.network import NETWORK_INPUT, Layer, Network
-from archcost.shape import Shape, numel, show
-from archcost.table import Cell, Column, Table
+from archcost.network import (
+    NETWORK_INPUT,
+    Layer,
+    Network,
+    Value,
+    frozen_params,
+    prefixes,
+)
+from archcost.record import plain, record
+from archcost.setting import Setting
+from archcost.shape import Shape, numel, show, show_rows
+from archcost.spec.remarks import remark_notes
+from archcost.table import Cell, Column, Table, Tabled, data_frame
 from archcost.units import dtype_bytes
 
-WEIGHT_KINDS = ("conv", "linear")
-MAX_BATCH = 2**31
+if TYPE_CHECKING:
+    from archcost.analysis.receptive import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,7 @@ class Row:
     counted: int
     activations: int
     activation_bytes: int
+    buffers: int = 0
 
     @property
     def path(self) -> str:
@@ -46,6 +61,9 @@ class Row:
     def output(self) -> Shape:
         """Output shape without batch."""
         return self.layer.cost.output
+
+
+ROW_FIGURES = tuple(field.name for field in fields(Row) if field.name != "layer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,44 +79,65 @@ class Totals:
     activations: int = 0
     activation_bytes: int = 0
     layers: int = 0
+    buffers: int = 0
 
     def __add__(self, other: Totals) -> Totals:
         """Return the sums of both."""
         return Totals(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Totals)))
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Tabled):
     """What a network costs; made by :func:`analyze`.
 
     Attributes:
         network: the analysed network.
-        batch: samples per pass; parameters do not depend on it.
-        dtype: data type of parameters and activations.
+        setting: how it is run and counted.
         convention: what ``counted`` counts.
         activations: which outputs count as activations.
         rows: one per layer, in execution order.
     """
 
     network: Network
-    batch: int
-    dtype: str
+    setting: Setting
     convention: Convention
     activations: Activations
     rows: tuple[Row, ...]
 
-    @cached_property
-    def total(self) -> Totals:
-        """Totals over all layers, and the input's elements if the activations count them."""
-        return self._sum(self.rows) + self._input
+    @property
+    def batch(self) -> int:
+        """Samples per pass; parameters do not depend on it."""
+        return self.setting.batch
 
     @property
-    def _input(self) -> Totals:
-        counted = numel(self.network.input) * self.batch if self.activations.counts_input else 0
-        return Totals(activations=counted, activation_bytes=counted * dtype_bytes(self.dtype))
+    def dtype(self) -> str:
+        """Data type of parameters and activations."""
+        return self.setting.dtype
 
-    def _input_entry(self) -> Entry:
-        return Entry(NETWORK_INPUT, 0, self._input, self.network.input, None)
+    @cached_property
+    def total(self) -> Totals:
+        """Totals over all layers, and the inputs' elements if the activations count them."""
+        return sum((totals for _, totals in self._inputs()), self._sum(self.rows))
+
+    def _inputs(self) -> list[tuple[Value, Totals]]:
+        """Return the inputs with their figures: those of a layer without work."""
+        pairs = []
+        for value in self.network.inputs:
+            counted = numel(value.shape) * self.batch if self.activations.counts_input else 0
+            size = counted * value.itemsize(dtype_bytes(self.dtype))
+            pairs.append((value, Totals(activations=counted, activation_bytes=size)))
+        return pairs
+
+    def _input_record(self, value: Value, totals: Totals) -> dict[str, Any]:
+        about = {"name": value.name, "op": NETWORK_INPUT, "settings": "", "inputs": []}
+        figures = record(totals, *ROW_FIGURES, **about, output=value.shape)
+        return {**figures, "receptive_field": []}
+
+    def _record(self, row: Row) -> dict[str, Any]:
+        rows = row.layer.made_rows
+        field = plain(self.receptive_fields[row.path].size)
+        made = layer_record(row, *ROW_FIGURES) | ({"rows": rows} if rows != 1 else {})
+        return made | {"receptive_field": field}
 
     def by_layer(self) -> Mapping[str, Row]:
         """Return the rows by layer path."""
@@ -117,31 +156,31 @@ class Report:
 
         ``depth`` keeps groups of up to that many dotted names.
         """
-        groups: dict[str, list[Row]] = {"": []}
+        return {
+            name: sums
+            for name, sums in self._groups.items()
+            if depth is None or not name or name.count(".") < depth
+        }
+
+    @cached_property
+    def _groups(self) -> Mapping[str, Totals]:
+        groups: dict[str, list[Row]] = {"": [*self.rows]}
         for row in self.rows:
             for prefix in prefixes(row.path):
-                if depth is None or prefix.count(".") < depth:
-                    groups.setdefault(prefix, []).append(row)
-        groups[""] = list(self.rows)
+                groups.setdefault(prefix, []).append(row)
         return {name: self._sum(rows) for name, rows in groups.items()}
 
     @cached_property
     def receptive_fields(self) -> Mapping[str, Field]:
         """The receptive field of each layer's output."""
+        from archcost.analysis.receptive import receptive_fields  # only this column needs it
+
         return receptive_fields(self.network)
 
-    @cached_property
+    @property
     def weight_layers(self) -> int:
-        """Convolutions and linear layers on the longest path from the input to the output.
-
-        This is the depth in a network's name: parallel branches count once, projection
-        shortcuts and auxiliary heads do not.
-        """
-        depth = {NETWORK_INPUT: 0}
-        for layer in self.network:
-            own = layer.op.kind in WEIGHT_KINDS
-            depth[layer.path] = max(depth[name] for name in layer.inputs) + own
-        return depth[self.network.outputs[0]]
+        """Convolutions and linear layers on the longest path; see :class:`Network`."""
+        return self.network.weight_layers
 
     def _sum(self, rows: Sequence[Row]) -> Totals:
         params = sum(row.params for row in rows)
@@ -155,6 +194,7 @@ class Report:
             activations=sum(row.activations for row in rows),
             activation_bytes=sum(row.activation_bytes for row in rows),
             layers=len(rows),
+            buffers=sum(row.buffers for row in rows),
         )
 
     # Tables.
@@ -177,15 +217,27 @@ class Report:
         made = tuple(
             replace(COLUMNS[key], heading=headings.get(key, COLUMNS[key].heading)) for key in keys
         )
-        entries = [self._input_entry(), *self.entries(depth)]
+        entries = [Entry(v.name, 0, t, v.shape, None) for v, t in self._inputs()]
+        entries += self.entries(depth)
         total = Entry("total", 0, self.total, self.network.output, None)
-        return Table(
+        table = Table(
             columns=made,
             rows=tuple(tuple(self._cell(key, entry) for key in keys) for entry in entries),
             title=self.title,
             footer=(tuple(self._cell(key, total) for key in keys),),
-            notes=(self.note,),
+            notes=(self.note, *self._elsewhere(), *remark_notes(self.network)),
         )
+        return replace(table, data=without_groups(table, entries, named=not columns))
+
+    def _elsewhere(self) -> list[str]:
+        """Return what the convention's tool prints of other modules, where that differs."""
+        name = self.convention.name
+        if not self.convention.tool_version:
+            return []
+        from archcost.analysis.written import written  # only the conventions of tools need it
+
+        others = [module for module in written(self.network) if name in module.reasons]
+        return [module.note((name,), self.batch) for module in others]
 
     @property
     def default_columns(self) -> tuple[str, ...]:
@@ -207,7 +259,7 @@ class Report:
     def note(self) -> str:
         """One line that says how it was counted."""
         return (
-            f"input {show(self.network.input)}, batch {self.batch}, {self.dtype}; "
+            f"input {self.network.input_text}, batch {self.batch}, {self.dtype}; "
             f"{self.convention.name}: {self.convention.title}; "
             f"activations ({self.activations.name}): {self.activations.title}"
         )
@@ -217,22 +269,29 @@ class Report:
         if depth is not None and depth < 1:
             raise ArchcostError(f"depth must be at least 1; got {depth}")
         groups = self.by_group(depth)
-        last = {prefix: row.output for row in self.rows for prefix in prefixes(row.path)}
+        last = {prefix: row for row in self.rows for prefix in prefixes(row.path)}
         done: set[str] = set()
         for row in self.rows:
             names = row.path.split(".")
             for level, prefix in enumerate(prefixes(row.path)):
                 if prefix in groups and prefix not in done:
                     done.add(prefix)
-                    yield Entry(prefix, level, groups[prefix], last[prefix], None)
+                    end = last[prefix]
+                    yield Entry(
+                        prefix, level, groups[prefix], end.output, None, end.layer.made_rows
+                    )
             if depth is None or len(names) <= depth:
-                yield Entry(row.path, len(names) - 1, row, row.output, row.layer)
+                yield Entry(
+                    row.path, len(names) - 1, row, row.output, row.layer, row.layer.made_rows
+                )
 
     def _cell(self, key: str, entry: Entry) -> Cell:
         layer = entry.layer
         match key:
             case "name":
                 return entry.path
+            case "group":
+                return entry.path.rpartition(".")[0]
             case "op":
                 return layer.op.name if layer else ""
             case "settings":
@@ -240,7 +299,7 @@ class Report:
             case "input":
                 return ", ".join(map(show, layer.shapes)) if layer else ""
             case "output":
-                return show(entry.output)
+                return show_rows(entry.output, entry.rows)
             case "receptive_field":
                 return str(self.receptive_fields[layer.path]) if layer else ""
             case _:
@@ -250,45 +309,41 @@ class Report:
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with one row per layer, indexed by path.
 
+        Where the input counts as activations it has a row, too: columns add up to the totals.
+
         Raises:
             ArchcostError: pandas is not installed.
         """
-        try:
-            import pandas  # type: ignore[import-untyped]
-        except ImportError:
-            raise ArchcostError("to_frame needs pandas: pip install 'archcost[pandas]'") from None
-        records = [layer_record(self, row) for row in self.rows]
-        return pandas.DataFrame.from_records(records).set_index("name")
+        records = [self._record(row) for row in self.rows]
+        if self.activations.counts_input:
+            records = [*(self._input_record(*pair) for pair in self._inputs()), *records]
+        return data_frame(records).set_index("name")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON contract of ``archcost table`` (see ``schema/table.json``)."""
+        """Return the JSON contract of ``archcost table`` (see ``archcost schema table``)."""
         return {
             "model": self.network.name,
             "title": self.network.title,
-            "input": list(self.network.input),
+            **self.network.input_record,
             "batch": self.batch,
             "dtype": self.dtype,
             "convention": self.convention.name,
             "activation_convention": self.activations.name,
-            "layers": [layer_record(self, row) for row in self.rows],
+            "layers": [self._record(row) for row in self.rows],
             "groups": [
-                {"name": name, **totals_record(self, sums)}
-                for name, sums in self.by_group().items()
-                if name
+                {"name": name, **record(sums)} for name, sums in self.by_group().items() if name
             ],
             "totals": {
-                **totals_record(self, self.total),
+                **record(self.total),
                 "weight_layers": self.weight_layers,
                 "output": list(self.network.output),
             },
+            "remarks": plain(self.network.remarks),
         }
 
     def __repr__(self) -> str:
         """Return a line: what was analysed, and how it was counted."""
         return f"<Report {self.title}; {self.note}>"
-
-    def _repr_html_(self) -> str:
-        return self.table().render("html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,21 +355,26 @@ class Entry:
     figures: Row | Totals
     output: Shape
     layer: Layer | None
+    rows: int = 1
 
+
+GROUP = Column("group", "group")
 
 COLUMNS: Mapping[str, Column] = {
     column.key: column
     for column in (
-        Column("name", "layer"),
+        Column("name", "layer", essential=True),
+        GROUP,
         Column("op", "op", minor=True),
         Column("settings", "settings", minor=True),
         Column("input", "input"),
-        Column("output", "output"),
-        Column("params", "params", True),
+        Column("output", "output", essential=True),
+        Column("params", "params", True, essential=True),
         Column("trainable_params", "trainable", True),
-        Column("macs", "MACs", True),
+        Column("buffers", "buffers", True),
+        Column("macs", "MACs", True, essential=True),
         Column("flops", "FLOPs", True),
-        Column("counted", "counted", True),
+        Column("counted", "counted", True, essential=True),
         Column("activations", "activations", True),
         Column("activation_bytes", "bytes", True, minor=True),
         Column("receptive_field", "receptive field", True),
@@ -323,98 +383,61 @@ COLUMNS: Mapping[str, Column] = {
 """The columns of the per-layer table, by key."""
 
 
-def prefixes(path: str) -> list[str]:
-    """Return the groups that a path lies in, outermost first: ``a.b.c`` gives ``a, a.b``."""
-    names = path.split(".")
-    return [".".join(names[:i]) for i in range(1, len(names))]
+def without_groups(table: Table, entries: Sequence[Entry], named: bool) -> Table:
+    """Return a table of entries without the groups whose content follows them.
+
+    With ``named``, what remains has its group in a column after the first.
+    """
+    groups = {name for entry in entries for name in prefixes(entry.path)}
+    kept = [i for i, entry in enumerate(entries) if entry.path not in groups]
+    columns, rows, footer = table.columns, [table.rows[i] for i in kept], table.footer
+    if named:
+        columns = (columns[0], GROUP, *columns[1:])
+        names = [entries[i].path.rpartition(".")[0] for i in kept]
+        rows = [(row[0], name, *row[1:]) for name, row in zip(names, rows, strict=True)]
+        footer = tuple((row[0], "", *row[1:]) for row in footer)
+    return replace(table, columns=columns, rows=tuple(rows), footer=footer)
 
 
-def layer_record(report: Report, row: Row) -> dict[str, Any]:
-    """Return a layer as the JSON contract has it; integers stay integers."""
-    return {
-        "name": row.path,
-        "op": row.layer.op.name,
-        "settings": row.layer.settings,
-        "inputs": [list(shape) for shape in row.layer.shapes],
-        "output": list(row.output),
-        "params": row.params,
-        "trainable_params": row.trainable_params,
-        "macs": row.macs,
-        "flops": row.flops,
-        "counted": row.counted,
-        "activations": row.activations,
-        "activation_bytes": row.activation_bytes,
-        "receptive_field": [float(size) if size != int(size) else int(size)
-                            for size in report.receptive_fields[row.path].size],
-    }  # fmt: skip
+def layer_record(row: Row, *figures: str) -> dict[str, Any]:
+    """Return a layer with some of its figures for JSON."""
+    layer = row.layer
+    about = {"name": row.path, "op": layer.op.name, "settings": layer.settings}
+    return record(row, *figures, **about, inputs=layer.shapes, output=row.output)
 
 
-def totals_record(report: Report, total: Totals) -> dict[str, int]:
-    """Return totals as the JSON contract has them."""
-    return {f.name: getattr(total, f.name) for f in fields(Totals)}
-
-
-def analyze(
-    network: Network,
-    *,
-    batch: int = 1,
-    dtype: str = "float32",
-    convention: str = "flops",
-    activations: str = "lecture",
-    freeze: Sequence[str] = (),
-) -> Report:
-    """Return the report of a network.
-
-    Args:
-        network: from :func:`archcost.load`.
-        batch: samples per pass.
-        dtype: name of a data type in :data:`archcost.units.DTYPE_BYTES`.
-        convention: name of a counting convention, for ``counted``.
-        activations: name of an activation convention.
-        freeze: shell patterns of layer paths whose parameters are not trained; a pattern also
-            holds for everything below the path that it names.
+def analyze(network: Network, setting: Setting | None = None) -> Report:
+    """Return the report of a network, run and counted as the setting says.
 
     Raises:
-        ArchcostError: a batch below 1, an unknown name, or a pattern that matches no layer.
+        ArchcostError: an unknown convention, or a pattern that matches no layer.
     """
-    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
-        raise ArchcostError(f"batch must be a whole number from 1 to {MAX_BATCH:,}; got {batch}")
-    price, counted = find_convention(convention), find_activations(activations)
-    itemsize = dtype_bytes(dtype)
-    frozen = {layer.path for layer in select_layers(network, freeze, "layer or group to freeze")}
+    setting = setting or Setting()
+    price = find_convention(setting.convention)
+    counted = find_activations(setting.activations)
+    batch, itemsize = setting.batch, setting.itemsize
+    frozen = frozen_params(network, setting.freeze)
+    priced = {layer.path for layer in counted_layers(network, price)}
+    held = {layer.path for layer in counted_layers(network, counted)}
     rows = []
     for layer in network:
-        cost = layer.cost
-        params = sum(map(numel, cost.params.values()))
-        macs = cost.work.get("mac", 0) * batch
-        elements = counted.count(layer.op.kind, cost) * batch
+        params = trainable = sum(map(numel, layer.params.values()))
+        if frozen:
+            kept = (n for n in layer.params if layer.full_name(n) not in frozen)
+            trainable = sum(numel(layer.params[name]) for name in kept)
+        macs = layer.macs * batch
+        elements = counted.count(layer) * batch * (layer.path in held)
         rows.append(
             Row(
                 layer,
                 params,
-                0 if layer.path in frozen else params,
+                trainable,
                 macs,
                 2 * macs,
-                price.count(cost.work) * batch,
+                price.count(layer) * batch * (layer.path in priced),
                 elements,
                 elements * itemsize,
+                sum(map(numel, layer.buffers.values())),
             )
         )
-    return Report(network, batch, dtype, price, counted, tuple(rows))
-
-
-def select_layers(network: Network, patterns: Sequence[str], what: str) -> list[Layer]:
-    """Return the layers whose path, or a group around them, matches any of the shell patterns.
-
-    Raises:
-        LookupFailed: a pattern matches nothing; ``what`` says what was looked for.
-    """
-    names = {layer.path: (*prefixes(layer.path), layer.path) for layer in network}
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for own in names.values() for name in own):
-            raise LookupFailed(what, pattern, {name for own in names.values() for name in own})
-    return [
-        layer
-        for layer in network
-        if any(fnmatchcase(name, p) for name in names[layer.path] for p in patterns)
-    ]
+    return Report(network, setting, price, counted, tuple(rows))

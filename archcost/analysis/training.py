@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.report import analyze, prefixes, select_layers
+from archcost.analysis.report import GROUP, analyze, without_groups
 from archcost.errors import LookupFailed
-from archcost.network import NETWORK_INPUT, Layer, Network
+from archcost.network import (
+    Layer,
+    Network,
+    frozen_params,
+    maker,
+    prefixes,
+)
+from archcost.setting import Setting
 from archcost.shape import show
 from archcost.table import Cell, Column, Table
 
@@ -20,11 +27,13 @@ class Gradients:
 
     Attributes:
         trained: paths of the layers with parameters that are not frozen.
-        tensors: by layer path, and ``"input"``, whether the output needs a gradient.
+        learns: full names of the parameters that are not frozen.
+        tensors: by the name of each tensor, whether it needs a gradient.
         reached: paths of the layers on which an output depends; backward passes no others.
     """
 
     trained: frozenset[str]
+    learns: frozenset[str]
     tensors: Mapping[str, bool]
     reached: frozenset[str]
 
@@ -35,20 +44,29 @@ def gradients(network: Network, freeze: Sequence[str] = ()) -> Gradients:
     Raises:
         LookupFailed: a pattern matches no layer.
     """
-    frozen = {layer.path for layer in select_layers(network, freeze, "layer or group to freeze")}
-    trained = {layer.path for layer in network if layer.cost.params and layer.path not in frozen}
-    tensors = {NETWORK_INPUT: False}
+    learns = frozenset(network.params) - frozen_params(network, freeze)
+    trained = {layer.path for layer in network if not learns.isdisjoint(layer.param_names)}
+    tensors = {value.name: False for value in network.inputs}
     for layer in network:
-        tensors[layer.path] = layer.path in trained or any(tensors[n] for n in flows_to(layer))
-    reached = set(network.outputs)
+        needed = layer.path in trained or any(map(tensors.__getitem__, flows_to(layer)))
+        for name in layer.outputs:
+            tensors[name] = needed
+    return Gradients(frozenset(trained), learns, tensors, reached_from(network, network.outputs))
+
+
+def reached_from(network: Network, outputs: Sequence[str]) -> frozenset[str]:
+    """Return the paths of the layers, and inputs, to which gradients of some outputs come."""
+    reached = set(map(maker, outputs))
     for layer in reversed(network.layers):
         if layer.path in reached:
-            reached.update(flows_to(layer))
-    return Gradients(frozenset(trained), tensors, frozenset(reached))
+            reached.update(map(maker, flows_to(layer)))
+    return frozenset(reached)
 
 
-def flows_to(layer: Layer) -> list[str]:
+def flows_to(layer: Layer) -> Sequence[str]:
     """Return the inputs of a layer to which a gradient may flow."""
+    if not layer.op.no_gradient:
+        return layer.inputs
     return [name for i, name in enumerate(layer.inputs) if i not in layer.op.no_gradient]
 
 
@@ -70,18 +88,19 @@ class LayerStep:
 COLUMNS: Mapping[str, Column] = {
     column.key: column
     for column in (
-        Column("name", "layer"),
+        Column("name", "layer", essential=True),
+        GROUP,
         Column("op", "op", minor=True),
         Column("settings", "settings", minor=True),
         Column("output", "output"),
         Column("forward_macs", "forward MACs", True),
         Column("backward_macs", "backward MACs", True),
         Column("step_macs", "step MACs", True),
-        Column("forward", "forward FLOPs", True),
+        Column("forward", "forward FLOPs", True, essential=True),
         Column("input_gradient", "input gradient", True),
         Column("weight_gradient", "weight gradient", True),
-        Column("backward", "backward FLOPs", True),
-        Column("step", "step FLOPs", True),
+        Column("backward", "backward FLOPs", True, essential=True),
+        Column("step", "step FLOPs", True, essential=True),
     )
 }
 """The columns of the table of a training step, by key."""
@@ -130,10 +149,12 @@ class TrainingStep:
             for name in (*prefixes(step.layer.path), step.layer.path):
                 inside.setdefault(name, []).append(step)
         rows = []
-        for entry in analyze(self.network, batch=self.batch).entries(depth):
+        entries = [*analyze(self.network, Setting(self.batch)).entries(depth)]
+        for entry in entries:
             layer = entry.layer
             words: dict[str, Cell] = {
                 "name": entry.path,
+                "group": entry.path.rpartition(".")[0],
                 "op": layer.op.name if layer else "",
                 "settings": layer.settings if layer else "",
                 "output": show(entry.output),
@@ -141,23 +162,24 @@ class TrainingStep:
             rows.append(_cells(keys, words, inside[entry.path]))
         total: dict[str, Cell] = {"name": "total", "output": show(self.network.output)}
         frozen = f"; not trained: {', '.join(self.freeze)}" if self.freeze else ""
-        return Table(
+        table = Table(
             tuple(COLUMNS[key] for key in keys),
             tuple(rows),
             title=f"{self.network.name}: a training step",
             footer=(_cells(keys, total, self.layers),),
             notes=(
-                f"input {show(self.network.input)}, batch {self.batch}{frozen}",
+                f"input {self.network.input_text}, batch {self.batch}{frozen}",
                 "convolutions and matrix products, 2 FLOPs per MAC; no gradient of the network's "
                 "input",
             ),
         )
+        return replace(table, data=without_groups(table, entries, named=not columns))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures; integers stay integers."""
         return {
             "model": self.network.name,
-            "input": list(self.network.input),
+            **self.network.input_record,
             "batch": self.batch,
             "freeze": list(self.freeze),
             "layers": [
@@ -199,7 +221,8 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
 
     A product of two factors takes as many multiply-accumulates for the gradient of each factor as
     it took forward; also for grouped and transposed convolutions. Fused attention takes half a
-    pass more, because it computes its scores again. No gradient is computed for the network's
+    pass more, because it computes its scores again. A recurrent layer passes gradients from step to
+    step, but for the first, whose states are zeros. No gradient is computed for the network's
     input, for frozen weights, nor before the first layer that is trained.
 
     Args:
@@ -207,20 +230,19 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
         batch: samples per pass.
         freeze: shell patterns of layers that are not trained, as for ``analyze``.
     """
+    network = network.in_training
     known = gradients(network, freeze)
     steps = []
     for layer in network:
-        work = layer.cost.work
-        flops, fused, inner = (
-            2 * work.get(term, 0) * batch for term in ("mac", "fused_mac", "inner_mac")
-        )
-        weighted = flops - fused - inner  # the rest is attention, which multiplies activations
-        trained, wanted = layer.path in known.trained, any(known.tensors[n] for n in layer.inputs)
+        op, shapes, samples = layer.op, layer.shapes, batch * layer.rows
+        trained = layer.path in known.trained
+        if "weight" in layer.cost.params:
+            trained = layer.full_name("weight") in known.learns
         inputs = weights = 0
         if layer.path in known.reached:
-            inputs = (weighted + 2 * inner + 5 * fused // 2) * wanted
-            weights = weighted * trained
-            if trained and not wanted:  # a learnt bias of the scores needs the scores' gradient
-                weights += inner // 2
-        steps.append(LayerStep(layer, flops, inputs, weights))
+            flows = enumerate(layer.inputs)
+            needs = [known.tensors[name] and i not in op.no_gradient for i, name in flows]
+            inputs, weights = op.backward_macs(needs, trained, *shapes)
+        flops = [2 * macs * samples for macs in (layer.cost.macs, inputs, weights)]
+        steps.append(LayerStep(layer, *flops))
     return TrainingStep(network, batch, tuple(steps), tuple(freeze))

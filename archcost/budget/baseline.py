@@ -10,8 +10,9 @@ from typing import Any
 
 from archcost.errors import ArchcostError, did_you_mean
 from archcost.network import Network
-from archcost.spec.catalog import expand, find_model, is_known, read_spec
+from archcost.spec.catalog import expand, find_model, is_known, origin, read_spec
 from archcost.spec.document import Document
+from archcost.spec.kinds import is_code
 from archcost.spec.revision import SUFFIXES, NotInRevision, read_revision, split_revision
 from archcost.spec.source import Source
 
@@ -42,6 +43,11 @@ class Request:
             return plain
         return f"{plain}::{self.variant}" if is_file(plain) else self.variant
 
+    @property
+    def origin(self) -> tuple[str, str]:
+        """The file and the network in it, however it was asked for."""
+        return origin(self.document), self.variant or self.document.name
+
     def network(self) -> Network:
         """Return the network."""
         return expand(self.document, self.variant, **self.options)
@@ -57,7 +63,8 @@ class Request:
         """
         options = dict(self.options)
         plain = reference.partition("::")[0]
-        if split_revision(plain) or is_file(plain) or is_known(reference):
+        named = is_file(plain) or is_code(plain) or is_known(reference)
+        if split_revision(plain) or named:
             document, variant = find_model(within(self.folder, reference))
             if document.name != self.document.name:
                 options["knobs"] = {}
@@ -82,6 +89,8 @@ class Request:
 
     def _at_revision(self, revision: str) -> Document:
         path = self.model.partition("::")[0]
+        if is_code(path):
+            raise ArchcostError(f"{path} is no text of which {revision!r} names another state")
         if not is_file(path):
             raise ArchcostError(
                 f"{path} is a model of the catalog, which has no git revision {revision!r}; "
@@ -103,4 +112,5 @@ def is_file(model: str) -> bool:
 def within(folder: Path, model: str) -> str:
     """Return a model whose file is named from ``folder``."""
     plain = model.partition("::")[0]
-    return str(folder / model) if is_file(plain) and not split_revision(plain) else model
+    from_here = is_file(plain) or (is_code(plain) and plain.endswith(".onnx")) or ".py:" in plain
+    return str(folder / model) if from_here and not split_revision(plain) else model

@@ -19,7 +19,7 @@ from __future__ import annotations
 import glob
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -28,33 +28,20 @@ from typing import Any
 
 from archcost.budget.baseline import Request, is_file, within
 from archcost.budget.condition import Condition, parse_condition
-from archcost.budget.metrics import Number, Subject, largest_shares, plain
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
-from archcost.memory.footprint import Setting
-from archcost.memory.mode import Mode
+from archcost.figures import Number, Subject, largest_shares
 from archcost.network import Network
+from archcost.record import plain, record
+from archcost.setting import OPTIONS, Setting
 from archcost.spec.catalog import catalog, chosen_models
 from archcost.spec.expression import ExpressionError
 from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
-from archcost.table import Cell, Column, Table
+from archcost.table import Cell, Column, Table, Tabled
 
 CONFIG, PROJECT, SECTION = "archcost.toml", "pyproject.toml", "archcost"
-NETWORK_KEYS: Mapping[str, type] = {"input": str, "set": dict, "aux": bool}
-RUN_KEYS: Mapping[str, type] = {
-    "batch": int, "dtype": str, "device": str, "optimizer": str, "kernel": str,
-    "weight_decay": bool, "freeze": list,
-}  # fmt: skip
-MODE_KEYS: Mapping[str, type] = {"amp": str, "channels_last": bool, "checkpoint": list}
-COUNT_KEYS: Mapping[str, type] = {"convention": str, "activations": str}
-SETTINGS: Mapping[str, type] = {
-    "baseline": str,
-    "allow_new": bool,
-    **NETWORK_KEYS,
-    **RUN_KEYS,
-    **MODE_KEYS,
-    **COUNT_KEYS,
-}
+NETWORK_KEYS: Mapping[str, Any] = {"input": (str, dict), "set": dict, "aux": bool}
+SETTINGS: Mapping[str, Any] = {"baseline": str, "allow_new": bool, **NETWORK_KEYS, **OPTIONS}
 """What a budget file may set, for all networks or for one, and of which type."""
 
 
@@ -105,12 +92,7 @@ class Budget:
 
     def subject(self, network: Network) -> Subject:
         """Return a network as the budget runs and counts it."""
-        setting = Setting(**self._given(RUN_KEYS), mode=Mode(**self._given(MODE_KEYS)))
-        return Subject(network, setting, **self._given(COUNT_KEYS))
-
-    def _given(self, keys: Mapping[str, type]) -> dict[str, Any]:
-        found = {key: self.settings[key] for key in keys if key in self.settings}
-        return {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
+        return Subject(network, Setting.of(self.settings))
 
 
 # Reading.
@@ -159,7 +141,7 @@ def read_budgets(path: Path, settings: Mapping[str, Any] | None = None) -> list[
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
             raise located(source, model, f'{shorten(model)}: a budget is "macs <= 300M" or a list')
         merged = {**common, **_checked(source, own, ("require", *SETTINGS)), **(settings or {})}
-        conditions = tuple(_condition(source, text, merged) for text in texts)
+        conditions = tuple(read_condition(source, text, merged) for text in texts)
         made.append(Budget(model, conditions, merged, path.parent, source))
     return made
 
@@ -175,7 +157,7 @@ def parse_budget(text: str, settings: Mapping[str, Any]) -> Budget:
     model, colon, _ = text[:sign].rpartition(":")
     if not colon or not model.strip():
         raise SpecError("a budget is written as `resnet50: macs <= 4.2G`", source.name, 1, 1)
-    condition = _condition(source, text[len(model) + 1 :], settings)
+    condition = read_condition(source, text[len(model) + 1 :], settings)
     return Budget(model.strip(), (condition,), settings, Path(), source)
 
 
@@ -185,12 +167,23 @@ def _checked(source: Source, data: Mapping[str, Any], keys: Sequence[str]) -> di
             raise located(source, key, f"unknown key {shorten(key)!r}{did_you_mean(key, keys)}")
         kind = SETTINGS[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            words = {str: "text", int: "a whole number", bool: "true or false", list: "a list"}
+            words = {
+                str: "text",
+                int: "a whole number",
+                bool: "true or false",
+                list: "a list",
+                (str, dict): "text or a table",
+            }
             raise located(source, key, f"{key} must be {words.get(kind, 'a table')}")
     return dict(data)
 
 
-def _condition(source: Source, text: str, settings: Mapping[str, Any]) -> Condition:
+def read_condition(source: Source, text: str, settings: Mapping[str, Any]) -> Condition:
+    """Return a condition that stands in a text; ``settings`` may name the baseline that it needs.
+
+    Raises:
+        SpecError: with its place in the text.
+    """
     try:
         condition = parse_condition(text)
     except ExpressionError as error:
@@ -236,6 +229,7 @@ class Verdict:
         value: the network's figure.
         base: the baseline's, None for an absolute bound.
         shares: the layers that cost most, for a figure that is over.
+        origin: the file and the network in it.
     """
 
     model: str
@@ -244,6 +238,7 @@ class Verdict:
     value: Number
     base: Number | None
     shares: tuple[tuple[str, Number], ...] = ()
+    origin: tuple[str, str] = ("", "")
 
     @property
     def holds(self) -> bool:
@@ -263,27 +258,36 @@ class Verdict:
 
     def record(self) -> dict[str, Any]:
         """Return the verdict for JSON; whole numbers stay whole."""
-        return {
-            "model": self.model,
-            "budget": self.condition.text,
-            "metric": self.condition.metric.name,
-            "device": self.condition.on or None,
-            "baseline": self.baseline or None,
-            "baseline_value": None if self.base is None else plain(self.base),
-            "value": plain(self.value),
-            "allowed": plain(self.allowed),
-            "over": plain(self.over),
-            "holds": self.holds,
-            "costs_most": [{"layer": path, "value": plain(v)} for path, v in self.shares],
-        }
+        condition = self.condition
+        own = {
+            "model": self.model, "budget": condition.text, "metric": condition.metric.name,
+            "device": condition.on or None, "baseline": self.baseline or None,
+            "baseline_value": self.base,
+        }  # fmt: skip
+        most = [{"layer": path, "value": plain(value)} for path, value in self.shares]
+        return record(self, "value", "allowed", "over", "holds", **own) | {"costs_most": most}
 
 
-@dataclass(frozen=True)
-class Check:
+COLUMNS = (
+    Column("model", "model", essential=True), Column("budget", "budget", essential=True),
+    Column("baseline_value", "baseline", True, minor=True),
+    Column("allowed", "allowed", True, essential=True), Column("value", "is", True, essential=True),
+    Column("over", "over by", True), Column("over_percent", "over %", True),
+    Column("costs_most", "costs most", essential=True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class Check(Tabled):
     """All verdicts; made by :func:`check`. ``new`` are files that a baseline does not have."""
 
     verdicts: tuple[Verdict, ...]
     new: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """How many budgets hold."""
+        return self.summary
 
     @property
     def broken(self) -> tuple[Verdict, ...]:
@@ -298,22 +302,17 @@ class Check:
         of = f"{count} budget{'s' * (count != 1)} of {models} network{'s' * (models != 1)}"
         new = f"; new, not compared: {', '.join(self.new)}" if self.new else ""
         broken = len(self.broken)
+        if not count:
+            return f"nothing was compared{new}"
         return (f"{broken} of {of} broken" if broken else f"{of}: all hold") + new
 
     def table(self, everything: bool = False) -> Table:
         """Return one row for every broken budget, or for every budget."""
-        columns = (
-            Column("model", "model"), Column("budget", "budget"),
-            Column("baseline_value", "baseline", True, minor=True),
-            Column("allowed", "allowed", True),
-            Column("value", "is", True), Column("over", "over by", True),
-            Column("over_percent", "over %", True), Column("costs_most", "costs most"),
-        )  # fmt: skip
         chosen = self.verdicts if everything else self.broken
-        return Table(columns, tuple(map(_row, chosen)), title=self.summary)
+        return Table(COLUMNS, tuple(map(_row, chosen)), title=self.summary)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON contract of ``archcost check`` (see ``schema/check.json``)."""
+        """Return the JSON contract of ``archcost check`` (see ``archcost schema check``)."""
         return {
             "holds": not self.broken,
             "budgets": [verdict.record() for verdict in self.verdicts],
@@ -342,9 +341,13 @@ class _Bench:
 
     subjects: dict[Any, Subject] = field(default_factory=dict)
     new: dict[str, None] = field(default_factory=dict)
+    others: dict[str, None] = field(default_factory=dict)
 
-    def verdicts(self, budget: Budget) -> Iterator[Verdict]:
+    def verdicts(self, budget: Budget, wanted: Container[Any] | None) -> Iterator[Verdict]:
         for request in budget.requests():
+            if wanted is not None and request.origin not in wanted:
+                self.others[request.name] = None
+                continue
             own = self._subject(budget, request, "")
             for condition in budget.conditions:
                 try:
@@ -365,23 +368,42 @@ class _Bench:
     def _verdict(
         self, budget: Budget, request: Request, own: Subject, condition: Condition
     ) -> Verdict:
-        metric, on = condition.metric, condition.on
         reference, base = "", None
         if condition.needs_baseline:
             reference = condition.baseline or budget.settings["baseline"]
-            base = metric.value(self._subject(budget, request, reference), on)
-        value = metric.value(own, on)
-        holds = condition.holds(value, base)
-        shares = () if holds else tuple(largest_shares(metric, own, on))
-        return Verdict(request.name, condition, reference, value, base, shares)
+            base = self._subject(budget, request, reference)
+        return judge(request.name, condition, own, reference, base, request.origin)
 
 
-def check(budgets: Sequence[Budget]) -> Check:
+def judge(
+    name: str,
+    condition: Condition,
+    own: Subject,
+    reference: str = "",
+    base: Subject | None = None,
+    origin: tuple[str, str] = ("", ""),
+) -> Verdict:
+    """Return what is true of a condition on a network, and on its change from a baseline."""
+    metric, on = condition.metric, condition.on
+    value, before = metric.value(own, on), metric.value(base, on) if base else None
+    holds = condition.holds(value, before)
+    shares = () if holds else tuple(largest_shares(metric, own, on))
+    return Verdict(name, condition, reference, value, before, shares, origin)
+
+
+def check(budgets: Sequence[Budget], wanted: Container[tuple[str, str]] | None = None) -> Check:
     """Return what is true of every budget.
 
+    Args:
+        budgets: what must hold.
+        wanted: :attr:`Request.origin` of the networks that matter; the others are not looked at.
+
     Raises:
-        ArchcostError: a model or baseline that cannot be read.
+        ArchcostError: a model or baseline that cannot be read, or no budget of those wanted.
     """
     bench = _Bench()
-    verdicts = tuple(verdict for budget in budgets for verdict in bench.verdicts(budget))
+    verdicts = tuple(v for budget in budgets for v in bench.verdicts(budget, wanted))
+    if bench.others and not verdicts and not bench.new:
+        found = shorten(", ".join(bench.others), 200)
+        raise ArchcostError(f"the budgets are of {found}, none of which is in the report")
     return Check(verdicts, tuple(bench.new))

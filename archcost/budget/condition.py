@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from archcost.budget.metrics import BYTES, SECONDS, Metric, Number, find_metric
 from archcost.errors import ArchcostError, SpecError, shorten
+from archcost.figures import BYTES, SECONDS, Figure, Number, find_metric
 from archcost.spec.expression import ExpressionError
-from archcost.units import Figure, parse_bytes
+from archcost.units import Numeral, parse_bytes
 
 SIGNS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     "<=": lambda value, limit: value <= limit,
@@ -54,7 +54,7 @@ class Condition:
     """
 
     text: str
-    metric: Metric
+    metric: Figure
     on: str
     sign: str
     amount: Fraction
@@ -171,7 +171,7 @@ def parse_option(option: str, text: str) -> Condition:
     return condition
 
 
-def _read_metric(reader: _Reader) -> Metric:
+def _read_metric(reader: _Reader) -> Figure:
     reader.skip()
     start = reader.at
     name = reader.take(r"[A-Za-z_][\w-]*(?:\s+(?!on\b)[A-Za-z_][\w-]*)*")
@@ -183,7 +183,7 @@ def _read_metric(reader: _Reader) -> Metric:
         raise ExpressionError(str(error), start) from None
 
 
-def _read_device(reader: _Reader, metric: Metric) -> str:
+def _read_device(reader: _Reader, metric: Figure) -> str:
     reader.skip()
     start = reader.at
     name = reader.take(r"[\w.-]+")
@@ -198,7 +198,7 @@ def _read_device(reader: _Reader, metric: Metric) -> str:
     return name
 
 
-def _read_amount(reader: _Reader, metric: Metric) -> tuple[Fraction, bool, bool]:
+def _read_amount(reader: _Reader, metric: Figure) -> tuple[Fraction, bool, bool]:
     """Return the amount, whether it is a change, and whether it is a percentage."""
     direction = reader.take(r"[+−-]")
     reader.skip()
@@ -221,7 +221,7 @@ def _number(text: str, unit: str) -> Fraction:
         match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs)", text)
         if not match:
             raise ArchcostError(f"a time is written as 5ms; got {shorten(text)!r}")
-        return Figure.parse(match[1]).value * _SECONDS[match[2]]
+        return Numeral.parse(match[1]).value * _SECONDS[match[2]]
     if re.search(r"[kmgt]i?b$", text.lower()):
         raise ArchcostError(f"this figure is a count, not bytes; got {shorten(text)!r}")
-    return Figure.parse(text).value
+    return Numeral.parse(text).value

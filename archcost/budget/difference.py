@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -11,11 +11,31 @@ from typing import Any
 from archcost.budget.baseline import Request, is_file
 from archcost.budget.condition import Condition
 from archcost.budget.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
-from archcost.budget.metrics import METRICS, SECONDS, Metric, Number, Subject, memory_of, plain
 from archcost.errors import ArchcostError
-from archcost.network import Network
+from archcost.figures import METRICS, SECONDS, Figure, Number, Subject, memory_of
+from archcost.record import plain, record
+from archcost.setting import Setting
 from archcost.spec.catalog import chosen_models, is_known
-from archcost.table import Cell, Column, Table, folded
+from archcost.table import Cell, Column, Table, Tabled, folded
+
+MOST_LAYERS = 20
+"""How many layers a comment shows of each network."""
+COLUMNS = (
+    Column("metric", "figure", essential=True), Column("old", "was", True, essential=True),
+    Column("new", "is", True, essential=True), Column("change", "change", True),
+    Column("percent", "%", True, essential=True),
+)  # fmt: skip
+"""The columns of the totals of a difference."""
+LAYER_COLUMNS = (
+    Column("kind", "what", essential=True), Column("layer", "layer", essential=True),
+    Column("old", "was", essential=True), Column("new", "is", essential=True),
+    *(Column(key, name, True) for key, name in zip(
+        LAYER_FIGURES, ("params", "MACs", "activations"), strict=True
+    )),
+)  # fmt: skip
+"""The columns of the layers of a difference."""
+NETWORK_COLUMNS = (Column("network", "network", essential=True),)
+"""What stands before these where several networks share a table."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,7 @@ class Move:
         old, new: its values.
     """
 
-    metric: Metric
+    metric: Figure
     on: str
     old: Number
     new: Number
@@ -57,14 +77,9 @@ class Move:
 
     def record(self) -> dict[str, Any]:
         """Return the move for JSON."""
-        return {
-            "metric": self.metric.name,
-            "device": self.on or None,
-            "old": plain(self.old),
-            "new": plain(self.new),
-            "change": plain(self.change),
-            "ratio": None if self.ratio is None else float(self.ratio),
-        }
+        own = {"metric": self.metric.name, "device": self.on or None}
+        ratio = None if self.ratio is None else float(self.ratio)
+        return record(self, "old", "new", "change", **own) | {"ratio": ratio}
 
 
 @dataclass(frozen=True)
@@ -117,10 +132,6 @@ class Difference:
 
     def totals(self) -> Table:
         """Return one row per figure, the one that moved most first."""
-        columns = (
-            Column("metric", "figure"), Column("old", "was", True), Column("new", "is", True),
-            Column("change", "change", True), Column("percent", "%", True),
-        )  # fmt: skip
         rows: tuple[tuple[Cell, ...], ...] = tuple(
             (move.name, plain(move.old), plain(move.new), plain(move.change), move.percent)
             for move in self.moves
@@ -130,39 +141,48 @@ class Difference:
         kinds = [f"{n} {kind}" for kind in KINDS if (n := self._count(kind))]
         notes = (
             f"layers: {', '.join(kinds) or 'none changed'}",
-            f"batch {setting.batch}, {setting.dtype}, {setting.device}; "
-            f"{setting.update}{setting.mode.words}; peaks, saved and size in bytes"
+            f"batch {setting.batch}, {setting.words}; peaks, saved and size in bytes"
             + (", hard bound in seconds" if timed else ""),
             *self.unknown,
             *self.failed,
         )
-        return Table(columns, rows, title=self.headline, notes=notes)
+        return Table(COLUMNS, rows, title=self.headline, notes=notes)
 
     def _count(self, kind: str) -> int:
         return sum(change.kind == kind for change in self.layers)
 
-    def layer_table(self) -> Table:
-        """Return one row per layer that is not as it was."""
-        columns = (
-            Column("kind", "what"), Column("layer", "layer"),
-            Column("old", "was"), Column("new", "is"),
-            *(Column(key, name, True) for key, name in zip(
-                LAYER_FIGURES, ("params", "MACs", "activations"), strict=True
-            )),
-        )  # fmt: skip
+    def layer_table(self, most: int | None = None) -> Table:
+        """Return one row per layer that is not as it was.
+
+        ``most`` keeps the largest changes, the largest first; one row sums up the others.
+        """
+        most = len(self.layers) if most is None else most
+        ordered = self.layers if len(self.layers) <= most else self._largest_first()
+        shown, others = ordered[:most], ordered[most:]
         rows: tuple[tuple[Cell, ...], ...] = tuple(
             (
                 change.kind, change.path,
                 describe(change.old, change.new), describe(change.new, change.old),
                 *(change.figure(key) for key in LAYER_FIGURES),
             )
-            for change in self.layers
+            for change in shown
         )  # fmt: skip
-        sums = [sum(change.figure(key) for change in self.layers) for key in LAYER_FIGURES]
-        return Table(columns, rows, footer=(("in all", "", "", "", *sums),))
+        foot: list[tuple[Cell, ...]] = [("in all", "", "", "", *_sums(self.layers))]
+        if others:
+            foot.insert(0, (f"and {len(others):,} more", "", "", "", *_sums(others)))
+        return Table(LAYER_COLUMNS, rows, footer=tuple(foot))
+
+    def _largest_first(self) -> tuple[LayerChange, ...]:
+        """Return the layers by the largest share that each has in what one of the figures moved."""
+        moved = {key: sum(abs(c.figure(key)) for c in self.layers) or 1 for key in LAYER_FIGURES}
+
+        def share(change: LayerChange) -> Fraction:
+            return max(Fraction(abs(change.figure(key)), moved[key]) for key in LAYER_FIGURES)
+
+        return tuple(sorted(self.layers, key=share, reverse=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the difference as ``schema/diff.json`` has it."""
+        """Return the difference as ``archcost schema diff`` has it."""
         return {
             "name": self.name,
             "old": self.old.network.name,
@@ -172,6 +192,10 @@ class Difference:
             "layers": [change.record() for change in self.layers],
             "failed": list(self.failed),
         }
+
+
+def _sums(layers: Sequence[LayerChange]) -> list[int]:
+    return [sum(change.figure(key) for change in layers) for key in LAYER_FIGURES]
 
 
 def compare_subjects(
@@ -206,10 +230,10 @@ def compare_subjects(
     return Difference(name, old, new, tuple(moves), layers, tuple(unknown), tuple(conditions))
 
 
-def _applies(metric: Metric, subject: Subject, on: str) -> bool:
+def _applies(metric: Figure, subject: Subject, on: str) -> bool:
     """Whether a figure is asked for: with a device if it needs one, and not twice."""
     if metric.name == "counted":
-        return subject.convention != "flops"
+        return subject.setting.convention != "flops"
     is_size = on[:1].isdigit()
     return not metric.on or (bool(on) and not (metric.unit == SECONDS and is_size))
 
@@ -222,8 +246,8 @@ def _extent(move: Move) -> tuple[bool, Fraction]:
 # Several networks: the variants of a family.
 
 
-@dataclass(frozen=True)
-class Differences:
+@dataclass(frozen=True, repr=False)
+class Differences(Tabled):
     """What changed in a file or model; made by :func:`diff`.
 
     Attributes:
@@ -241,6 +265,15 @@ class Differences:
     def failed(self) -> tuple[str, ...]:
         """The conditions that came true."""
         return tuple(line for part in self.parts for line in part.failed)
+
+    @property
+    def subject(self) -> str:
+        """What was compared, and what moved most of it if it is one network."""
+        return self.parts[0].headline if len(self.parts) == 1 else self.name
+
+    def table(self) -> Table:
+        """Return the totals of every network in one table; :meth:`tables` gives the layers too."""
+        return self.parts[0].totals() if len(self.parts) == 1 else self.flat()
 
     @property
     def shown(self) -> tuple[Difference, ...]:
@@ -266,24 +299,26 @@ class Differences:
         return tables
 
     def markdown(self) -> str:
-        """Return a comment for a pull request: totals, and layers folded."""
+        """Return a comment for a pull request: totals, and the largest changes of layers folded."""
         texts = []
         for part in self.shown:
             texts.append(part.totals().render("markdown"))
             if part.layers:
+                few = len(part.layers) <= MOST_LAYERS
                 summary = f"{len(part.layers)} layers of {part.name}"
-                texts.append(folded(summary, part.layer_table().render("markdown")))
+                summary = summary if few else f"the {MOST_LAYERS} largest changes of {summary}"
+                texts.append(folded(summary, part.layer_table(MOST_LAYERS).render("markdown")))
         return "\n\n".join([*texts, *self.remarks])
 
     def flat(self, layers: bool = False) -> Table:
         """Return the totals, or the layers, of every network in one table."""
         tables = [(part, part.layer_table() if layers else part.totals()) for part in self.parts]
-        columns = (Column("network", "network"), *tables[0][1].columns)
+        columns = (*NETWORK_COLUMNS, *tables[0][1].columns)
         rows = tuple((part.name, *row) for part, table in tables for row in table.rows)
         return Table(columns, rows, title=self.name, notes=(*self.remarks, *self.failed))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON contract of ``archcost diff`` (see ``schema/diff.json``)."""
+        """Return the JSON contract of ``archcost diff`` (see ``archcost schema diff``)."""
         return {
             "name": self.name,
             "networks": [part.to_dict() for part in self.parts],
@@ -296,7 +331,7 @@ class Differences:
 def diff(
     reference: str,
     model: str,
-    view: Callable[[Network], Subject] = Subject,
+    setting: Setting | None = None,
     options: Mapping[str, Any] | None = None,
     on: str = "",
     conditions: Sequence[Condition] = (),
@@ -306,7 +341,7 @@ def diff(
     Args:
         reference: a file, a model, ``REVISION:path``, or a revision of ``model``'s file.
         model: the network now.
-        view: how a network is run and counted.
+        setting: how both are run and counted.
         options: how both are expanded: ``input``, ``knobs``, ``aux``, ``bias``.
         on: a device or memory size, for the figures that need one.
         conditions: what must not happen.
@@ -337,17 +372,15 @@ def diff(
         raise ArchcostError(
             f"{reference} and {model} have no network in common; choose one of each"
         )
+    how = setting or Setting()
     parts = tuple(
         compare_subjects(
-            _name(request, reference), view(old), view(request.network()), on, conditions
+            _title(reference, request.name), Subject(old, how), Subject(request.network(), how),
+            on, conditions,
         )
         for request, old in pairs
-    )
+    )  # fmt: skip
     return Differences(_title(reference, model), parts, tuple(added), tuple(removed))
-
-
-def _name(request: Request, reference: str) -> str:
-    return _title(reference, request.name)
 
 
 def _title(reference: str, name: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archcost.analysis.report import Row
-from archcost.budget.metrics import Subject
-from archcost.network import NETWORK_INPUT, Layer
+from archcost.analysis.report import Row, layer_record
+from archcost.figures import Subject
+from archcost.network import Layer, maker
 from archcost.shape import show
 
 ADDED, REMOVED, CHANGED, RENAMED = KINDS = ("added", "removed", "changed", "renamed")
@@ -41,25 +41,11 @@ class LayerChange:
 
     def record(self) -> dict[str, Any]:
         """Return the change for JSON."""
-        return {
-            "kind": self.kind,
-            "old": _layer_record(self.old),
-            "new": _layer_record(self.new),
-            **{key: self.figure(key) for key in LAYER_FIGURES},
-        }
-
-
-def _layer_record(row: Row | None) -> dict[str, Any] | None:
-    if row is None:
-        return None
-    return {
-        "name": row.path,
-        "op": row.layer.op.name,
-        "settings": row.layer.settings,
-        "inputs": [list(shape) for shape in row.layer.shapes],
-        "output": list(row.output),
-        **{key: getattr(row, key) for key in LAYER_FIGURES},
-    }
+        was, now = (
+            row and layer_record(row, *LAYER_FIGURES) for row in (self.old, self.new)
+        )  # fmt: skip
+        figures = {key: self.figure(key) for key in LAYER_FIGURES}
+        return {"kind": self.kind, "old": was, "new": now, **figures}
 
 
 def describe(row: Row | None, other: Row | None) -> str:
@@ -84,8 +70,8 @@ def layer_changes(old: Subject, new: Subject) -> Iterator[LayerChange]:
     in order: the same op with the same arguments on the same shapes.
     """
     rows, known = new.report.rows, old.report.by_layer()
-    pairs = match_layers(old, new)
-    kept = {NETWORK_INPUT, *pairs.values()}
+    pairs = match_layers(old, new) | {value.name: value.name for value in new.network.inputs}
+    kept = set(pairs.values())
     gone = iter([row for row in old.report.rows if row.path not in kept])
     place = {row.path: index for index, row in enumerate(old.report.rows)}
     removed = next(gone, None)
@@ -119,8 +105,9 @@ def _rewired(old: Layer, new: Layer, pairs: Mapping[str, str], kept: set[str]) -
     That it reads a layer which was added, or no longer one which was removed, says nothing new.
     """
     for before, name in zip(old.inputs, new.inputs, strict=True):
-        after = name if name == NETWORK_INPUT else pairs.get(name)
-        if after and after != before and before in kept:
+        path, colon, place = name.partition(":")
+        after = pairs.get(path)
+        if after and after + colon + place != before and maker(before) in kept:
             return True
     return False
 
@@ -148,9 +135,13 @@ def match_layers(old: Subject, new: Subject) -> dict[str, str]:
 
 
 def _alike(old: Row, new: Row) -> bool:
-    return (old.layer.op, old.layer.shapes) == (new.layer.op, new.layer.shapes)
+    return _own(old.layer) == _own(new.layer)
+
+
+def _own(layer: Layer) -> tuple[Any, ...]:
+    return layer.op, layer.shapes, layer.sharing
 
 
 def _structure(layer: Layer) -> tuple[Any, ...]:
     """Return what makes a layer what it is, its name and place aside."""
-    return layer.op.call(), layer.shapes
+    return layer.op.call(), layer.shapes, layer.sharing

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
+from archcost.cli.streams import protect
 from archcost.errors import ArchcostError, did_you_mean
 
 SECTIONS = {
@@ -72,11 +74,16 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 ok, 1 a check failed, 2 bad input."""
+    protect()
+    gc.set_threshold(
+        50_000, 20, 50
+    )  # networks stay: do not search them for garbage again and again
     try:
         code = cli.main(prog_name="archcost", standalone_mode=False)
         sys.stdout.flush()
     except ArchcostError as error:
-        click.echo(f"archcost: {error}", err=True)
+        for line in str(error).split("\n"):  # a spec may have several mistakes
+            click.echo(f"archcost: {line}", err=True)
         code = 2
     except click.ClickException as error:
         click.echo(f"archcost: {' '.join(error.format_message().split())}", err=True)
@@ -84,7 +91,4 @@ def main() -> NoReturn:
     except click.Abort:
         click.echo("archcost: interrupted", err=True)
         code = 130
-    except BrokenPipeError:  # the reader, head say, has seen enough
-        sys.stdout = open("/dev/null", "w", encoding="utf-8") if sys.platform != "win32" else None  # noqa: SIM115
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)

@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import click
 
-from archcost.cli.options import model_argument, output_options, show
+from archcost.cli.choices import Names, listed, names_option
+from archcost.cli.options import all_option, model_argument, output_options
+from archcost.cli.output import Output
+from archcost.cli.progress import progress
 from archcost.errors import ArchcostError
-from archcost.published import VERDICTS
+
+VERDICTS = Names("verdict", listed("published:VERDICTS"), strict=True)
 
 
 @click.command("audit")
 @model_argument(many=True, required=False)
-@click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
+@all_option
 @click.option("--lectures", is_flag=True, help="What five lectures claim, figure by figure.")
-@click.option(
-    "--verdict", "verdicts", multiple=True, type=click.Choice(VERDICTS),
-    help="Show only figures with this verdict; may be repeated.",
-)  # fmt: skip
-@output_options
+@names_option("--verdict", "verdicts", names=VERDICTS, multiple=True,
+              help="Show only figures with this verdict; may be repeated")  # fmt: skip
+@output_options("findings.audit:COLUMNS")
 @click.pass_context
 def command(
     ctx: click.Context, models: tuple[str, ...], everything: bool, lectures: bool,
-    verdicts: tuple[str, ...], format: str | None, output: str | None,
+    verdicts: tuple[str, ...], out: Output,
 ) -> None:  # fmt: skip
     """Hold published figures against the computed ones: exact, rounds to, ambiguous or wrong.
 
     MODEL is a name or family of the catalog, a .yaml spec with published figures, a lecture's
     table as .txt, or - for standard input.
 
-    Exit status 1 says that a figure is wrong and nothing explains it.
+    Exit status 1 says that a figure is wrong and nothing explains it, or that there is none.
 
     Example: archcost audit --lectures --verdict wrong
     """
-    from archcost.audit.audit import Audit, audit_catalog, audit_lectures, audit_models
+    from archcost.findings.audit import Audit, audit_lectures, audit_models
+    from archcost.spec.catalog import catalog
 
     if not (models or everything or lectures):
         raise ArchcostError("name at least one model, or use --all or --lectures")
-    findings = audit_models(models)
-    findings += audit_catalog() if everything else []
+    findings = []
+    with progress([*models, *(catalog() if everything else [])], "audit") as shown:
+        for name in shown:
+            findings += audit_models([name])
     findings += audit_lectures() if lectures else []
     audit = Audit(tuple(findings))
-    show(audit.table(verdicts), format, output, audit.to_dict(verdicts))
-    if audit.unexplained:
+    out.show(audit.table(verdicts), audit.to_dict(verdicts))
+    if not findings:
+        nothing = "nothing was audited: no published figures of"
+        click.echo(f"archcost: {nothing} {', '.join(models)}", err=True)
+    if audit.unexplained or not findings:
         ctx.exit(1)

@@ -6,38 +6,36 @@ from typing import Any
 
 import click
 
+from archcost.cli.choices import METRICS, names_option
 from archcost.cli.options import (
     load_network,
     model_argument,
     network_options,
-    take_setting,
-    training_options,
-    write,
+    setting_options,
+    text_file_option,
 )
+from archcost.cli.output import write
 from archcost.errors import ArchcostError
+from archcost.setting import TRAINING
 
 
 @click.command("badge")
 @model_argument()
-@click.option("--metric", default="macs", show_default=True, help="A figure, as in budgets.")
-@click.option(
-    "--budget", metavar="CONDITION", help="Instead: 'macs <= 4.2G', green if it holds, else red."
+@names_option("--metric", names=METRICS, default="macs", show_default=True,
+              help="A figure, as in budgets")  # fmt: skip
+@names_option(
+    "--budget",
+    names=METRICS,
+    metavar="CONDITION",
+    help="Instead a bound on a figure, 'macs <= 4.2G': green if it holds, else red",
 )
 @click.option("--label", help="Words on the left; the default names model and figure.")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass.")
-@training_options
+@setting_options("batch", *TRAINING)
 @network_options
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Write to a file, whole or not at all, instead of standard output.",
-)
+@text_file_option(".svg")
 def command(
-    model: str, metric: str, budget: str | None, label: str | None, batch: int,
-    output: str | None, input: str | None, knobs: tuple[str, ...], aux: bool, no_bias: bool,
-    **setting: Any,
+    model: str, metric: str, budget: str | None, label: str | None,
+    output: str | None, options: dict[str, Any], setting: Any,
 ) -> None:  # fmt: skip
     """Write a badge with one figure of a model, as SVG.
 
@@ -45,7 +43,7 @@ def command(
     """
     from archcost.badge import badge
     from archcost.budget.condition import parse_option
-    from archcost.budget.metrics import Subject, find_metric
+    from archcost.figures import Subject, find_metric
 
     condition = parse_option("--budget", budget) if budget else None
     figure = condition.metric if condition else find_metric(metric)
@@ -53,8 +51,8 @@ def command(
         raise ArchcostError("a badge has no baseline; write an absolute bound, as in macs <= 4.2G")
     if figure.on and not condition:
         raise ArchcostError(f"{figure.name} needs a device: --budget '{figure.name} on v100 >= 64'")
-    network = load_network(model, input, knobs, aux, no_bias)
-    subject = Subject(network, take_setting(setting, batch=batch))
+    network = load_network(model, **options)
+    subject = Subject(network, setting)
     value = figure.value(subject, condition.on if condition else "")
     shown = figure.brief(value)
     color = "plain" if condition is None else "holds" if condition.holds(value) else "over"

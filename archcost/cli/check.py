@@ -7,26 +7,26 @@ from typing import Any
 
 import click
 
-from archcost.cli.options import counting_options, output_options, show, write
+from archcost.cli.choices import METRICS, names_option
+from archcost.cli.options import given_options, output_options, setting_options
+from archcost.cli.output import Output
+from archcost.setting import COUNTING
 
 
 @click.command("check")
 @click.argument("file", required=False, type=click.Path(dir_okay=False), metavar="[FILE]")
-@click.option(
-    "--budget",
-    "texts",
-    multiple=True,
-    metavar="'MODEL: CONDITION'",
-    help="A budget, e.g. 'resnet50: macs <= 4.2G'; may be repeated.",
-)
+@names_option(
+    "--budget", "texts", names=METRICS, multiple=True, metavar="'MODEL: CONDITION'",
+    help="A bound on a figure, e.g. 'resnet50: macs <= 4.2G', may be repeated",
+)  # fmt: skip
 @click.option("--baseline", help="What +2% refers to: a git revision, a file or a model.")
 @click.option("--all", "everything", is_flag=True, help="Show the budgets that hold, too.")
-@counting_options
-@output_options
+@setting_options(*COUNTING)
+@output_options("budget.budget:COLUMNS")
 @click.pass_context
 def command(
     ctx: click.Context, /, file: str | None, texts: tuple[str, ...], baseline: str | None,
-    everything: bool, format: str | None, output: str | None, **settings: Any,
+    everything: bool, setting: Any, out: Output,
 ) -> None:  # fmt: skip
     """Hold networks against their budgets, and name the layers that cost most where one is broken.
 
@@ -39,19 +39,16 @@ def command(
     """
     from archcost.budget.budget import check, find_config, parse_budget, read_budgets
 
-    given = {
-        key: value for key, value in settings.items()
-        if ctx.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
-    }  # fmt: skip
+    given = given_options(ctx, COUNTING)
     if baseline:
         given["baseline"] = baseline
     budgets = [parse_budget(text, given) for text in texts]
     if file or not texts:
         budgets += read_budgets(Path(file) if file else find_config(Path()), given)
     result = check(budgets)
-    if everything or result.broken or format not in (None, "text", "markdown"):
-        show(result.table(everything), format, output, result.to_dict())
+    if everything or result.broken or not out.for_people:
+        out.show(result.table(everything), result.to_dict())
     else:
-        write(result.summary, output)
+        out.write(result.summary)
     if result.broken:
         ctx.exit(1)

@@ -6,29 +6,33 @@ from typing import Any
 
 import click
 
+from archcost.cli.choices import Names, columns_of, names_option
 from archcost.cli.options import (
-    counting_options,
     load_network,
-    model_argument,
     network_options,
     output_options,
-    show,
+    selection_options,
+    setting_options,
 )
+from archcost.cli.output import Output
+from archcost.cli.progress import progress
+from archcost.setting import COUNTING
+
+COLUMNS = ("report.comparison:COLUMNS", "report.comparison:OTHERS")
 
 
 @click.command("compare")
-@model_argument(many=True, required=False)
-@click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
-@click.option("--family", multiple=True, help="All models of a family.")
+@selection_options
 @click.option("--baseline", help="The model to which the ratios refer; the first by default.")
-@click.option("--sort", help="Order by a column, e.g. params, macs, top1.")
+@names_option(
+    "--sort", names=Names("column", lambda: columns_of(COLUMNS)), help="Order by a column"
+)
 @network_options
-@counting_options
-@output_options
+@setting_options(*COUNTING)
+@output_options(*COLUMNS)
 def command(
-    models: tuple[str, ...], everything: bool, family: tuple[str, ...], baseline: str | None,
-    sort: str | None, batch: int, dtype: str, convention: str, activations: str,
-    format: str | None, output: str | None, **options: Any,
+    chosen: dict[str, Any], baseline: str | None, sort: str | None, options: dict[str, Any],
+    setting: Any, out: Output,
 ) -> None:  # fmt: skip
     """Compare the totals of several models, with ratios to the first.
 
@@ -36,19 +40,25 @@ def command(
 
     Example: archcost compare alexnet googlenet resnet50 --sort macs
     """
-    from archcost.analysis.comparison import compare, report_on, select
-    from archcost.analysis.report import analyze
+    from dataclasses import replace
 
-    names = select(models, family, everything)
+    from archcost.analysis.report import analyze
+    from archcost.report.comparison import compare, report_on, select, told_apart
+
+    names = select(**chosen)
     if baseline is not None and baseline not in names:
         names.insert(0, baseline)
 
     def report(name: str) -> Any:
-        return analyze(
-            load_network(name, **options),
-            batch=batch, dtype=dtype, convention=convention, activations=activations,
-        )  # fmt: skip
+        return analyze(load_network(name, **options), setting)
 
-    reports = [report_on(name, report) for name in names]
-    comparison = compare(reports, baseline=baseline, sort=sort)
-    show(comparison.table(), format, output, comparison.to_dict())
+    with progress(names, "compare") as shown:
+        reports = [report_on(name, report) for name in shown]
+    networks = told_apart(names, [found.network for found in reports])
+    reports = [
+        found if found.network is network else replace(found, network=network)
+        for found, network in zip(reports, networks, strict=True)
+    ]
+    base = networks[names.index(baseline)].name if baseline is not None else None
+    comparison = compare(reports, baseline=base, sort=sort)
+    out.show(comparison.table(out.columns), comparison.to_dict())

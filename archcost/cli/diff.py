@@ -6,39 +6,36 @@ from typing import Any
 
 import click
 
+from archcost.cli.choices import METRICS, names_option
 from archcost.cli.options import (
     complete_model,
-    knob_settings,
+    gpu_option,
     network_options,
     output_options,
-    show,
-    take_setting,
-    training_options,
-    write,
+    setting_options,
 )
+from archcost.cli.output import Output
+from archcost.setting import TRAINING
 
 
 @click.command("diff")
 @click.argument("old", shell_complete=complete_model)
 @click.argument("new", shell_complete=complete_model)
-@click.option(
-    "--fail-on",
-    "conditions",
-    multiple=True,
-    metavar="CONDITION",
-    help="Exit with 1 if this comes true, e.g. 'macs > +5%'; may be repeated.",
-)
-@click.option("--gpu", "on", default="", metavar="NAME", help="Also the largest batch on a GPU.")
+@names_option(
+    "--fail-on", "conditions", names=METRICS, multiple=True, metavar="CONDITION",
+    help="Exit with 1 if this comes true of a figure, e.g. 'macs > +5%', may be repeated",
+)  # fmt: skip
+@gpu_option("Also the largest batch on a device", default="")
 @click.option("--layers", is_flag=True, help="Only the layers, in one table.")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass.")
-@training_options
+@setting_options("batch", *TRAINING)
 @network_options
-@output_options
+@output_options(
+    *(f"budget.difference:{name}" for name in ("NETWORK_COLUMNS", "COLUMNS", "LAYER_COLUMNS"))
+)
 @click.pass_context
 def command(
-    ctx: click.Context, /, old: str, new: str, conditions: tuple[str, ...], on: str, layers: bool,
-    format: str | None, output: str | None, input: str | None, knobs: tuple[str, ...], aux: bool,
-    no_bias: bool, **setting: Any,
+    ctx: click.Context, /, old: str, new: str, conditions: tuple[str, ...], gpu: str, layers: bool,
+    setting: Any, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
     """Show what changed from OLD to NEW: the figure that moved most first, and the layers.
 
@@ -52,26 +49,14 @@ def command(
     """
     from archcost.budget.condition import parse_option
     from archcost.budget.difference import diff
-    from archcost.budget.metrics import Subject
 
     unwanted = tuple(parse_option("--fail-on", text) for text in conditions)
-    run = take_setting(setting)
-    options = {"input": input, "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
-    result = diff(old, new, lambda network: Subject(network, run), options, on, unwanted)
-    if layers or format not in (None, "text", "markdown"):
-        data = result.to_dict() if format == "json" else None
-        show(result.flat(layers), format, output, data)
-    elif format == "markdown":
-        write(result.markdown(), output)
-    elif output is not None:
-        texts = [table.render("text") for table in result.tables()]
-        write("\n\n".join([*texts, *result.remarks]), output)
+    result = diff(old, new, setting, options, gpu, unwanted)
+    if layers or not out.for_people:
+        out.show(result.flat(layers), result.to_dict() if out.format == "json" else None)
+    elif out.format == "markdown":
+        out.write(result.markdown())
     else:
-        for number, table in enumerate(result.tables()):
-            if number:
-                click.echo()
-            show(table, format, None)
-        if result.remarks:
-            click.echo("\n" + "\n".join(result.remarks))
+        out.show_all(result.tables(), result.remarks)
     if result.failed:
         ctx.exit(1)

@@ -7,24 +7,24 @@ from typing import Any
 import click
 
 from archcost.cli.options import (
-    counting_options,
     load_network,
     model_argument,
     network_options,
     output_options,
-    show,
+    setting_options,
 )
+from archcost.cli.output import Output
+from archcost.setting import COUNTING
 
 
 @click.command("explain")
 @model_argument()
 @click.argument("layer", required=False)
 @network_options
-@counting_options
-@output_options
+@setting_options(*COUNTING)
+@output_options("analysis.explain:COLUMNS")
 def command(
-    model: str, layer: str | None, batch: int, dtype: str, convention: str, activations: str,
-    format: str | None, output: str | None, **options: Any,
+    model: str, layer: str | None, options: dict[str, Any], setting: Any, out: Output,
 ) -> None:  # fmt: skip
     """Derive each figure of a layer, or of all layers, with the layer's own numbers.
 
@@ -33,8 +33,5 @@ def command(
     from archcost.analysis.explain import explanation
     from archcost.analysis.report import analyze
 
-    report = analyze(
-        load_network(model, **options),
-        batch=batch, dtype=dtype, convention=convention, activations=activations,
-    )  # fmt: skip
-    show(explanation(report, layer), format, output)
+    report = analyze(load_network(model, **options), setting)
+    out.show(explanation(report, layer))

@@ -6,22 +6,25 @@ from typing import Any
 
 import click
 
-from archcost.cli.options import load_network, model_argument, network_options, write, write_file
+from archcost.cli.choices import Names, names_option
+from archcost.cli.options import file_option, load_network, model_argument, network_options
+from archcost.cli.output import format_of, write, write_file
 from archcost.errors import ArchcostError
+
+FORMATS = Names(
+    "format",
+    lambda: {"pytorch": "Python source that needs only PyTorch", "onnx": "an ONNX file"},
+    strict=True,
+)
+ENDINGS = {".py": "pytorch", ".onnx": "onnx"}
 
 
 @click.command("export")
 @model_argument()
-@click.option(
-    "--to", type=click.Choice(["pytorch", "onnx"]), default="pytorch", show_default=True,
-    help="Python source that needs only PyTorch, or an ONNX file.",
-)  # fmt: skip
+@names_option("--to", names=FORMATS, help="The default is pytorch, or the file's ending")
 @network_options
-@click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Write to a file, whole or not at all.",
-)  # fmt: skip
-def command(model: str, to: str, output: str | None, **options: Any) -> None:
+@file_option("Write to a .py or .onnx file, whole or not at all.")
+def command(model: str, to: str | None, output: str | None, options: dict[str, Any]) -> None:
     """Write the network as PyTorch source or as an ONNX file.
 
     The names in the source's state dict are the layers' paths. An ONNX file holds initial weights
@@ -29,14 +32,15 @@ def command(model: str, to: str, output: str | None, **options: Any) -> None:
 
     Example: archcost export resnet18 --to pytorch --output resnet18.py
     """
+    to = format_of(to, output, ENDINGS) or "pytorch"
     network = load_network(model, **options)
     if to == "pytorch":
-        from archcost.torch_twin.source import pytorch_source
+        from archcost.pytorch.source import pytorch_source
 
         write(pytorch_source(network).rstrip("\n"), output)
         return
     if output is None:
         raise ArchcostError("an ONNX file is not text: say where with --output FILE")
-    from archcost.torch_twin.onnx_file import write_onnx
+    from archcost.pytorch.onnx_file import write_onnx
 
     write_file(output, lambda path: write_onnx(network, path))

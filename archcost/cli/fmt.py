@@ -7,15 +7,20 @@ from pathlib import Path
 
 import click
 
-from archcost.cli.options import write_file
+from archcost.cli.options import skip_option
+from archcost.cli.output import write_file
+from archcost.cli.progress import progress
 
 
 @click.command("fmt")
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if a spec would change.")
 @click.option("--diff", "as_diff", is_flag=True, help="Change nothing; print what would change.")
+@skip_option
 @click.pass_context
-def command(ctx: click.Context, specs: tuple[str, ...], check: bool, as_diff: bool) -> None:
+def command(
+    ctx: click.Context, specs: tuple[str, ...], check: bool, as_diff: bool, skip_others: bool
+) -> None:
     """Put specs into the one layout: order of keys, indentation, spaces in calls.
 
     SPEC is a .yaml file, or - to read standard input and write standard output. Comments and what
@@ -23,11 +28,15 @@ def command(ctx: click.Context, specs: tuple[str, ...], check: bool, as_diff: bo
 
     Example: archcost fmt --diff specs/unet.yaml
     """
+    from archcost.spec.kinds import read_spec_source
     from archcost.spec.layout import format_spec
-    from archcost.spec.source import read_source
+    from archcost.spec.source import is_spec_file
 
-    sources = [read_source(name) for name in specs]
-    texts = [format_spec(source) for source in sources]  # all of them, before any is written
+    if skip_others:
+        specs = tuple(name for name in specs if name == "-" or is_spec_file(name))
+    sources = [read_spec_source(name) for name in specs]
+    with progress(sources, "fmt", lambda source: source.name) as shown:
+        texts = [format_spec(source) for source in shown]  # all of them, before any is written
     changed = 0
     for name, source, text in zip(specs, sources, texts, strict=True):
         if name == "-" and not (check or as_diff):

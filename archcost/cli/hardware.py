@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from archcost.cli.options import output_options, show, write
+from archcost.cli.choices import OWN_DEVICES, names_option
+from archcost.cli.options import output_options
+from archcost.cli.output import Output, write
 from archcost.errors import ArchcostError
 
 
 @click.group("hardware", invoke_without_command=True)
-@output_options
+@output_options("analysis.listing:DEVICE_COLUMNS")
 @click.pass_context
-def command(ctx: click.Context, format: str | None, output: str | None) -> None:
+def command(ctx: click.Context, out: Output) -> None:
     """List the known devices, or measure your own.
 
     For each: memory, bandwidth, and the peak of its arithmetic per data type.
@@ -23,11 +25,12 @@ def command(ctx: click.Context, format: str | None, output: str | None) -> None:
         from archcost.hardware import devices
 
         known = [*devices().values()]
-        show(device_table(known), format, output, device_records(known))
+        out.show(device_table(known), device_records(known))
 
 
 @command.command("calibrate")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@names_option("--device", names=OWN_DEVICES, default="cpu", show_default=True,
+              help="What to measure")  # fmt: skip
 @click.option("--name", default="mine", show_default=True, help="What to call it in --gpu NAME.")
 @click.option(
     "--seconds",
@@ -36,10 +39,8 @@ def command(ctx: click.Context, format: str | None, output: str | None) -> None:
     show_default=True,
     help="How long to run each measurement.",
 )
-@output_options
-def calibrate(
-    device: str, name: str, seconds: float, format: str | None, output: str | None
-) -> None:
+@output_options("analysis.listing:DEVICE_COLUMNS")
+def calibrate(device: str, name: str, seconds: float, out: Output) -> None:
     """Measure this machine's CPU or GPU, and keep it for --gpu NAME.
 
     A large copy and sum give the bandwidth, large matrix products the peak per data type; the
@@ -49,7 +50,7 @@ def calibrate(
     """
     from archcost.analysis.listing import device_records, device_table
     from archcost.hardware import check_name, own_devices, own_file, write_devices
-    from archcost.torch_twin.calibrate import calibrate as measure
+    from archcost.measure.calibrate import calibrate as measure
 
     known = dict(own_devices())  # an unreadable file is refused before the minutes of measuring
     check_name(name)
@@ -61,4 +62,4 @@ def calibrate(
         raise ArchcostError(f"cannot make {path.parent}: {error.strerror}") from None
     write(write_devices(known), str(path))
     click.echo(f"kept as {name} in {path}", err=True)
-    show(device_table([found]), format, output, device_records([found]))
+    out.show(device_table([found]), device_records([found]))

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from archcost.cli.options import model_argument, output_options, show
+from archcost.cli.choices import CONVENTIONS, Names, listed, names_option
+from archcost.cli.options import (
+    FLAGS,
+    model_argument,
+    network_options,
+    output_options,
+)
+from archcost.cli.output import Output
+
+QUANTITIES = Names("quantity", listed("analysis.identify:QUANTITIES"))
 
 
 @click.command("identify")
 @model_argument()
 @click.argument("number")
-@click.option("--quantity", help="Only operations, params or activations.")
+@names_option("--quantity", names=QUANTITIES, help="Only figures of this quantity")
+@names_option("--tool", "tools", names=CONVENTIONS, multiple=True,
+              help="Only this convention; may be repeated")  # fmt: skip
+@FLAGS["batch"][0]
+@network_options
 @click.option("--most", type=click.IntRange(1), default=12, show_default=True, help="Rows.")
-@output_options
+@click.option("--all", "everything", is_flag=True, help="Show what chance would explain too.")
+@output_options("analysis.identify:COLUMNS")
 def command(
-    model: str, number: str, quantity: str | None, most: int, format: str | None, output: str | None
-) -> None:
+    model: str, number: str, quantity: str | None, tools: tuple[str, ...], batch: int,
+    options: dict[str, Any], most: int, everything: bool, out: Output,
+) -> None:  # fmt: skip
     """Find the tool, convention, variant or input size that yields a printed number.
 
-    The exit code is 1 when nothing does.
+    The exit code is 1 when nothing does beyond chance: so many figures are tried that some give
+    almost any number of two or three digits. More digits, and what is known of the number
+    (--input, --set, --batch, --tool), leave fewer.
 
     Example: archcost identify resnet50 4.09G
     """
-    from archcost.analysis.reconcile import identify, matches_table
+    from archcost.analysis.identify import examine
 
-    matches = identify(number, model, quantity)
-    show(matches_table(number, model, matches, most), format, output)
-    if not matches:
+    found = examine(
+        number, model, quantity, **options, batch=batch, tools=tools,
+    )  # fmt: skip
+    out.show(found.table(most, everything))
+    if not found.matches:
         raise click.exceptions.Exit(1)

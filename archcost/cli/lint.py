@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import click
 
-from archcost.cli.options import output_options, show, write
+from archcost.cli.options import output_options, skip_option
+from archcost.cli.output import Output
+from archcost.cli.progress import progress
 
 
 @click.command("lint")
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
-@output_options
+@skip_option
+@output_options("findings.lint:COLUMNS")
 @click.pass_context
-def command(
-    ctx: click.Context, specs: tuple[str, ...], format: str | None, output: str | None
-) -> None:
+def command(ctx: click.Context, specs: tuple[str, ...], skip_others: bool, out: Output) -> None:
     """Validate specs, and find what is of no use in them or cannot be right.
 
-    SPEC is a .yaml file, or - for standard input. Every variant is expanded. Findings are knobs,
-    values, blocks and parameters that nothing uses, variants that are one network, and published
-    figures that disagree and do not say why.
+    SPEC is a .yaml file, a .txt lecture table, or - for standard input. Every variant is expanded.
+    Findings are knobs, values, blocks and parameters that nothing uses, variants that are one
+    network, published figures that disagree and do not say why, and what had to be assumed.
 
     Exit status 1 says that something was found.
 
     Example: archcost lint specs/resnet.yaml
     """
-    from archcost.audit.lint import flaws_table, lint
-    from archcost.spec.source import read_source
+    from archcost.findings.lint import flaws_table, lint
+    from archcost.record import plain
+    from archcost.spec.kinds import read_spec_source
+    from archcost.spec.source import is_spec_file
 
-    flaws = [flaw for name in specs for flaw in lint(read_source(name))]
-    if flaws or format not in (None, "text", "markdown"):
-        show(flaws_table(flaws), format, output, [flaw.record() for flaw in flaws])
+    if skip_others:
+        specs = tuple(name for name in specs if name == "-" or is_spec_file(name))
+    with progress(specs, "lint") as shown:
+        flaws = [flaw for name in shown for flaw in lint(read_spec_source(name))]
+    if flaws or not out.for_people:
+        out.show(flaws_table(flaws), plain(flaws))
     else:
-        write(f"{len(specs)} spec{'s' * (len(specs) != 1)}: nothing found", output)
+        out.write(f"{len(specs)} spec{'s' * (len(specs) != 1)}: nothing found")
     if flaws:
         ctx.exit(1)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import click
 
-from archcost.cli.options import output_options, show
+from archcost.cli.choices import FAMILIES, Names, listed, names_option
+from archcost.cli.options import output_options
+from archcost.cli.output import Output
+
+ORDERS = Names("order", listed("analysis.listing:ORDERS"), strict=True)
 
 
 @click.command("list")
 @click.argument("pattern", required=False)
-@click.option("--family", help="Only the models of one family.")
-@click.option("--sort", type=click.Choice(["family", "year", "name"]), default="family")
-@output_options
-def command(
-    pattern: str | None, family: str | None, sort: str, format: str | None, output: str | None
-) -> None:
+@names_option("--family", names=FAMILIES, help="Only the models of one family")
+@names_option("--sort", names=ORDERS, default="family", show_default=True, help="Order of the rows")
+@output_options("analysis.listing:COLUMNS")
+def command(pattern: str | None, family: str | None, sort: str, out: Output) -> None:
     """List the models of the catalog, by family or year.
 
     PATTERN keeps the names that contain it, or that match it as a shell pattern.
@@ -23,4 +25,4 @@ def command(
     """
     from archcost.analysis.listing import listing
 
-    show(listing(pattern, family, sort), format, output)
+    out.show(listing(pattern, family, sort))

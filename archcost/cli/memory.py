@@ -11,23 +11,20 @@ from archcost.cli.options import (
     model_argument,
     network_options,
     output_options,
-    show,
-    take_setting,
-    training_options,
+    setting_options,
 )
+from archcost.cli.output import Output
+from archcost.setting import TRAINING
 
 
 @click.command("memory")
 @model_argument()
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass.")
-@click.option("--gpu", metavar="NAME", help="A device of `archcost hardware`, for its workspace.")
-@training_options
+@setting_options("batch", "gpu", *TRAINING)
 @click.option("--timeline", is_flag=True, help="Live bytes, layer by layer, over the step.")
 @network_options
-@output_options
+@output_options("storage.footprint:COLUMNS", "storage.footprint:TIMELINE_COLUMNS")
 def command(
-    model: str, batch: int, gpu: str | None, timeline: bool, format: str | None,
-    output: str | None, **options: Any,
+    model: str, timeline: bool, setting: Any, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
     """Show the memory of training and inference: lines that add up to each peak, and where it is.
 
@@ -38,11 +35,8 @@ def command(
 
     Example: archcost memory resnet50 --batch 256 --optimizer adam
     """
-    from archcost.hardware import find_device
-    from archcost.memory.footprint import Footprint
+    from archcost.storage.footprint import Footprint
 
-    found = find_device(gpu) if gpu else None
-    setting = take_setting(options, batch=batch, gpu=found)
     figures = Footprint(load_network(model, **options), setting)
     table = figures.timeline() if timeline else figures.table()
-    show(table, format, output, figures.to_dict(timeline) if format == "json" else None)
+    out.show(table, figures.to_dict(timeline) if out.format == "json" else None)

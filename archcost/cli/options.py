@@ -1,32 +1,39 @@
-"""Options that commands share, and what they mean: which model, how counted, how written."""
+"""Options that commands share: which model, how it is run and counted, how the result is written.
+
+Each bundle hands its options to the command as one argument.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, NoReturn
 
 import click
 
+from archcost.cli import choices
+from archcost.cli.choices import HELP, Decorator, Names, columns_of, names_option
+from archcost.cli.output import Output, format_of
 from archcost.errors import ArchcostError
 from archcost.network import Network
-from archcost.table import FORMATS, Table, show_cell
-
-EXCEL = "xlsx"
-"""The one format that is no text, and so needs a file."""
-
-F = TypeVar("F", bound=Callable[..., Any])
+from archcost.table import Column, Table
 
 
-def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    def apply(function: F) -> F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
+def bundle(name: str, *options: Decorator, make: Callable[..., Any] = dict) -> Decorator:
+    """Return a decorator that adds options, and hands over ``make`` of their values as ``name``."""
+
+    def apply(function: Any) -> Any:
+        @wraps(function)
+        def gathered(*args: Any, **kwargs: Any) -> Any:
+            own = {key: kwargs.pop(key) for key in keys}
+            return function(*args, **{name: make(**own)}, **kwargs)
+
+        params = gathered.__dict__.setdefault("__click_params__", [])
+        before = len(params)
+        for option in reversed(options):
+            option(gathered)
+        keys = [param.name for param in params[before:]]
+        return gathered
 
     return apply
 
@@ -41,7 +48,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return names or [CompletionItem(incomplete, type="file")]
 
 
-def model_argument(many: bool = False, required: bool = True) -> Callable[[F], F]:
+def model_argument(many: bool = False, required: bool = True) -> Decorator:
     """The MODEL argument: a catalog name, a .yaml or .txt file, or - for standard input."""
     return click.argument(
         "models" if many else "model",
@@ -52,225 +59,223 @@ def model_argument(many: bool = False, required: bool = True) -> Callable[[F], F
     )
 
 
-network_options = _stack(
-    click.option("--input", metavar="SHAPE", help="Input shape instead of the spec's: 3x384x384."),
-    click.option(
-        "--set", "knobs", metavar="KNOB=VALUE", multiple=True, help="Set a knob of the spec."
-    ),
-    click.option("--aux", is_flag=True, help="Include side outputs (auxiliary classifiers)."),
-    click.option("--no-bias", is_flag=True, help="Drop the biases, as the lectures' VGG table."),
-)
+all_option = click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
+depth_option = click.option("--depth", type=int, help="Fold groups below this many dotted names.")
 
-counting_options = _stack(
-    click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass."),
-    click.option("--dtype", default="float32", show_default=True, help="Data type of the tensors."),
-    click.option(
-        "--convention", default="flops", show_default=True, help="How to count, e.g. fvcore."
-    ),
-    click.option(
-        "--activations", default="lecture", show_default=True, help="Which outputs count."
-    ),
-)
 
-training_options = _stack(
-    click.option("--dtype", default="float32", show_default=True, help="Data type of the tensors."),
-    click.option("--device", default="cuda", show_default=True, help="cuda or cpu."),
-    click.option(
-        "--optimizer", default="sgd-momentum", show_default=True,
-        help="sgd, sgd-momentum, adam or adamw.",
-    ),
-    click.option("--foreach", is_flag=True, help="Update lists at a time."),
-    click.option("--fused", is_flag=True, help="Update in one kernel."),
-    click.option("--for-loop", is_flag=True, help="Update a parameter at a time."),
-    click.option("--weight-decay", is_flag=True, help="The optimizer decays the weights."),
-    click.option(
-        "--freeze", multiple=True, metavar="PATTERN", help="Layers not trained, e.g. 'stem*'."
-    ),
-    click.option("--amp", metavar="TYPE", help="Run forward under autocast to bf16 or fp16."),
-    click.option(
-        "--checkpoint", multiple=True, metavar="GROUP", help="Groups that backward computes again."
-    ),
-    click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
+def gpu_option(help: str = "A device", **more: Any) -> Decorator:
+    """The --gpu option: a device that is known."""
+    return names_option("--gpu", names=choices.GPUS, help=help, **more)
+
+
+selection_options = bundle(
+    "chosen",
+    model_argument(many=True, required=False),
+    all_option,
+    names_option("--family", "families", names=choices.FAMILIES, multiple=True,
+                 help="All models of a family"),
 )  # fmt: skip
+"""Hands over ``chosen``, for :func:`archcost.report.comparison.select`."""
 
 
-def take_setting(options: dict[str, Any], **more: Any) -> Any:
-    """Return the ``Setting`` that the training options ask for, and take these out of ``options``.
-
-    ``more`` are further fields of the setting, such as the batch.
-    """
-    from archcost.memory.footprint import Setting
-    from archcost.memory.mode import Mode
-
-    kernels = {"foreach": "foreach", "fused": "fused", "for_loop": "for-loop"}
-    asked = [name for option, name in kernels.items() if options.pop(option)]
-    if len(asked) > 1:
-        raise ArchcostError(f"an optimizer updates in one way; got --{' and --'.join(asked)}")
-    mode = Mode(**{name: options.pop(name) for name in ("amp", "channels_last", "checkpoint")})
-    own = {
-        name: options.pop(name)
-        for name in ("dtype", "device", "optimizer", "weight_decay", "freeze")
-    }
-    return Setting(kernel=asked[0] if asked else None, mode=mode, **own, **more)
+def _network(
+    input: Sequence[str], knobs: Sequence[str], aux: bool, no_bias: bool
+) -> dict[str, Any]:
+    """Return how a network is expanded, as :func:`archcost.load` takes it."""
+    if HELP in knobs:
+        given = click.get_current_context().params
+        show_knobs(
+            given.get("model") or given.get("new") or next(iter(given.get("models", ())), "")
+        )
+    return {"input": _inputs(input), "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
 
 
-output_options = _stack(
-    click.option(
-        "--format", "format", type=click.Choice(sorted([*FORMATS, EXCEL])), default=None,
-        help="Format of the output; the default is a table.",
-    ),
-    click.option(
-        "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
-        help="Write to a file, whole or not at all, instead of standard output.",
-    ),
-)  # fmt: skip
+def _inputs(texts: Sequence[str]) -> str | dict[str, str] | None:
+    """Return the shape that ``--input`` gives, or those of inputs by their names."""
+    if not any("=" in text for text in texts):
+        if len(texts) > 1:
+            raise ArchcostError("--input takes one shape, or NAME=SHAPE for each of several inputs")
+        return texts[0] if texts else None
+    return named_values("--input", "NAME=SHAPE", texts)
 
 
-def load_network(
-    model: str,
-    input: str | None = None,
-    knobs: Sequence[str] = (),
-    aux: bool = False,
-    no_bias: bool = False,
-) -> Network:
-    """Return the network that the shared options ask for."""
-    from archcost.spec.catalog import load
+def show_knobs(model: str) -> NoReturn:
+    """Print the knobs of a model with what the spec or the variant sets them to, and exit."""
+    from archcost.spec.catalog import find_model
 
-    return load(model, input=input, knobs=knob_settings(knobs), aux=aux, bias=not no_bias)
+    if not model:
+        raise ArchcostError("--set help lists the knobs of a MODEL; name one")
+    document, variant = find_model(model)
+    own, _ = document.variants.get(variant, ({}, {}))
+    columns = (Column("knob", "knob", essential=True), Column("value", "value", essential=True))
+    rows = tuple((key, _plain(value)) for key, value in {**document.knobs, **own}.items())
+    Output().show(Table(columns, rows, notes=() if rows else (f"{document.name} has no knobs",)))
+    raise click.exceptions.Exit(0)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def knob_settings(knobs: Sequence[str]) -> dict[str, str]:
     """Return the values that ``--set KNOB=VALUE`` gives, as text."""
+    return named_values("--set", "KNOB=VALUE", knobs)
+
+
+def named_values(option: str, form: str, texts: Sequence[str]) -> dict[str, str]:
+    """Return the values of an option that names each, as text."""
     settings: dict[str, str] = {}
-    for text in knobs:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ArchcostError(f"--set takes KNOB=VALUE; got {text!r}")
+            raise ArchcostError(f"{option} takes {form}; got {text!r}")
         settings[key.strip()] = value.strip()
     return settings
 
 
-def show(table: Table, format: str | None, output: str | None, data: Any = None) -> None:
-    """Write a table: rich on a terminal, plain text in a pipe, or in the format asked for.
+network_options = bundle(
+    "options",
+    click.option(
+        "--input",
+        metavar="SHAPE",
+        multiple=True,
+        help="Input shape instead of the spec's: 3x384x384; NAME=SHAPE of several.",
+    ),
+    click.option(
+        "--set",
+        "--arg",
+        "knobs",
+        metavar="KNOB=VALUE",
+        multiple=True,
+        help="Set a knob of the spec (`--set help` lists those of MODEL), or an argument of code.",
+    ),
+    click.option("--aux", is_flag=True, help="Include side outputs (auxiliary classifiers)."),
+    click.option("--no-bias", is_flag=True, help="Drop the biases, as the lectures' VGG table."),
+    make=_network,
+)
+"""Hands over ``options``, for :func:`load_network`."""
 
-    ``data`` replaces the rows for ``json``, where a command has a contract of its own.
+
+def _setting(
+    gpu: str | None = None, foreach: bool = False, fused: bool = False, for_loop: bool = False,
+    **own: Any,
+) -> Any:  # fmt: skip
+    """Return the ``Setting`` that options ask for; without --device, the GPU says what it is."""
+    from archcost.setting import Setting
+
+    kernels = {"foreach": foreach, "fused": fused, "for-loop": for_loop}
+    asked = [name for name, given in kernels.items() if given]
+    if len(asked) > 1:
+        raise ArchcostError(f"an optimizer updates in one way; got --{' and --'.join(asked)}")
+    own["kernel"] = asked[0] if asked else None
+    if gpu is None:
+        return Setting(**own)
+    from archcost.hardware import find_device
+
+    device = find_device(gpu)
+    return Setting(**own, gpu=device) if "device" in own else Setting(**own).on(device)
+
+
+FLAGS: Mapping[str, tuple[Decorator, ...]] = {
+    "batch": (
+        click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass."),
+    ),
+    "dtype": (names_option("--dtype", names=choices.DTYPES, default="float32", show_default=True,
+                           help="Data type of the tensors"),),
+    "convention": (names_option("--convention", names=choices.CONVENTIONS, default="flops",
+                                show_default=True, help="How to count"),),
+    "activations": (names_option("--activations", names=choices.ACTIVATIONS, default="lecture",
+                                 show_default=True, help="Which outputs count"),),
+    "gpu": (gpu_option(),),
+    "device": (names_option("--device", names=choices.DEVICES, default="cuda", show_default=True,
+                            help="Where it runs"),),
+    "optimizer": (names_option("--optimizer", names=choices.OPTIMIZERS, default="sgd-momentum",
+                               show_default=True, help="What updates the weights"),),
+    "kernel": (
+        click.option("--foreach", is_flag=True, help="Update lists at a time."),
+        click.option("--fused", is_flag=True, help="Update in one kernel."),
+        click.option("--for-loop", is_flag=True, help="Update a parameter at a time."),
+    ),
+    "weight_decay": (
+        click.option("--weight-decay", is_flag=True, help="The optimizer decays the weights."),
+    ),
+    "freeze": (
+        click.option("--freeze", multiple=True, metavar="PATTERN",
+                     help="Layers not trained, e.g. 'stem*'."),
+    ),
+    "amp": (names_option("--amp", names=choices.AMP, help="Run forward under autocast to a type"),),
+    "checkpoint": (
+        click.option("--checkpoint", multiple=True, metavar="GROUP",
+                     help="Groups that backward computes again."),
+    ),
+    "channels_last": (
+        click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
+    ),
+}  # fmt: skip
+"""The options of the fields of a :class:`~archcost.setting.Setting`."""
+
+
+def setting_options(*names: str) -> Decorator:
+    """Return the options of fields of a ``Setting``; they hand it over as ``setting``."""
+    return bundle("setting", *(flag for name in names for flag in FLAGS[name]), make=_setting)
+
+
+def given_options(ctx: click.Context, names: Iterable[str]) -> dict[str, Any]:
+    """Return what was said of the options of these names; not what they are by default."""
+    default = click.core.ParameterSource.DEFAULT
+    return {
+        name: ctx.params[name] for name in names
+        if name in ctx.params and ctx.get_parameter_source(name) is not default
+    }  # fmt: skip
+
+
+def file_option(help: str = "Write to a file, whole or not at all.", **more: Any) -> Decorator:
+    """The --output option of every command that writes."""
+    return click.option(
+        "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help=help, **more
+    )
+
+
+def text_file_option(*endings: str) -> Decorator:
+    """The --output option of a command that writes one format, known by these endings."""
+
+    def checked(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        format_of(None, value, dict.fromkeys(endings, ""))
+        return value
+
+    return file_option(f"Write to a {endings[0]} file, whole or not at all.", callback=checked)
+
+
+def output_options(*places: str) -> Decorator:
+    """Return the options of a command that prints tables whose columns stand at ``module:NAME``.
+
+    They hand over ``out``, an :class:`Output`.
     """
-    if format == EXCEL:
-        if output is None:
-            raise ArchcostError("an Excel file is not text: say where with --output FILE.xlsx")
-        from archcost.workbook import write_workbook
+    columns = Names("column", lambda: columns_of(places), strict=True, many=True)
 
-        write_file(output, lambda path: write_workbook(table, path))
-        return
-    if format == "json" and data is not None:
-        import json
+    def make(format: str | None, output: str | None, columns: tuple[str, ...]) -> Output:
+        return Output(format_of(format, output), output, columns)
 
-        text = json.dumps(data, indent=2, ensure_ascii=False)
-    elif format is None and output is None and sys.stdout.isatty():
-        print_rich(table)
-        return
-    else:
-        text = table.render(format or "text")
-    write(text, output)
+    return bundle(
+        "out",
+        names_option("--columns", names=columns, help="Columns to show, in this order"),
+        names_option(
+            "--format", names=choices.TABLE_FORMATS, metavar="NAME",
+            help="Format of the output; the default is a table, or the one of the file's ending",
+        ),
+        file_option("Write to a file, whole or not at all; its ending chooses the format."),
+        make=make,
+    )  # fmt: skip
 
 
-def write(text: str, output: str | None) -> None:
-    """Write text to standard output, or to a file: whole or not at all."""
-    if output is None:
-        click.echo(text)
-    else:
-        write_file(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+skip_option = click.option(
+    "--skip-others", is_flag=True,
+    help="Leave out YAML files that are no specs: without `layers` and `input` or `family`.",
+)  # fmt: skip
 
 
-def check_writable(target: str | None) -> None:
-    """Refuse a file that could not be written, before the work takes its minutes."""
-    if target is None:
-        return
-    folder = Path(target).parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ArchcostError(f"cannot write {target}: no folder {folder} that can be written to")
+def load_network(model: str, **options: Any) -> Network:
+    """Return the network that the shared options ask for."""
+    from archcost.spec.catalog import load
 
-
-def write_file(output: str, save: Callable[[Path], object]) -> None:
-    """Have ``save`` write a file under another name, and give it its own when it is whole."""
-    import tempfile  # most runs write no file
-
-    target = Path(output)
-    scratch = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            scratch = Path(file.name)
-        save(scratch)
-        scratch.chmod(0o644)
-        scratch.replace(target)
-    except OSError as error:
-        raise ArchcostError(f"cannot write {output}: {error.strerror}") from None
-    finally:
-        if scratch:
-            with suppress(OSError):
-                scratch.unlink()
-
-
-def print_rich(table: Table) -> None:
-    """Print a table to a terminal; rich respects NO_COLOR.
-
-    Digits are never cut: a narrow terminal leaves out columns, and says so.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console()
-    fitted, left_out = fit(table, console.width)
-    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in fitted.columns:
-        side: Any = "right" if column.numeric else "left"
-        last = column is fitted.columns[-1]
-        made.add_column(column.heading, justify=side, no_wrap=column.numeric or not last)
-    for row in fitted.rows:
-        made.add_row(*(Text(show_cell(cell)) for cell in row))
-    if fitted.footer:
-        made.add_section()
-    for row in fitted.footer:
-        made.add_row(*(Text(show_cell(cell)) for cell in row), style="bold")
-    if table.title:
-        console.print(Text(table.title + "\n", style="bold"))
-    console.print(made, soft_wrap=len(fitted.columns) == 1)
-    notes = [*table.notes]
-    if left_out:
-        notes.append(f"not shown in {console.width} columns: {', '.join(left_out)}")
-    for note in notes:
-        console.print(Text(note), style="dim")
-
-
-GAP = 3  # between rich's columns
-LEGIBLE = 24  # characters below which folded words are no help
-
-
-def fit(table: Table, width: int) -> tuple[Table, list[str]]:
-    """Return the table with as many columns as fit, and the headings of the others.
-
-    Columns without any content go first, then the minor ones, then the last ones. A last column of
-    words may stay too wide, to be folded.
-    """
-    shown = list(zip(*table.shown(), strict=True)) or [()] * len(table.columns)
-    keep = [i for i, cells in enumerate(shown) if any(cells) or not table.rows]
-    needed = {i: max([len(table.columns[i].heading), *map(len, shown[i])]) + GAP for i in keep}
-    left_out: list[int] = []
-    while len(keep) > 1 and (over := sum(needed[i] for i in keep) - GAP - width) > 0:
-        least = max(keep[1:], key=lambda i: (table.columns[i].minor, i))
-        words = not table.columns[least].numeric and needed[least] > LEGIBLE
-        if words and least == keep[-1] and needed[least] - over >= LEGIBLE:
-            break  # the last column is words, which may run over several lines
-        keep.remove(least)
-        left_out.append(least)
-
-    def cut(rows: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
-        return tuple(tuple(row[i] for i in keep) for row in rows)
-
-    [columns] = cut((table.columns,))
-    fitted = replace(table, columns=columns, rows=cut(table.rows), footer=cut(table.footer))
-    return fitted, [table.columns[i].heading for i in sorted(left_out)]
+    return load(model, **options)

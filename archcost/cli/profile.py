@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from archcost.cli.choices import OPTIMIZERS, OWN_DEVICES, Names, names_option
 from archcost.cli.options import (
-    check_writable,
     load_network,
-    model_argument,
     network_options,
     output_options,
-    show,
-    write,
+    selection_options,
 )
+from archcost.cli.output import Output, check_writable, write
+from archcost.cli.progress import progress
 from archcost.errors import ArchcostError
 from archcost.units import parse_seconds
 
@@ -37,21 +35,33 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+DTYPES = Names(
+    "dtype", lambda: dict.fromkeys(("float64", "float32", "float16", "bfloat16"), ""), many=True
+)
 
 
 @click.command("profile")
-@model_argument(many=True, required=False)
-@click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
-@click.option("--family", multiple=True, help="All models of a family.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@selection_options
+@names_option(
+    "--device", names=OWN_DEVICES, default="cpu", show_default=True, help="What to measure on"
+)
 @click.option("--batch", default="1", show_default=True, help="Batches: 1,32,256.")
-@click.option("--dtype", default="float32", show_default=True, help="Types: float32,bfloat16.")
-@click.option(
-    "--optimizer", default="sgd-momentum", show_default=True,
-    help="Optimizers of the training step: sgd-momentum,adam.",
-)  # fmt: skip
+@names_option(
+    "--dtype",
+    "dtypes",
+    names=DTYPES,
+    default=("float32",),
+    show_default=True,
+    help="Data types of the tensors",
+)
+@names_option(
+    "--optimizer",
+    "optimizers",
+    names=OPTIMIZERS.several(),
+    default=("sgd-momentum",),
+    show_default=True,
+    help="Optimizers of the training step",
+)
 @click.option(
     "--runs",
     type=click.IntRange(1, 1000),
@@ -64,11 +74,11 @@ def _names(text: str) -> list[str]:
 @click.option("--resume", is_flag=True, help="Continue the record; what it has stays.")
 @click.option("--time-limit", metavar="TIME", help="Stop after the measurement that passes: 8m.")
 @network_options
-@output_options
+@output_options("performance.measured:COLUMNS")
 def command(
-    models: tuple[str, ...], everything: bool, family: tuple[str, ...], device: str, batch: str,
-    dtype: str, optimizer: str, runs: int, no_training: bool, record: str | None, resume: bool,
-    time_limit: str | None, format: str | None, output: str | None, **options: Any,
+    chosen: dict[str, Any], device: str, batch: str, dtypes: tuple[str, ...],
+    optimizers: tuple[str, ...], runs: int, no_training: bool, record: str | None, resume: bool,
+    time_limit: str | None, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
     """Measure latency, memory and counters of models on this machine's CPU or GPU.
 
@@ -81,20 +91,19 @@ def command(
     """
     begin = time.monotonic()  # before PyTorch is loaded: that takes part of the limit
 
-    from archcost.analysis.comparison import select
-    from archcost.memory.optimizers import find_optimizer
+    from archcost.measure.profile import check_device, machine, to_record, torch_dtype
+    from archcost.measure.series import measure, plan
+    from archcost.optimizers import find_optimizer
     from archcost.performance.measured import continued, measured_table, read_record
     from archcost.performance.proof import proof_table
-    from archcost.torch_twin.measure import check_device, machine, to_record, torch_dtype
-    from archcost.torch_twin.series import measure, plan
+    from archcost.report.comparison import select
 
     if resume and record is None:
         raise ArchcostError("--resume continues a record: say which with --record FILE")
-    for target in (record, output):
+    for target in (record, out.file):
         check_writable(target)
     limit = parse_seconds(time_limit) if time_limit is not None else None
-    batches, dtypes, optimizers = _numbers(batch), _names(dtype), _names(optimizer)
-    names = select(models, family, everything)
+    batches, names = _numbers(batch), select(**chosen)
     check_device(device)
     for name in dtypes:
         torch_dtype(name)
@@ -116,13 +125,14 @@ def command(
         return content
 
     try:
-        for row in measure(_announced(jobs), device, runs):
-            done.append(row)
-            if limit is not None and time.monotonic() - begin > limit:
-                break
-            if time.monotonic() - saved > SAVE_SECONDS:
-                save()
-                saved = time.monotonic()
+        with progress(jobs, "profile", _words) as shown:
+            for row in measure(shown, device, runs):
+                done.append(row)
+                if limit is not None and time.monotonic() - begin > limit:
+                    break
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    save()
+                    saved = time.monotonic()
     except KeyboardInterrupt:
         click.echo("archcost: interrupted; what was measured follows", err=True)
         code = 130
@@ -131,18 +141,13 @@ def command(
     if left := len(jobs) - len(done):
         advice = "--resume continues" if record else "--record FILE and --resume continue"
         click.echo(f"archcost: {left} of {len(jobs)} settings are left; {advice}", err=True)
-    show(measured_table(content), format, output, content)
-    if device.startswith("cuda") and output is None and format in (None, "text", "markdown"):
-        click.echo()
-        show(proof_table(content), format, None)
+    if device.startswith("cuda") and out.for_people:
+        out.show_all([measured_table(content), proof_table(content)])
+    else:
+        out.show(measured_table(content), content)
     if code:
         raise click.exceptions.Exit(code)
 
 
-def _announced(jobs: Iterable[Any]) -> Iterator[Any]:
-    """Say on a terminal what is being measured."""
-    for job in jobs:
-        if sys.stderr.isatty():
-            how = job.optimizer or "no training"
-            click.echo(f"{job.network.name}, batch {job.batch}, {job.dtype}, {how}", err=True)
-        yield job
+def _words(job: Any) -> str:
+    return f"{job.network.name}, batch {job.batch}, {job.dtype}, {job.optimizer or 'no training'}"

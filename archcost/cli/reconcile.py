@@ -6,24 +6,21 @@ from typing import Any
 
 import click
 
-from archcost.cli.options import (
-    load_network,
-    model_argument,
-    network_options,
-    output_options,
-    show,
-)
+from archcost.cli.choices import CONVENTIONS, names_option
+from archcost.cli.options import load_network, model_argument, network_options, output_options
+from archcost.cli.output import Output
 
 
 @click.command("reconcile")
 @model_argument()
-@click.option("--tool", "tools", multiple=True, help="Only this convention; may be repeated.")
-@click.option("--base", default="macs", show_default=True, help="What differences refer to.")
+@names_option("--tool", "tools", names=CONVENTIONS, multiple=True,
+              help="Only this convention; may be repeated")  # fmt: skip
+@names_option("--base", names=CONVENTIONS, default="macs", show_default=True,
+              help="What differences refer to")  # fmt: skip
 @network_options
-@output_options
+@output_options("analysis.reconcile:COLUMNS")
 def command(
-    model: str, tools: tuple[str, ...], base: str, format: str | None, output: str | None,
-    **options: Any,
+    model: str, tools: tuple[str, ...], base: str, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
     """Show the number that each counting tool prints, and the work that makes the difference.
 
@@ -31,4 +28,4 @@ def command(
     """
     from archcost.analysis.reconcile import reconcile
 
-    show(reconcile(load_network(model, **options), tools, base=base).table(), format, output)
+    out.show(reconcile(load_network(model, **options), tools, base=base).table())

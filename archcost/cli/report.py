@@ -7,43 +7,40 @@ from typing import Any
 
 import click
 
+from archcost.cli.choices import Names, listed, names_option
 from archcost.cli.options import (
-    counting_options,
-    load_network,
-    model_argument,
+    file_option,
+    given_options,
     network_options,
-    write,
+    selection_options,
+    setting_options,
 )
-from archcost.errors import LookupFailed
+from archcost.cli.output import format_of, write
+from archcost.cli.progress import progress
+from archcost.errors import ArchcostError
+from archcost.setting import COUNTING
+
+FORMATS = Names("format of a report", listed("report:FORMATS"), strict=True)
 
 
 @click.command("report")
-@model_argument(many=True, required=False)
-@click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
-@click.option("--family", multiple=True, help="All models of a family.")
+@selection_options
 @click.option("--title", default="", help="Title of the page.")
 @click.option(
     "--verification", metavar="FILE", help="What `archcost verify --format json` printed."
 )
 @click.option("--budgets", metavar="FILE", help="Budgets, as for `archcost check`.")
-@click.option("--device", default="cuda", show_default=True, help="For the memory: cuda or cpu.")
-@click.option(
-    "--optimizer", default="sgd-momentum", show_default=True,
-    help="sgd, sgd-momentum, adam or adamw.",
-)  # fmt: skip
 @network_options
-@counting_options
-@click.option(
-    "--format", "format", default="html", show_default=True, help="html, markdown, json or junit."
+@setting_options("device", "optimizer", *COUNTING)
+@names_option(
+    "--format", names=FORMATS, help="The default is html, or the one of the file's ending"
 )
-@click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Write to a file, whole or not at all, instead of standard output.",
-)  # fmt: skip
+@file_option("Write to a file, whole or not at all; its ending chooses the format.")
+@click.pass_context
 def command(
-    models: tuple[str, ...], everything: bool, family: tuple[str, ...], title: str,
-    verification: str | None, budgets: str | None, device: str, optimizer: str, batch: int,
-    dtype: str, convention: str, activations: str, format: str, output: str | None, **options: Any,
+    ctx: click.Context, /, chosen: dict[str, Any], title: str, verification: str | None,
+    budgets: str | None, options: dict[str, Any], setting: Any, format: str | None,
+    output: str | None,
 ) -> None:  # fmt: skip
     """Write a page on models: totals, layers, memory, published figures, checks, conventions.
 
@@ -55,40 +52,69 @@ def command(
     """
     import json
 
-    from archcost.analysis.comparison import select
     from archcost.analysis.report import analyze
-    from archcost.audit.audit import Audit, audit_models
-    from archcost.budget.budget import check, read_budgets
-    from archcost.memory.footprint import footprint
-    from archcost.report import FORMATS
+    from archcost.findings.audit import Audit, audit_network
+    from archcost.report import ENDINGS
+    from archcost.report.comparison import select, told_apart
     from archcost.report.page import make_page, read_verification
+    from archcost.spec.catalog import expand, find_model, origin
+    from archcost.storage.footprint import Footprint
 
-    if format not in FORMATS:
-        raise LookupFailed("format of a report", format, FORMATS)
+    format = format_of(format, output, ENDINGS) or "html"
     found = read_verification(verification) if verification else ([], {})
-    made = []
-    for name in select(models, family, everything):
-        network = load_network(name, **options)
-        findings = [] if name == "-" else audit_models([name])
-        own = tuple(f for f in findings if f.name.split(" ")[0] == network.name)
-        report = analyze(
-            network, batch=batch, dtype=dtype, convention=convention, activations=activations
+    names = select(**chosen)
+    as_written = options == {"input": None, "knobs": {}, "aux": False, "bias": True}
+    networks, audits, origins = [], [], []
+    with progress(names, "read") as shown:
+        for name in shown:
+            document, variant = find_model(name)
+            networks.append(expand(document, variant, **options))
+            usual = as_written or document.code
+            plain = networks[-1] if usual else expand(document, variant)
+            audits.append(Audit(tuple(audit_network(plain))))
+            origins.append((origin(document), variant or document.name))
+    networks = told_apart(names, networks)
+    verdicts = _verdicts(ctx, budgets, origins, options) if budgets else ()
+    made = [
+        (
+            analyze(network, setting),
+            Footprint(network, setting),
+            audit,
+            tuple(verdict for verdict in verdicts if verdict.origin == own_origin),
         )
-        memory = footprint(network, batch=batch, dtype=dtype, device=device, optimizer=optimizer)
-        made.append((report, memory, Audit(own)))
-    verdicts = check(read_budgets(Path(budgets))).verdicts if budgets else ()
-    page = make_page(made, found, verdicts, title)
+        for network, audit, own_origin in zip(networks, audits, origins, strict=True)
+    ]
+    page = make_page(made, found, title)
     if format == "json":
+        with progress(page.sections, "weigh", lambda section: section.name) as sections:
+            for section in sections:
+                section.no_memory  # noqa: B018 (what takes long; the section keeps it)
         write(json.dumps(page.to_dict(), indent=1, ensure_ascii=False), output)
-    elif format == "markdown":
-        from archcost.report.markdown import markdown
-
-        write(markdown(page), output)
     elif format == "junit":
         from archcost.report.junit import page_junit
 
         write(page_junit(page), output)
     else:
         from archcost.report.html import html
+        from archcost.report.markdown import markdown
 
-        write(html(page), output)
+        with progress(page.sections, "write", lambda section: section.name) as sections:
+            text = (markdown if format == "markdown" else html)(page, sections)
+        write(text, output)
+
+
+def _verdicts(
+    ctx: click.Context, file: str, origins: list[tuple[str, str]], own: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Return what is true of the budgets, with the settings that were given on the command line."""
+    from archcost.budget.budget import check, read_budgets
+    from archcost.setting import OPTIONS
+
+    if not own["bias"]:
+        raise ArchcostError("budgets are of networks with their biases; leave out --no-bias")
+    given = given_options(ctx, ("aux", *OPTIONS))
+    if own["input"]:
+        given["input"] = own["input"]
+    if own["knobs"]:
+        given["set"] = own["knobs"]
+    return check(read_budgets(Path(file), given), origins).verdicts

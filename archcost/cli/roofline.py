@@ -7,27 +7,26 @@ from typing import Any
 import click
 
 from archcost.cli.options import (
+    depth_option,
     load_network,
     model_argument,
     network_options,
     output_options,
-    show,
+    setting_options,
 )
-from archcost.errors import ArchcostError
+from archcost.cli.output import Output
 
 
 @click.command("roofline")
 @model_argument()
-@click.option("--gpu", metavar="NAME", help="A device of `archcost hardware`.")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples per pass.")
-@click.option("--dtype", default="float32", show_default=True, help="Data type of the tensors.")
+@setting_options("gpu", "batch", "dtype")
 @click.option("--record", metavar="FILE", help="A record of `archcost profile`, to put beside.")
-@click.option("--depth", type=int, help="Fold groups below this many dotted names.")
+@depth_option
 @network_options
-@output_options
+@output_options("performance.roofline:COLUMNS")
 def command(
-    model: str, gpu: str | None, batch: int, dtype: str, record: str | None, depth: int | None,
-    format: str | None, output: str | None, **options: Any,
+    model: str, setting: Any, record: str | None, depth: int | None, options: dict[str, Any],
+    out: Output,
 ) -> None:  # fmt: skip
     """Show which layers compute or memory bounds on a device, and the lower bound on time.
 
@@ -37,13 +36,7 @@ def command(
 
     Example: archcost roofline resnet50 --gpu h100 --batch 32 --depth 1
     """
-    from archcost.hardware import find_device
-    from archcost.performance.measured import read_record, record_device
-    from archcost.performance.roofline import roofline
+    from archcost.performance.roofline import recorded
 
-    known = read_record(record) if record else None
-    device = find_device(gpu) if gpu else record_device(known) if known else None
-    if device is None:
-        raise ArchcostError("name a device, such as --gpu h100; `archcost hardware` lists them")
-    found = roofline(load_network(model, **options), device, batch=batch, dtype=dtype, record=known)
-    show(found.table(depth), format, output, found.to_dict() if format == "json" else None)
+    found = recorded(load_network(model, **options), setting, record)
+    out.show(found.table(depth), found.to_dict() if out.format == "json" else None)

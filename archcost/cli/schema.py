@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import click
 
-from archcost.cli.options import write
+from archcost.cli.choices import Names
+from archcost.cli.options import text_file_option
+from archcost.cli.output import write
 from archcost.errors import LookupFailed
 
 
+def _names() -> dict[str, str]:
+    from archcost.contracts import CONTRACTS
+
+    return dict.fromkeys(CONTRACTS, "")
+
+
 @click.command("schema")
-@click.argument("name", required=False)
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Write to a file, whole or not at all, instead of standard output.",
-)
+@click.argument("name", required=False, shell_complete=Names("schema", _names).shell_complete)
+@text_file_option(".json")
 def command(name: str | None, output: str | None) -> None:  # fmt: skip
     """Print a JSON Schema: of a spec, for editors, or of a command's --format json.
 
@@ -24,13 +26,13 @@ def command(name: str | None, output: str | None) -> None:  # fmt: skip
 
     Example: archcost schema spec --output spec.schema.json
     """
-    from importlib.resources import files
+    import json
 
-    folder = files("archcost") / "schema"
-    names = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir())
+    from archcost.contracts import CONTRACTS, contract
+
     if name is None:
-        write("\n".join(names), output)
+        write("\n".join(CONTRACTS), output)
         return
-    if name not in names:
-        raise LookupFailed("schema", name, names)
-    write((folder / f"{name}.json").read_text("utf-8").rstrip("\n"), output)
+    if name not in CONTRACTS:
+        raise LookupFailed("schema", name, CONTRACTS)
+    write(json.dumps(contract(name), indent=2, ensure_ascii=False), output)

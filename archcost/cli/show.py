@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from archcost.cli.options import load_network, model_argument, network_options, write
+from archcost.cli.options import load_network, model_argument, network_options, text_file_option
+from archcost.cli.output import write
 
 
 @click.command("show")
 @model_argument()
 @network_options
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to a file.")
-def command(model: str, output: str | None, **options: Any) -> None:
+@text_file_option(".yaml", ".yml")
+def command(model: str, output: str | None, options: dict[str, Any]) -> None:
     """Print the expanded spec: one call per layer, no blocks or knobs; itself a valid spec.
 
     Example: archcost show resnet18 --input 3x64x64

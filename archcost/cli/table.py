@@ -7,31 +7,28 @@ from typing import Any
 import click
 
 from archcost.cli.options import (
-    counting_options,
+    depth_option,
     load_network,
     model_argument,
     network_options,
     output_options,
-    show,
+    setting_options,
 )
+from archcost.cli.output import Output
 from archcost.errors import ArchcostError
+from archcost.setting import COUNTING
 
 
 @click.command("table")
 @model_argument()
 @network_options
-@counting_options
-@click.option("--depth", type=int, help="Fold groups below this many dotted names.")
-@click.option("--columns", metavar="A,B,...", help="Columns to show; `--columns help` lists them.")
-@click.option(
-    "--freeze", multiple=True, metavar="PATTERN", help="Layers that are not trained, e.g. 'stem*'."
-)
+@setting_options(*COUNTING, "freeze")
+@depth_option
 @click.option("--training", is_flag=True, help="Forward, backward and step in place of memory.")
-@output_options
+@output_options("analysis.report:COLUMNS", "analysis.training:COLUMNS")
 def command(
-    model: str, batch: int, dtype: str, convention: str, activations: str, depth: int | None,
-    columns: str | None, freeze: tuple[str, ...], training: bool, format: str | None,
-    output: str | None, **options: Any,
+    model: str, depth: int | None, training: bool,
+    options: dict[str, Any], setting: Any, out: Output,
 ) -> None:  # fmt: skip
     """Show every layer's shape, parameters, MACs and memory, and the totals.
 
@@ -41,23 +38,17 @@ def command(
 
     Example: archcost table vgg16 --no-bias --columns name,output,activations,params
     """
-    from archcost.analysis import report as layers
-    from archcost.analysis import training as steps
-
-    if columns == "help":
-        known = steps.COLUMNS if training else layers.COLUMNS
-        click.echo("\n".join(f"{key:20}{column.heading}" for key, column in known.items()))
-        return
-    keys = [key.strip() for key in columns.split(",")] if columns else None
     if training:
+        from archcost.analysis.training import training_step
+
         for option, usual in (("convention", "flops"), ("activations", "lecture")):
-            if click.get_current_context().params[option] != usual:
+            if getattr(setting, option) != usual:
                 raise ArchcostError(f"--training counts FLOPs; it takes no --{option}")
-        step = steps.training_step(load_network(model, **options), batch, freeze)
-        show(step.table(keys, depth), format, output, step.to_dict())
+        step = training_step(load_network(model, **options), setting.batch, setting.freeze)
+        out.show(step.table(out.columns, depth), step.to_dict())
         return
-    report = layers.analyze(
-        load_network(model, **options),
-        batch=batch, dtype=dtype, convention=convention, activations=activations, freeze=freeze,
-    )  # fmt: skip
-    show(report.table(keys, depth), format, output, report.to_dict() if format == "json" else None)
+    from archcost.analysis.report import analyze
+
+    report = analyze(load_network(model, **options), setting)
+    data = report.to_dict() if out.format == "json" else None
+    out.show(report.table(out.columns, depth), data)

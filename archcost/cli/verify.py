@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from archcost.cli.choices import Names, listed, names_option
 from archcost.cli.options import (
-    check_writable,
+    FLAGS,
     load_network,
-    model_argument,
     network_options,
     output_options,
-    show,
-    write,
+    selection_options,
 )
+from archcost.cli.output import Output, check_writable, write
+from archcost.cli.progress import progress
 from archcost.errors import ArchcostError
 
-
-def _split(values: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+CHECKS = Names("check", listed("proofs:MODULES"), many=True)
+COLLECTIONS = Names("reference", listed("proofs.counterparts:COLLECTIONS"), many=True)
+DEVICES = Names("device", lambda: {
+    "cpu": "exact counts, and memory as PyTorch's own kernels keep it", "cuda": "on a GPU",
+    "meta": "shapes and counts only, without data",
+})  # fmt: skip
 
 
 @click.command("verify")
-@model_argument(many=True, required=False)
-@click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
-@click.option("--family", multiple=True, help="All models of a family.")
-@click.option(
-    "--checks", multiple=True, metavar="NAME,...",
-    help="structure, counters, memory, training, peaks, reference; the default is all that apply.",
-)  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or meta.")
+@selection_options
+@names_option("--checks", names=CHECKS, help="The default is all that apply")
+@names_option("--device", names=DEVICES, default="cpu", show_default=True, help="Where to run")
 @click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True)
-@click.option(
-    "--against", multiple=True, metavar="WHAT,...",
-    help="References: torchvision, timm, pytorchcv, or module:callable of your own.",
+@names_option(
+    "--against", names=COLLECTIONS, metavar="WHAT,...",
+    help="References: torchvision, timm or pytorchcv for the counterpart that is known there, "
+    "timm:darknet53 for a network by its name there, module:callable for one of your own",
 )  # fmt: skip
-@click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers that are not trained.")
+@FLAGS["freeze"][0]
 @click.option(
     "--jobs", type=click.IntRange(1, 256),
     help="Models at a time; the default is one per core, up to 4.",
@@ -50,12 +49,12 @@ def _split(values: Sequence[str]) -> tuple[str, ...]:
 @click.option("--junit", metavar="FILE", help="Write JUnit XML too, whole or not at all.")
 @click.option("--replay", metavar="FILE", help="Check today's predictions against a record.")
 @network_options
-@output_options
+@output_options("proofs.results:COLUMNS", "proofs.results:summary_columns")
+@click.pass_context
 def command(
-    models: tuple[str, ...], everything: bool, family: tuple[str, ...], checks: tuple[str, ...],
-    device: str, batch: int, against: tuple[str, ...], freeze: tuple[str, ...], jobs: int | None,
-    summary: bool, junit: str | None, replay: str | None, format: str | None, output: str | None,
-    **options: Any,
+    ctx: click.Context, /, chosen: dict[str, Any], checks: tuple[str, ...], device: str,
+    batch: int, against: tuple[str, ...], freeze: tuple[str, ...], jobs: int | None,
+    summary: bool, junit: str | None, replay: str | None, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
     """Check every figure of a model against PyTorch, the counters, and reference models.
 
@@ -65,85 +64,85 @@ def command(
     weights (reference). A record of `archcost profile` can be checked without its device
     (--replay).
 
-    Exit code 1 says that a check failed; the first difference names the layer.
+    Exit code 1 says that a check failed, the first difference names the layer; or that a model, a
+    check or a reference was asked for by name and nothing was compared.
 
     Example: archcost verify resnet50 --against torchvision
     """
-    from archcost.analysis.comparison import select
-    from archcost.verify import results
+    from archcost.proofs import results
+    from archcost.report.comparison import select
 
-    for target in (junit, output):
+    for target in (junit, out.file):
         check_writable(target)
     outcomes: list[results.Outcome] = []
     order: list[str] = []
     interrupted = False
+    ran_nowhere: Callable[[Sequence[results.Outcome]], list[str]]
     if replay is not None:
-        if models or everything or family:
-            raise ArchcostError("--replay takes its models from the record; leave out MODEL")
+        refuse_beside_replay(ctx)
         from archcost.performance.measured import read_record
         from archcost.performance.proof import proof_table
 
         found, about = _replay(replay), {"record": replay}
+        ran_nowhere = partial(results.ran_nowhere, checks=("replay",))
         total = 1
     else:
-        from archcost.torch_twin.measure import check_device
-        from archcost.verify.run import Request, verify_all
-        from archcost.verify.run import about as describe
+        from archcost.measure.profile import check_device
+        from archcost.proofs.run import Request, verify_all
+        from archcost.proofs.run import about as describe
+        from archcost.setting import Setting
 
-        names = select(models, family, everything)
+        names = select(**chosen)
         check_device(device)
-        request = Request(_split(checks), device, batch, _split(against), freeze)
+        setting = Setting(batch, device="cpu", freeze=freeze)
+        request = Request(checks, device, setting, against)
         groups = request.names()
         networks = [load_network(name, **options) for name in names]
         order = [network.name for network in networks]
+        named = order[: len(dict.fromkeys(chosen["models"]))]  # the first are those named
+        ran_nowhere = partial(request.ran_nowhere, models=named)
         found, about = verify_all(networks, request, jobs), describe(request)
         total = len(networks) * len(groups)
     try:
-        with _progress(total) as step:
-            for outcome in found:
+        with progress(found, "verify", lambda outcome: outcome.model, total) as shown:
+            for outcome in shown:
                 outcomes.append(outcome)
-                step(outcome.model)
     except KeyboardInterrupt:
         interrupted = True
         click.echo("archcost: interrupted; what was checked follows", err=True)
     outcomes.sort(key=lambda outcome: order.index(outcome.model) if order else 0)
+    nowhere = [] if interrupted else ran_nowhere(outcomes)
     if junit:
-        write(results.results_junit(outcomes, about), junit)
-    record = results.results_record(outcomes, about, interrupted)
-    table = results.summary_table if summary else results.results_table
-    show(table(outcomes, about), format, output, record)
-    if replay is not None and output is None and format in (None, "text", "markdown"):
-        click.echo()
-        show(proof_table(read_record(replay)), format, None)
+        write(results.results_junit(outcomes, about, nowhere), junit)
+    record = results.results_record(outcomes, about, interrupted, nowhere)
+    table = (results.summary_table if summary else results.results_table)(outcomes, about)
+    if replay is not None and out.for_people:
+        out.show_all([table, proof_table(read_record(replay))])
+    else:
+        out.show(table, record)
+    for line in nowhere:
+        click.echo(f"archcost: {line}", err=True)
     if interrupted or not record["passed"]:
         raise click.exceptions.Exit(130 if interrupted else 1)
 
 
+def refuse_beside_replay(ctx: click.Context) -> None:
+    """Refuse what says which models to check, and how: the record does."""
+    given = [
+        parameter for parameter in ctx.command.params
+        if ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        and parameter.name not in ("replay", "format", "output", "columns", "junit", "summary")
+    ]  # fmt: skip
+    if given:
+        [name, *_] = ["MODEL" if isinstance(p, click.Argument) else p.opts[0] for p in given]
+        raise ArchcostError(f"--replay takes its models from the record; leave out {name}")
+
+
 def _replay(path: str) -> Iterator[Any]:
-    from archcost.verify.replay import replay
-    from archcost.verify.results import Outcome
+    from archcost.proofs.replay import replay
+    from archcost.proofs.results import Outcome
 
     outcome = Outcome(Path(path).name, "replay")
     for check in replay(path):
         outcome.add(check)
     yield outcome
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """Show on a terminal how far the checks are; yields the function to call after each."""
-    if not sys.stderr.isatty():
-        yield lambda model: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    # a stream of its own: while a counter runs, what goes to standard error is dropped
-    with os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        )  # fmt: skip
-        console = Console(file=terminal, force_terminal=True)
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("verify", total=total)
-            yield lambda model: progress.update(task, advance=1, description=model)

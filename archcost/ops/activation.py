@@ -1,95 +1,72 @@
-"""Activation functions, dropout and stochastic depth: the shape stays."""
+"""Activation functions."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import axis, axis_of, choice, flag, number
+from archcost.ops.arguments import axis, axis_of, check, choice, flag, number, real
 from archcost.ops.base import (
-    KEEPS,
-    SAVES_INPUT,
-    SAVES_OUTPUT,
     Cost,
     Example,
     Op,
-    Saved,
     example,
     op,
 )
-from archcost.ops.layout import ELEMENTWISE, Strides
-from archcost.ops.pool import module_or_function
-from archcost.ops.steps import PRODUCT, Step
-from archcost.shape import Shape, numel
-
-BOOL_BYTES = 1
-
-
-@op("relu", kind="activation")
-class ReLU(Op):
-    """max(x, 0). ``functional`` says that the network calls a function instead of a module."""
-
-    functional: bool = flag(False)
-
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
-    examples: ClassVar[tuple[Example, ...]] = (
-        example(x=(64, 9, 8)),
-        example(functional=True, x=(8,)),
-    )
-
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        term = "function_relu" if self.functional else "relu"
-        return Cost(x, {}, {term: numel(x)}, SAVES_OUTPUT)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return module_or_function(torch, "ReLU", self.functional)
-
-    def settings(self, axes: int = 2) -> str:
-        return ""
+from archcost.ops.reads import SAME, Reads, Window, kept
+from archcost.shape import Shape, show
 
 
 class Pointwise(Op):
-    """A function of each element for itself, under the name of the op's work term.
+    """A function of each element for itself.
 
     Class attributes:
-        module: its class in ``torch.nn``.
-        saves: what autograd keeps for backward.
+        module: its class in ``torch.nn``, empty if it has none.
     """
 
-    module: ClassVar[str]
-    saves: ClassVar[tuple[Saved, ...]] = SAVES_INPUT
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
+    module: ClassVar[str] = ""
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(x=(8,)))
 
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {}, {self.name: numel(x)}, self.saves)
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the arguments, by name."""
+        return dict(zip(self.arguments, self.values, strict=True))
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return getattr(F, self.name)(x, **self.options)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return getattr(torch.nn, self.module)()
+        return getattr(torch.nn, self.module)(**self.options) if self.module else None
 
 
-@op("sigmoid", kind="activation")
-class Sigmoid(Pointwise):
-    """1/(1 + exp(−x))."""
-
-    module: ClassVar[str] = "Sigmoid"
-    saves: ClassVar[tuple[Saved, ...]] = SAVES_OUTPUT
-
-
-@op("tanh", kind="activation")
-class Tanh(Pointwise):
-    """Hyperbolic tangent."""
-
-    module: ClassVar[str] = "Tanh"
-    saves: ClassVar[tuple[Saved, ...]] = SAVES_OUTPUT
+def functions(kind: str, table: tuple[tuple[str, str, str], ...]) -> None:
+    """Register functions without arguments: rows of name, class in ``torch.nn``, description."""
+    for name, module, about in table:
+        members = {"__doc__": about, "__module__": __name__, "module": module}
+        made = type(module or name.capitalize(), (Pointwise,), members)
+        globals()[made.__name__] = op(name, kind=kind)(made)  # where another process looks it up
 
 
-@op("relu6", kind="activation")
-class ReLU6(Pointwise):
-    """min(max(x, 0), 6) (Howard et al. 2017)."""
+@op("relu", kind="activation")
+class ReLU(Pointwise):
+    """max(x, 0)."""
 
-    module: ClassVar[str] = "ReLU6"
+    module: ClassVar[str] = "ReLU"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(64, 9, 8)),)
+
+
+functions("activation", (
+    ("sigmoid", "Sigmoid", "1/(1 + exp(−x))."),
+    ("tanh", "Tanh", "Hyperbolic tangent."),
+    ("relu6", "ReLU6", "min(max(x, 0), 6) (Howard et al. 2017)."),
+    ("silu", "SiLU",
+     "x·sigmoid(x), also called swish (Elfwing et al. 2017, Ramachandran et al. 2017)."),
+    ("hardswish", "Hardswish", "x·relu6(x + 3)/6 (Howard et al. 2019)."),
+    ("hardsigmoid", "Hardsigmoid", "relu6(x + 3)/6 (Howard et al. 2019)."),
+    ("selu", "SELU", "1.0507·elu(x, 1.6733): what comes in normalised stays so "
+     "(Klambauer et al. 2017)."),
+    ("mish", "Mish", "x·tanh(softplus(x)) (Misra 2019)."),
+    ("logsigmoid", "LogSigmoid", "log(1/(1 + exp(−x)))."),
+))  # fmt: skip
 
 
 @op("leaky_relu", kind="activation")
@@ -98,10 +75,139 @@ class LeakyReLU(Pointwise):
 
     negative_slope: float = number(0.01)
 
+    module: ClassVar[str] = "LeakyReLU"
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.2, x=(8,)))
 
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.LeakyReLU(self.negative_slope)
+
+@op("elu", kind="activation")
+class ELU(Pointwise):
+    """x where it is positive, ``alpha``·(exp(x) − 1) elsewhere (Clevert et al. 2015)."""
+
+    alpha: float = real(1.0)
+
+    module: ClassVar[str] = "ELU"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.5, x=(8,)))
+
+
+@op("celu", kind="activation")
+class CELU(Pointwise):
+    """x where it is positive, ``alpha``·(exp(x/``alpha``) − 1) elsewhere (Barron 2017)."""
+
+    alpha: float = real(1.0)
+
+    module: ClassVar[str] = "CELU"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.5, x=(8,)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(self.alpha != 0, "alpha of celu must not be 0")
+        return Cost(x)
+
+
+@op("softplus", kind="activation")
+class Softplus(Pointwise):
+    """log(1 + exp(``beta``·x))/``beta``, x itself where ``beta``·x is above ``threshold``."""
+
+    beta: float = real(1.0)
+    threshold: float = real(20.0)
+
+    module: ClassVar[str] = "Softplus"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(2.0, 10.0, x=(8,)))
+
+
+@op("hardtanh", kind="activation")
+class Hardtanh(Pointwise):
+    """min(max(x, ``min_val``), ``max_val``)."""
+
+    min_val: float = real(-1.0)
+    max_val: float = real(1.0)
+
+    module: ClassVar[str] = "Hardtanh"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.0, 4.0, x=(8,)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(
+            self.min_val < self.max_val,
+            f"hardtanh cuts between two numbers, not {self.min_val:g} and {self.max_val:g}",
+        )
+        return Cost(x)
+
+
+@op("hardshrink", kind="activation")
+class Hardshrink(Pointwise):
+    """x, and 0 from −``lambd`` to ``lambd``."""
+
+    lambd: float = real(0.5)
+
+    module: ClassVar[str] = "Hardshrink"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.1, x=(8,)))
+
+
+@op("softshrink", kind="activation")
+class Softshrink(Pointwise):
+    """x nearer to 0 by ``lambd``, and 0 from −``lambd`` to ``lambd``."""
+
+    lambd: float = real(0.5, low=0.0)
+
+    module: ClassVar[str] = "Softshrink"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.1, x=(8,)))
+
+
+@op("threshold", kind="activation")
+class Threshold(Pointwise):
+    """x where it is above ``threshold``, ``value`` elsewhere."""
+
+    threshold: float = real()
+    value: float = real()
+
+    module: ClassVar[str] = "Threshold"
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(0.1, 0.0, x=(6, 5, 4)),
+        example(1.0, -1.0, x=(8,)),
+    )
+
+
+@op("softsign", kind="activation")
+class Softsign(Pointwise):
+    """x/(1 + |x|)."""
+
+    module: ClassVar[str] = "Softsign"
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.div(x, F.add(F.abs(x), 1))
+
+
+@op("tanhshrink", kind="activation")
+class Tanhshrink(Pointwise):
+    """x − tanh(x)."""
+
+    module: ClassVar[str] = "Tanhshrink"
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.sub(x, F.tanh(x))
+
+
+@op("rrelu", kind="activation")
+class RReLU(Pointwise):
+    """Leaky ReLU with slopes drawn from ``lower`` to ``upper`` in training (Xu et al. 2015).
+
+    In evaluation all slopes are the mean of both.
+    """
+
+    lower: float = real(1 / 8)
+    upper: float = real(1 / 3)
+
+    module: ClassVar[str] = "RReLU"
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(0.1, 0.3, x=(8,)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(
+            self.lower <= self.upper,
+            f"rrelu draws from lower to upper, not from {self.lower:g} to {self.upper:g}",
+        )
+        return Cost(x)
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.rrelu(x, **self.options, training=F.training)
 
 
 @op("prelu", kind="activation")
@@ -110,7 +216,6 @@ class PReLU(Op):
 
     per_channel: bool = flag(False)
 
-    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(True, x=(6, 5, 4)))
 
     def slopes(self, x: Shape) -> int:
@@ -118,21 +223,13 @@ class PReLU(Op):
         return x[0] if self.per_channel else 1
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        work = {"prelu": numel(x), "prelu_param": self.slopes(x)}
-        return Cost(x, {"weight": (self.slopes(x),)}, work, SAVES_INPUT)
+        return Cost(x, {"weight": (self.slopes(x),)})
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=PRODUCT),)
+    def forward(self, F: Any, x: Any, weight: Any) -> Any:
+        return F.prelu(x, weight)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.PReLU(self.slopes(x))
-
-
-@op("silu", kind="activation")
-class SiLU(Pointwise):
-    """x·sigmoid(x), also called swish (Elfwing et al. 2017, Ramachandran et al. 2017)."""
-
-    module: ClassVar[str] = "SiLU"
 
 
 @op("gelu", kind="activation")
@@ -141,24 +238,8 @@ class GELU(Pointwise):
 
     approximate: str = choice("none", "none", "tanh")
 
+    module: ClassVar[str] = "GELU"
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example("tanh", x=(8,)))
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.GELU(self.approximate)
-
-
-@op("hardswish", kind="activation")
-class Hardswish(Pointwise):
-    """x·relu6(x + 3)/6 (Howard et al. 2019)."""
-
-    module: ClassVar[str] = "Hardswish"
-
-
-@op("hardsigmoid", kind="activation")
-class Hardsigmoid(Pointwise):
-    """relu6(x + 3)/6 (Howard et al. 2019)."""
-
-    module: ClassVar[str] = "Hardsigmoid"
 
 
 @op("softmax", kind="activation")
@@ -167,6 +248,7 @@ class Softmax(Op):
 
     dim: int = axis(0)
 
+    module: ClassVar[str] = "Softmax"
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(10,)),
         example(x=(4, 3, 2)),
@@ -174,90 +256,63 @@ class Softmax(Op):
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        rows = numel(x) // x[axis_of(self.dim, x, "softmax")]
-        work = {"softmax": numel(x), "softmax_rows": rows, "softmax_calls": 1}
-        return Cost(x, {}, work, SAVES_OUTPUT)
+        axis_of(self.dim, x, self.name)
+        return Cost(x)
 
-    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (axis_of(self.dim, x, "softmax"),)
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(len(x)), [axis_of(self.dim, x, self.name)])
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.softmax(x, dim=axis_of(self.dim, x.shape[1:], self.name) + 1)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Softmax(dim=axis_of(self.dim, x, "softmax") + 1)
+        return getattr(torch.nn, self.module)(dim=axis_of(self.dim, x, self.name) + 1)
 
 
-@op("dropout", kind="dropout")
-class Dropout(Op):
-    """Zero each element with probability ``p`` while training (Srivastava et al. 2014)."""
+@op("log_softmax", kind="activation")
+class LogSoftmax(Softmax):
+    """The logarithm of the softmax along ``dim`` (0 = channels, the batch is not counted)."""
 
-    p: float = number(0.5)
+    module: ClassVar[str] = "LogSoftmax"
 
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
-    examples: ClassVar[tuple[Example, ...]] = (example(x=(16,)), example(0.0, x=(4, 3, 2)))
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.log_softmax(x, dim=axis_of(self.dim, x.shape[1:], self.name) + 1)
+
+
+@op("softmin", kind="activation")
+class Softmin(Softmax):
+    """The softmax of −x along ``dim`` (0 = channels, the batch is not counted)."""
+
+    module: ClassVar[str] = "Softmin"
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return super().forward(F, F.neg(x))
+
+
+@op("glu", kind="activation")
+class GLU(Op):
+    """The first half along ``dim`` times the sigmoid of the second (Dauphin et al. 2016)."""
+
+    dim: int = axis(-1)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(5, 8)),
+        example(0, x=(6, 5, 4)),
+        example(x=(8,)),
+    )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {}, {"dropout": numel(x)}, tuple(self._saved(x)))
+        where = axis_of(self.dim, x, "glu")
+        check(x[where] % 2 == 0, f"glu halves dim {where} of {show(x)}, and {x[where]} is odd")
+        return Cost((*x[:where], x[where] // 2, *x[where + 1 :]))
 
-    def _saved(self, x: Shape) -> list[Saved]:
-        if self.p == 0:
-            return []
-        if self.p == 1:  # PyTorch multiplies by a zero
-            return [Saved("zero", per_batch=False, before=True)]
-        # the mask is in the network's dtype on a CPU, boolean on CUDA
-        return [
-            Saved("mask", x, device="cpu", before=True),
-            Saved("mask", x, BOOL_BYTES, device="cuda"),
-        ]
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        where = axis_of(self.dim, x, "glu")
+        halves = Window(x[where] // 2 + 1, 1)
+        return [[(d, halves if d == where else SAME)] for d in range(len(x))]
 
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        return strides if self.p == 0 else None
-
-    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
-        return self.p == 0 or not training
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.glu(x, dim=axis_of(self.dim, x.shape[1:], "glu") + 1)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Dropout(self.p)
-
-    def settings(self, axes: int = 2) -> str:
-        return f"p {self.p:g}"
-
-
-@op("stochastic_depth", kind="dropout")
-class StochasticDepth(Op):
-    """Zero a whole sample with probability ``p`` while training (Huang et al. 2016)."""
-
-    p: float = number()
-
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
-    examples: ClassVar[tuple[Example, ...]] = (example(0.2, x=(4, 3, 2)), example(0.0, x=(8,)))
-
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(
-            x, {}, {"dropout": numel(x)}, (Saved("noise", (1,), before=True),) if self.p else ()
-        )
-
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        return strides if self.p == 0 else None
-
-    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
-        return self.p == 0 or not training
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        p = self.p
-
-        class StochasticDepthModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.p = p
-
-            def forward(self, x: Any) -> Any:
-                if not self.training or not self.p:
-                    return x
-                noise = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.p)
-                return x * (noise.div_(1 - self.p) if self.p < 1 else noise)
-
-        return StochasticDepthModule()
-
-    def settings(self, axes: int = 2) -> str:
-        return f"p {self.p:g}"
+        return torch.nn.GLU(axis_of(self.dim, x, "glu") + 1)

@@ -1,14 +1,14 @@
-"""Factors and addends that are fixed, and a learnt addend per element."""
+"""Factors and addends that are fixed or learnt, and learnt tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import number
-from archcost.ops.base import KEEPS, OUTPUT, Cost, Example, Op, example, op
-from archcost.ops.layout import ELEMENTWISE
-from archcost.ops.steps import SHARED, Step, step
-from archcost.shape import Shape, numel
+from archcost.ops.arguments import argument, axis, axis_of, check, flag, number, sizes
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.reads import Reads
+from archcost.shape import Shape, show
 
 
 @op("bias", kind="activation")
@@ -18,25 +18,13 @@ class Bias(Op):
     The feature maps of LeCun et al. 1989 share their weights, but not their thresholds.
     """
 
-    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(12, 8, 8)), example(x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {"bias": x}, {"add": numel(x), "norm_param": numel(x)})
+        return Cost(x, {"bias": x})
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SHARED),)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        class BiasModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.bias = torch.nn.Parameter(torch.zeros(x))
-
-            def forward(self, x: Any) -> Any:
-                return x + self.bias
-
-        return BiasModule()
+    def forward(self, F: Any, x: Any, bias: Any) -> Any:
+        return F.add(x, bias)
 
 
 @op("rescale", kind="activation")
@@ -46,33 +34,87 @@ class Rescale(Op):
     factor: float = number(low=-1e6, high=1e6)
     addend: float = number(0.0, low=-1e6, high=1e6)
 
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(0.17, x=(6, 5, 4)), example(-1, 1, x=(8,)))
 
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        work = {"multiply": numel(x), "multiply_first": numel(x)}
-        if self.addend:
-            work["add"] = numel(x)
-        return Cost(x, {}, work)
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        if not self.addend:
-            return (Step(),)
-        return (
-            step("scaled", x, (0,)),
-            step(OUTPUT, x, ("scaled",), gradient=SHARED),
-        )
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        factor, addend = self.factor, self.addend
-
-        class RescaleModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                scaled = x * factor
-                return scaled + addend if addend else scaled
-
-        return RescaleModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        scaled = F.mul(x, self.factor)
+        return F.add(scaled, self.addend) if self.addend else scaled
 
     def settings(self, axes: int = 2) -> str:
         return f"x {self.factor:g}" + (f" + {self.addend:g}" if self.addend else "")
+
+
+@op("scale", kind="norm")
+class Scale(Op):
+    """One learnt factor per channel and, unless ``bias`` is false, one learnt addend.
+
+    LeNet-5's subsampling layers multiply and shift each map so (LeCun et al. 1998, section II.B).
+    With ``per_channel=False`` one number serves all; ``dim=-1`` is the features of tokens.
+    """
+
+    bias: bool = flag(True)
+    per_channel: bool = flag(True)
+    dim: int = axis(0)
+
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.ones({})"}
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(6, 14, 14)),
+        example(bias=False, x=(5, 4)),
+        example(x=(8,)),
+        example(bias=False, per_channel=False, x=(6, 5, 4)),
+        example(per_channel=False, x=(8,)),
+        example(bias=False, dim=-1, x=(5, 8)),
+        example(dim=1, x=(3, 4, 5)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        where = axis_of(self.dim, x, "scale")
+        check(self.per_channel or not self.dim, "dim says where the channels are; leave it out")
+        each = (x[where],) if self.per_channel else (1,)
+        return Cost(x, {"weight": each} | ({"bias": each} if self.bias else {}))
+
+    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        after = len(x.shape) - 2 - axis_of(self.dim, x.shape[1:], "scale")
+        column = (x.shape[-1 - after], *(1,) * after)
+
+        def placed(params: Any) -> Any:
+            return F.reshape(params, shape=column) if self.per_channel and after else params
+
+        scaled = F.mul(x, placed(weight))
+        return scaled if bias is None else F.add(scaled, placed(bias))
+
+    def settings(self, axes: int = 2) -> str:
+        cells = ["" if self.bias else "no bias", "" if self.per_channel else "one for all"]
+        return ", ".join([cell for cell in (*cells, f"dim {self.dim}" * bool(self.dim)) if cell])
+
+
+@op("parameter", kind="parameter")
+class Parameter(Op):
+    """A learnt tensor of a given shape, the same for every sample.
+
+    So are the queries of DETR (``parameter([100, 256])``), a table of positions, a first state. It
+    is expanded over the batch, which takes no memory, and has nothing else of what stands before.
+    """
+
+    shape: Any = argument("a size, or a list of sizes", sizes().read)
+
+    no_gradient: ClassVar[tuple[int, ...]] = (0,)
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.02"}
+    examples: ClassVar[tuple[Example, ...]] = (
+        example([5, 8], x=(4, 6, 6)),
+        example(1, x=(8,)),
+        example([6, 1, 1], x=(6, 5, 4)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        shape = self.shape if isinstance(self.shape, tuple) else (self.shape,)
+        return Cost(shape, {"weight": shape})
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[] for _ in self.cost(x).output]
+
+    def forward(self, F: Any, x: Any, weight: Any) -> Any:
+        return F.expand(weight, shape=(x.shape[0], *weight.shape))
+
+    def settings(self, axes: int = 2) -> str:
+        return show(self.cost(()).output)

@@ -2,88 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
-from archcost.ops.arguments import check, count
-from archcost.ops.base import EVERYWHERE, OUTPUT, Cost, Example, Op, Saved, Windows, example, op
-from archcost.ops.layout import (
-    ELEMENTWISE,
-    Layout,
-    Strides,
-    contiguous,
-    fresh,
-    merged_stride,
-    viewed_strides,
-)
-from archcost.ops.steps import COPIED, SHARED, SLICED, Step, step
+from archcost.ops.arguments import check, count, flag, number
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.programs import flatten, transpose, unflatten
+from archcost.ops.reads import ALL, Blocks, Reads, kept
 from archcost.shape import Shape, numel, show
-from archcost.trace import settle
 
 FLOAT_BYTES = 4
-KEYED, BIASED, VALUED = ("queries", "keys"), ("products", "bias"), ("scores", "values")
 
 
 def head_width(x: Shape, heads: int, op: str) -> int:
     """Return the width of a head of ``x``, whose last dimension holds queries, keys and values."""
     check(x[-1] % 3 == 0, f"{op} takes queries, keys and values side by side, not {show(x)}")
-    check(x[-1] // 3 % heads == 0, f"{int(x[-1] // 3)} features are not divisible by heads {heads}")
-    return settle(x[-1] // 3 // heads)
+    check(x[-1] // 3 % heads == 0, f"{x[-1] // 3} features are not divisible by heads {heads}")
+    return x[-1] // 3 // heads
+
+
+class Sizes(NamedTuple):
+    """What attention works on: leading dimensions, heads, tokens, widths of a head, a mask."""
+
+    lead: Shape
+    heads: int
+    kv_heads: int
+    queries: int
+    keys: int
+    width: int
+    values: int
+    mask: Shape | None
+
+    @property
+    def scores(self) -> Shape:
+        """The shape of the scores, which a mask is repeated to."""
+        return (*self.lead, self.heads, self.queries, self.keys)
 
 
 @op("attention", kind="attention")
 class Attention(Op):
-    """Multi-head attention of all tokens, fused into one function (Vaswani et al. 2017).
+    """Multi-head attention, PyTorch's ``scaled_dot_product_attention`` (Vaswani et al. 2017).
 
-    It takes ``tokens x 3·width``, queries, keys and values side by side as a linear layer makes
-    them; macs = 2 · heads · tokens · tokens · width of a head.
+    It takes queries, keys and values as three tensors of ``tokens x features``, or as one,
+    ``tokens x 3·width``, side by side as a linear layer makes them. What comes before the tokens
+    is a batch. There may be fewer keys than queries, wider values, fewer heads of keys and values
+    (``kv_heads``); ``causal`` masks what comes later. One more tensor is added to the scores, of
+    ``queries x keys``, for each head or for all.
+    macs = heads · queries · keys · (width of a key + width of a value).
     """
 
     heads: int = count()
+    kv_heads: Any = count(None)
+    causal: bool = flag(False)
+    scale: Any = number(None, low=1e-6, high=1e6)
 
-    examples: ClassVar[tuple[Example, ...]] = (example(2, x=(5, 24)), example(3, x=(7, 9)))
+    inputs: ClassVar[tuple[str, ...]] = ("*",)  # type: ignore[misc]
+    least: ClassVar[int] = 1
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, x=(5, 24)),
+        example(3, x=(7, 9)),
+        example(2, causal=True, x=(3, 5, 12)),
+        example(4, kv_heads=2, x=(5, 24)),
+        example(2, scale=0.5, x=[(5, 12), (5, 5)]),
+        example(2, x=[(5, 8), (7, 8), (7, 8)]),
+        example(2, x=[(5, 8), (7, 8), (7, 12), (2, 5, 7)]),
+        example(4, kv_heads=2, causal=True, x=[(3, 5, 8), (3, 7, 4), (3, 7, 6)]),
+    )
 
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        check(len(x) == 2, f"attention takes tokens x features, not {show(x)}")
-        width = head_width(x, self.heads, "attention")
-        tokens = x[0]
-        mac = 2 * self.heads * tokens * tokens * width
-        # queries, keys and values are views of the input
-        saved = (
-            Saved("input"),
-            Saved(OUTPUT),
-            Saved("logsumexp", (self.heads, tokens), FLOAT_BYTES),
+    def sizes(self, *shapes: Shape) -> Sizes:
+        """Return the sizes of attention on these tensors; refuse what does not fit."""
+        heads, kv = self.heads, self.heads if self.kv_heads is None else self.kv_heads
+        check(heads % kv == 0, f"heads {heads} are not divisible by kv_heads {kv}")
+        check(
+            len(shapes) <= 4,
+            f"attention takes queries, keys, values and a mask; got {len(shapes)} tensors",
         )
-        out = (tokens, settle(self.heads * width))
-        scores = (self.heads, tokens, tokens)
-        return Cost(out, {}, {"mac": mac, "fused_mac": mac}, saved, fused=(scores,))
+        mask = shapes[-1] if len(shapes) in (2, 4) else None
+        check(not (mask is not None and self.causal), "attention takes a mask or causal, not both")
+        q, k, v = shapes[:3] if len(shapes) > 2 else shapes[:1] * 3
+        for part in (q, k, v):
+            check(len(part) >= 2, f"attention takes tokens x features, not {show(part)}")
+        if len(shapes) <= 2 and kv == heads:
+            width = values = head_width(q, heads, "attention")
+        elif len(shapes) <= 2:
+            parts = heads + 2 * kv
+            fits = q[-1] % parts == 0
+            check(fits, f"{q[-1]} features are not divisible by heads {heads} + 2 · {kv}")
+            width = values = q[-1] // parts
+        else:
+            alike = q[:-2] == k[:-2] == v[:-2] and k[-2] == v[-2]
+            shown = f"{show(q)}, {show(k)} and {show(v)}"
+            check(alike, f"queries, keys and values do not fit each other: {shown}")
+            for part, own in ((q, heads), (k, kv), (v, kv)):
+                check(part[-1] % own == 0, f"{part[-1]} features are not divisible by heads {own}")
+            width, values = q[-1] // heads, v[-1] // kv
+            reason = f"a head has {width} features of queries and {k[-1] // kv} of keys"
+            check(k[-1] // kv == width, reason)
+        made = Sizes(q[:-2], heads, kv, q[-2], k[-2], width, values, mask)
+        if mask is not None:
+            whole = made.scores
+            padded = (1,) * (len(whole) - len(mask)) + mask
+            fits = len(padded) == len(whole) and len(mask) > 1
+            fits = fits and all(m in (1, n) for m, n in zip(padded, whole, strict=True))
+            check(fits, f"a mask {show(mask)} is not added to scores {show(whole)}")
+        return made
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        parts = "queries, keys and values"  # three gradients, which are then put side by side
-        keeps = (0, OUTPUT, "logsumexp")
-        return (
-            step(parts, x, (0,), view=True, pieces=3),
-            step(OUTPUT, (x[0], x[-1] // 3), (parts,), keeps=keeps),
-        )
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        found = self.sizes(x, *others)
+        scores = numel(found.scores)
+        out = (*found.lead, found.queries, found.heads * found.values)
+        return Cost(out, macs=scores * (found.width + found.values), fused=(found.scores,))
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return EVERYWHERE
+    def fused(self, *shapes: Shape) -> bool:
+        """Whether it is one operation, as on a CPU, and not its single products."""
+        found = self.sizes(*shapes)
+        return found.width == found.values
 
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        heads = self.heads
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
+    ) -> tuple[int, int]:
+        found, masked = self.sizes(x, *others), len(needs) in (2, 4) and needs[-1]
+        scores = numel(found.scores)
+        q, k, v = needs[:3] if len(needs) > 2 else (needs[0],) * 3
+        if self.fused(x, *others) and not masked:
+            # the scores, made again, and the gradients of all four factors
+            return scores * (3 * found.width + 2 * found.values) * any(needs), 0
+        return scores * (found.width * (q + k) + found.values * (v + (q or k or masked))), 0
 
-        class AttentionModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        tokens = len(x) - 2
+        return [*kept(range(tokens)), [(tokens, ALL)], []]
+
+    def forward(self, F: Any, *tensors: Any) -> Any:
+        found = self.sizes(*(tensor.shape[1:] for tensor in tensors))
+        q, k, v = self._apart(F, found, *tensors)
+        masks = [] if found.mask is None else [_mask(F, found, tensors[-1])]
+        options: dict[str, Any] = {"is_causal": True} if self.causal else {}
+        if self.scale is not None:
+            options["scale"] = self.scale
+        if found.kv_heads != found.heads:
+            options["enable_gqa"] = True
+        y = F.attention(q, k, v, *masks, **options)
+        y = flatten(F, transpose(F, y, 1, 2), 2, 3)
+        return unflatten(F, y, 0, (tensors[0].shape[0], *found.lead)) if found.lead else y
+
+    def _apart(self, F: Any, found: Sizes, *tensors: Any) -> Sequence[Any]:
+        """Return queries, keys and values as batch x heads x tokens x width."""
+        lead, heads, kv = len(found.lead), found.heads, found.kv_heads
+        if len(tensors) > 2:
+            parts = list(tensors[:3])
+        else:
+            x = tensors[0]
+            if kv == heads:
+                if lead:
+                    x = flatten(F, x, 0, lead)
                 # batch, tokens, 3, heads, width -> three of batch, heads, tokens, width
-                q, k, v = x.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-                y = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-                return y.transpose(1, 2).flatten(2)
-
-        return AttentionModule()
+                apart = unflatten(F, x, 2, (3, heads, found.width))
+                return F.unbind(F.permute(apart, dims=(2, 0, 3, 1, 4)), dim=0)  # type: ignore[no-any-return]
+            lengths = [own * found.width for own in (heads, kv, kv)]
+            parts = [*F.split(x, dim=lead + 2, lengths=lengths)]
+        for place, own in enumerate((heads, kv, kv)):
+            part = flatten(F, parts[place], 0, lead) if lead else parts[place]
+            parts[place] = transpose(F, unflatten(F, part, 2, (own, part.shape[2] // own)), 1, 2)
+        return parts
 
     def settings(self, axes: int = 2) -> str:
-        return f"{self.heads} heads"
+        cells = [f"{self.heads} heads"]
+        if self.kv_heads is not None:
+            cells.append(f"{self.kv_heads} of keys")
+        if self.scale is not None:
+            cells.append(f"scale {self.scale:g}")
+        return ", ".join([*cells, "causal"] if self.causal else cells)
+
+
+def _mask(F: Any, found: Sizes, mask: Any) -> Any:
+    """Return a mask as batch x heads x queries x keys, of which some may be 1."""
+    samples, lead = mask.shape[0], found.lead
+    whole = (1,) * (len(lead) + 3 - len(mask.shape[1:])) + mask.shape[1:]
+    if whole != mask.shape[1:]:
+        mask = F.reshape(mask, shape=(samples, *whole))
+    if not lead:
+        return mask
+    if whole[: len(lead)] != lead:
+        mask = F.expand(mask, shape=(samples, *lead, *whole[len(lead) :]))
+    return flatten(F, mask, 0, len(lead))
 
 
 @op("window_attention", kind="matmul")
@@ -100,12 +202,23 @@ class WindowAttention(Op):
     shift: int = count(0, minimum=0)
 
     integer_buffers: ClassVar[tuple[str, ...]] = ("relative_position_index",)
+    initial: ClassVar[Mapping[str, str]] = {
+        "relative_position_table": "torch.randn({}) * 0.02",
+        "relative_position_index": "torch.tensor([{op.relative_position}])",
+    }
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, 2, x=(4, 6, 12)),
         example(2, 3, shift=1, x=(6, 9, 12)),
         example(3, 4, shift=2, x=(4, 4, 9)),
         example(1, 2, shift=1, x=(2, 4, 6)),
     )
+
+    @property
+    def relative_position(self) -> str:
+        """Where the table has the bias of each pair of pixels, as the elements of a list."""
+        last, places = self.window_size - 1, f"in range({self.window_size})"
+        row = f"(a - c + {last}) * {2 * last + 1} + b - d + {last}"
+        return f"{row} for a {places} for b {places} for c {places} for d {places}"
 
     def shifts(self, x: Shape) -> tuple[int, int]:
         """Return by how much the windows move along each axis."""
@@ -120,197 +233,81 @@ class WindowAttention(Op):
             f"windows of {side}x{side} do not cover the map {show(x[:2])}",
         )
         width = head_width(x, heads, "window_attention")
-        out = (x[0], x[1], settle(heads * width))
+        out = (x[0], x[1], heads * width)
         area, positions = side * side, x[0] * x[1]
         scores = (heads, positions, area)
-        mac = 2 * positions * area * out[2]
-        masks = 1 if any(self.shifts(x)) else 0
-        work = {
-            "mac": mac,
-            "inner_mac": mac,
-            "multiply": numel(out),
-            "multiply_first": numel(out),
-            "add": (1 + masks) * numel(scores),
-            "function_softmax": numel(scores),
-        }
-        # all four are copies, whose heads lie apart
-        saved = (
-            *(Saved(what, out, gradient=0) for what in ("queries", "keys")),
-            Saved("values", out),
-            Saved("scores", scores),
-        )
+        macs = 2 * positions * area * out[2]
         params = {"relative_position_table": ((2 * side - 1) * (2 * side - 1), heads)}
         buffers = {"relative_position_index": (area * area,)}
-        return Cost(out, params, work, saved, buffers, products=(scores,))
+        return Cost(out, params, macs, buffers, products=(scores,))
 
-    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
-        # the heads of one window lie apart; those of several, or wider ones, are joined by a copy
-        _, height, width, channels = out
-        if (height, width, channels) != (self.window_size, self.window_size, self.heads):
-            return contiguous(out)
-        return (height * width * channels, width, 1, height * width)
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *_: Shape
+    ) -> tuple[int, int]:
+        macs = self.cost(x).macs
+        # a bias of the scores needs the scores' gradient, which is one product of the four
+        return (2 * macs, 0) if any(needs) else (0, macs // 2 * trained)
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return self.steps_of(fresh((1, *x)))
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        blocks = [Blocks(self.window_size, shift) for shift in self.shifts(x)]
+        return [[(0, blocks[0])], [(1, blocks[1])], []]
 
-    def steps_of(self, *inputs: Layout) -> tuple[Step, ...]:
-        layout, x = inputs[0], inputs[0].shape[1:]
-        out, scores, table = self._sizes(x)
-        moved = any(self.shifts(x))
-        split = self._split(layout, moved)
-        ends = self._joined(layout.shape[0], x)
-        biased, learnt = "biased" if moved else "logits", "relative_position_table"
-        zeros = numel(self.cost(x).params[learnt])
-        inside = [
-            *(step(part, out, ("parts",), gradient=SHARED) for part in ("q", "keys", "values")),
-            step("queries", out, ("q",)),
-            replace(step("products", scores, KEYED, keeps=KEYED), multiplies=True),
-            Step("bias", table, (), (learnt,), (), per_batch=False, zeros=zeros),
-            replace(step(biased, scores, BIASED, gradient=SHARED), summed=("bias",)),
-            *(self._mask(x) if moved else ()),
-            step("scores", scores, ("logits",), keeps=("scores",)),
-            replace(step("mixed", out, VALUED, keeps=VALUED), multiplies=True),
-        ]
-        made = [*split, *inside, *ends]
-        # what the function names lives until it returns
-        local = {"q", "keys", "values", "bias", "logits", "mask", "rolled", "windows"}
-        held = tuple(each.makes for each in made[:-1] if each.makes in local)
-        return (*made[:-1], replace(made[-1], makes=OUTPUT, held=held))
-
-    def _sizes(self, x: Shape) -> tuple[Shape, Shape, Shape]:
-        """Return the shapes of the output, the scores, and the biases of one window."""
-        area = self.window_size**2
-        return (*x[:2], x[2] // 3), (self.heads, x[0] * x[1], area), (area * area, self.heads)
-
-    def _split(self, layout: Layout, moved: bool) -> list[Step]:
-        """Return the steps from the input to its windows' queries, keys and values."""
-        made: list[Step] = []
-        batch, *x = layout.shape
-        side, whole = self.window_size, tuple(x)
+    def forward(
+        self, F: Any, x: Any, relative_position_table: Any, relative_position_index: Any
+    ) -> Any:
+        side, heads, shifts = self.window_size, self.heads, self.shifts(x.shape[1:])
+        area, grid = side * side, (x.shape[1] // side, x.shape[2] // side)
+        width = x.shape[3] // 3 // heads
+        moved = any(shifts)
+        rolled = F.roll(x, shifts=tuple(-n for n in shifts), dims=(1, 2)) if moved else x
+        # windows, area, 3, heads, width -> three of windows, heads, area, width
+        packed = windows(F, rolled, grid, side)
+        packed = flatten(F, unflatten(F, packed, 3, (3, heads, width)), 0, 1)
+        q, k, v = F.unbind(F.permute(packed, dims=(2, 0, 3, 1, 4)), dim=0)
+        # as a product needs them: copies, but of a lone window views
+        q, k, v = [unflatten(F, flatten(F, part, 0, 1), 0, part.shape[:2]) for part in (q, k, v)]
+        scores = F.matmul(F.mul(q, width**-0.5), transpose(F, k, 2, 3))
+        bias = F.index(relative_position_table, relative_position_index)
+        pairs = (area, area, heads)
+        scores = F.add(scores, F.permute(F.reshape(bias, shape=pairs), dims=(2, 0, 1)))
         if moved:
-            made.append(replace(step("rolled", whole, (0,)), inner=numel(whole)))
-            layout = fresh(layout.shape)
-        stride, row, column, feature = layout.strides
-        high, wide = x[0] // side, x[1] // side
-        grid = merged_stride((high, wide), (side * row, side * column))
-        if (
-            merged_stride((side, side), (row, column)) is None
-            or grid is None
-            or merged_stride((batch, high * wide), (stride, grid)) is None
-        ):
-            gradient = COPIED if wide > 1 else SHARED
-            made.append(step("windows", whole, _after(made), gradient=gradient))
-        else:  # else each is a copy
-            apart = x[2] // 3 // self.heads == 1 and column == 1 and feature == side * side
-            check(not apart, "the peak of window_attention is not known on one window by channels")
-        made.append(step("heads", whole, _after(made), view=True, gradient=COPIED))
-        made.append(replace(step("parts", whole, ("heads",), view=True), apart=True))
-        return made
-
-    def _mask(self, x: Shape) -> tuple[Step, ...]:
-        """Return the steps that keep pixels apart which only the shift has brought together."""
-        scores, pairs = self._sizes(x)[1], (x[0] * x[1], self.window_size**2)
-        marks = [step("marks", x[:2], ())]
-        if x[1] > self.window_size:
-            marks.append(step("window marks", x[:2], ("marks",)))
-        last = marks[-1].makes
-        made = [
-            *marks,
-            replace(step("differ", pairs, (last,)), itemsize=1),
-            step("mask", pairs, ("differ",), held=(last,)),
-        ]
-        masked = step("logits", scores, ("biased", "mask"), gradient=SHARED)
-        return (*(replace(each, per_batch=False) for each in made), masked)
-
-    def _joined(self, batch: int, x: Shape) -> list[Step]:
-        """Return the steps from the windows' results to a map, the last of which is the output."""
-        out, side, heads = self._sizes(x)[0], self.window_size, self.heads
-        area, width, wide = side * side, out[2] // heads, x[1] // side
-        count, made = batch * x[0] * x[1] // area, []
-        # a window's heads lie apart, and so its gradient does
-        if merged_stride((count, heads), (area * out[2], width)) is None:
-            made.append(step("apart", out, ("mixed",), view=True, gradient=COPIED))
-        strides = (area * out[2], width, area * width, 1)
-        joined = viewed_strides((count, area, heads, width), strides, (count, side, side, out[2]))
-        if joined is None:
-            made.append(step("joined", out, _after(made, "mixed"), gradient=SHARED))
-            joined = contiguous((count, side, side, out[2]))
-        if wide > 1 or merged_stride((x[0] // side, side), joined[:2]) is None:
-            gradient = COPIED if wide > 1 else SHARED
-            made.append(step("map", out, _after(made, "mixed"), gradient=gradient))
-        if any(self.shifts(x)):
-            made.append(replace(step("turned", out, _after(made, "mixed")), inner=numel(out)))
-        return made
-
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return ((self.window_size, 1), (self.window_size, 1))
-
-    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (0, 1)
-
-    def blocks(self, x: Shape, *_: Shape) -> tuple[tuple[int, int], ...]:
-        return tuple((self.window_size, shift) for shift in self.shifts(x))
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        heads, side = self.heads, self.window_size
-        area, shifts, grid = side * side, self.shifts(x), (x[0] // side, x[1] // side)
-        width = head_width(x, heads, "window_attention")
-
-        class WindowAttentionModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                table = torch.randn((2 * side - 1) ** 2, heads) * 0.02
-                self.relative_position_table = torch.nn.Parameter(table)
-                place = torch.cartesian_prod(torch.arange(side), torch.arange(side))
-                apart = place[:, None] - place[None] + side - 1
-                index = (apart[..., 0] * (2 * side - 1) + apart[..., 1]).flatten()
-                self.register_buffer("relative_position_index", index)
-
-            def windows(self, x: Any) -> Any:
-                """Return height x width x C as windows x area x C."""
-                x = x.unflatten(2, (grid[1], side)).unflatten(1, (grid[0], side))
-                return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-            def mask(self, x: Any) -> Any:
-                """Return -100 for pixels that only the shift has brought together."""
-                parts = x.new_zeros(1, grid[0] * side, grid[1] * side, 1)
-                for axis, shift in enumerate(shifts, 1):
-                    n = parts.shape[axis]
-                    for part, (start, end) in enumerate(((n - side, n - shift), (n - shift, n))):
-                        if shift:
-                            parts.narrow(axis, start, end - start).add_(
-                                (part + 1) * 3 ** (axis - 1)
-                            )
-                parts = self.windows(parts).squeeze(3)
-                return parts.unsqueeze(2).ne(parts.unsqueeze(3)).to(x.dtype).mul_(-100)
-
-            def forward(self, x: Any) -> Any:
-                turn = tuple(-shift for shift in shifts)
-                rolled = torch.roll(x, turn, (1, 2)) if any(shifts) else x
-                # windows, area, 3, heads, width -> three of windows, heads, area, width
-                packed = self.windows(rolled).unflatten(-1, (3, heads, width)).flatten(0, 1)
-                q, k, v = (part.contiguous() for part in packed.permute(2, 0, 3, 1, 4))
-                scores = (q * width**-0.5).matmul(k.transpose(-2, -1))
-                bias = self.relative_position_table[self.relative_position_index]
-                scores = scores + bias.view(area, area, heads).permute(2, 0, 1)
-                if any(shifts):
-                    mask = self.mask(x).squeeze(0).unsqueeze(1)
-                    scores = (scores.unflatten(0, (len(x), -1)) + mask).flatten(0, 1)
-                y = torch.nn.functional.softmax(scores, dim=-1).matmul(v).transpose(1, 2)
-                y = y.reshape(len(x), *grid, side, side, heads * width).transpose(2, 3)
-                y = y.flatten(3, 4).flatten(1, 2)
-                return torch.roll(y, shifts, (1, 2)) if any(shifts) else y
-
-        return WindowAttentionModule()
+            mask = shift_mask(F, x, grid, side, shifts)
+            mask = F.reshape(mask, shape=(mask.shape[1], 1, area, area))
+            samples = (x.shape[0], scores.shape[0] // x.shape[0])
+            scores = flatten(F, F.add(unflatten(F, scores, 0, samples), mask), 0, 1)
+        y = transpose(F, F.matmul(F.softmax(scores, dim=3), v), 1, 2)
+        y = transpose(F, F.reshape(y, shape=(x.shape[0], *grid, side, side, heads * width)), 2, 3)
+        y = flatten(F, flatten(F, y, 3, 4), 1, 2)
+        return F.roll(y, shifts=shifts, dims=(1, 2)) if moved else y
 
     def settings(self, axes: int = 2) -> str:
         moved = f", shift {self.shift}" if self.shift else ""
         return f"{self.heads} heads, window {self.window_size}{moved}"
 
 
-def _after(made: Sequence[Step], first: int | str = 0) -> tuple[int | str]:
-    """Return what the next step reads: what the last one made."""
-    return (made[-1].makes if made else first,)
+def windows(F: Any, x: Any, grid: tuple[int, int], side: int) -> Any:
+    """Return height x width x C as windows x area x C."""
+    x = unflatten(F, unflatten(F, x, 2, (grid[1], side)), 1, (grid[0], side))
+    return flatten(F, flatten(F, transpose(F, x, 2, 3), 3, 4), 1, 2)
+
+
+def shift_mask(F: Any, x: Any, grid: tuple[int, int], side: int, shifts: Sequence[int]) -> Any:
+    """Return -100 for pixels that only the shift has brought together."""
+    marks = F.full(shape=(1, grid[0] * side, grid[1] * side, 1), like=x)
+    for axis, shift in enumerate(shifts, 1):
+        n = marks.shape[axis]
+        for part, (start, end) in enumerate(((n - side, n - shift), (n - shift, n)), 1):
+            if shift:
+                # without a name: what has one is kept until the mask is there
+                F.added_in_place(
+                    F.narrow(marks, dim=axis, start=start, length=end - start),
+                    part * 3 ** (axis - 1),
+                )
+    marks = windows(F, marks, grid, side)
+    marks = F.reshape(marks, shape=marks.shape[:3])
+    n, area = marks.shape[1:]
+    sides = [F.reshape(marks, shape=shape) for shape in ((1, n, 1, area), (1, n, area, 1))]
+    return F.scaled_in_place(F.cast(F.not_equal(*sides), like=x), -100)
 
 
 @op("class_token", kind="merge")
@@ -321,43 +318,21 @@ class ClassToken(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         check(len(x) == 2, f"class_token takes tokens x features, not {show(x)}")
-        return Cost((settle(x[0] + 1), x[1]), {"token": (1, 1, x[1])})
+        return Cost((x[0] + 1, x[1]), {"token": (1, 1, x[1])})
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SLICED),)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        class ClassTokenModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.token = torch.nn.Parameter(torch.zeros(1, 1, x[1]))
-
-            def forward(self, x: Any) -> Any:
-                return torch.cat([self.token.expand(len(x), -1, -1), x], 1)
-
-        return ClassTokenModule()
+    def forward(self, F: Any, x: Any, token: Any) -> Any:
+        return F.cat(F.expand(token, shape=(x.shape[0], 1, token.shape[2])), x, dim=1)
 
 
 @op("position_embedding", kind="merge")
 class PositionEmbedding(Op):
     """A learnt value added to each feature of each position (Vaswani et al. 2017)."""
 
-    layout: ClassVar[str] = ELEMENTWISE
+    initial: ClassVar[Mapping[str, str]] = {"position": "torch.randn({}) * 0.02"}
     examples: ClassVar[tuple[Example, ...]] = (example(x=(5, 8)), example(x=(4, 3, 2)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x, {"position": (1, *x)}, {"add": numel(x)})
+        return Cost(x, {"position": (1, *x)})
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SHARED),)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        class PositionEmbeddingModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.position = torch.nn.Parameter(torch.randn(1, *x) * 0.02)
-
-            def forward(self, x: Any) -> Any:
-                return x + self.position
-
-        return PositionEmbeddingModule()
+    def forward(self, F: Any, x: Any, position: Any) -> Any:
+        return F.add(x, position)

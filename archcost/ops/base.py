@@ -5,68 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from archcost.errors import LookupFailed, OpError, did_you_mean
-from archcost.ops.arguments import show_argument
-from archcost.ops.layout import CONTIGUOUS, Layout, Strides, contiguous, output_strides
-from archcost.ops.steps import Step
+from archcost.ops.arguments import REQUIRED, Argument, show_argument
+from archcost.ops.reads import SAME, Reads, kept
 from archcost.shape import Shape
 
 INPUT, OUTPUT = "input", "output"
-
-Windows = tuple[tuple[int | Fraction, int | Fraction], ...]
-"""Extent and stride per spatial axis, in input positions."""
-
-Reads = tuple[int, tuple[tuple[int, int], ...]]
-"""Inputs per period, and the (first, last) input position that each output of it reads."""
-EVERYWHERE: Windows = ((0, 0),)
-"""The windows of an op whose every output reads every position."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A tensor that autograd keeps for backward.
-
-    Attributes:
-        what: ``"input"``, ``"output"`` (their storage is counted once, whoever saves it), or the
-            name of a tensor of the layer's own.
-        shape: shape of a tensor of its own, without batch.
-        itemsize: bytes per element, None for that of the network's dtype.
-        at_least: bytes per element that a smaller dtype is widened to.
-        per_batch: False where the batch does not multiply it.
-        device: the rule holds only on ``"cpu"`` or ``"cuda"``.
-        index: which input.
-        copied_unless: the input is read as a copy unless this property of its ``Layout`` holds,
-            such as ``"is_contiguous"``; empty if it is read as it lies.
-        gradient: it is kept only if this gradient is asked for: ``"params"``, or the index of an
-            input; None for any.
-        of_params: its elements have the type of the parameters, not that of the activations.
-        before: it is made before the operation runs that needs it, not by that operation.
-        training: a tensor of its own that is made in training mode only; others are made, and
-            dropped at once, in evaluation too.
-    """
-
-    what: str
-    shape: Shape = ()
-    itemsize: int | None = None
-    at_least: int = 1
-    per_batch: bool = True
-    device: str | None = None
-    index: int = 0
-    copied_unless: str = ""
-    gradient: str | int | None = None
-    of_params: bool = False
-    before: bool = False
-    training: bool = False
-
-
-PARAMS = "params"
-LOWER, KEEPS = "lower", "keeps"
-SAVES_INPUT = (Saved(INPUT),)
-SAVES_OUTPUT = (Saved(OUTPUT),)
-NOTHING: Mapping[str, Any] = {}
+T = TypeVar("T", bound="Op")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +22,27 @@ class Cost:
     """What one layer costs for one sample.
 
     Attributes:
-        output: output shape, without batch.
+        output: output shape, without batch, the first of several.
         params: trainable parameters as named shapes.
-        work: integer counts by kind of work (see ``archcost.conventions.TERMS``).
-        saved: the tensors that autograd keeps for backward.
+        macs: multiply-accumulates.
         buffers: named shapes of state that is not trained.
         products: outputs of the matrix products inside the op, beside its own output.
         fused: outputs of those products that one function hides.
+        others: shapes of further outputs.
     """
 
     output: Shape
     params: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
-    work: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    saved: tuple[Saved, ...] = ()
+    macs: int = 0
     buffers: Mapping[str, Shape] = dataclasses.field(default_factory=dict)
     products: tuple[Shape, ...] = ()
     fused: tuple[Shape, ...] = ()
+    others: tuple[Shape, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Shape, ...]:
+        """The shapes of all outputs."""
+        return (self.output, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,142 +61,145 @@ def example(*args: Any, x: Shape | Sequence[Shape], **kwargs: Any) -> Example:
 
 
 class Op:
-    """An operator. A subclass is a frozen dataclass whose fields are the spec's arguments.
+    """An operator. Its attributes are the spec's arguments; two of equal arguments are equal.
+
+    A subclass says each argument as ``stride: int = count(1)``. No ``dataclass`` makes it, because
+    that takes 30 times as long as to run the class statement.
 
     Class attributes:
+        arguments: its arguments by name, those of its base first.
         name: how specs call it.
-        kind: ``conv linear matmul attention pool adaptive_pool norm activation dropout merge
-            reshape resample``; activation conventions are sets of kinds.
-        inputs: the names of the tensors that it takes; ``("*",)`` is two or more.
+        kind: ``conv linear matmul attention recurrent embedding pool adaptive_pool norm
+            activation dropout merge reshape resample``; activation conventions are sets of kinds.
+        inputs: the names of the tensors that it takes; ``("*",)`` is ``least`` or more.
+        least: how many tensors an op takes at least that takes any number.
+        any_rows: whether its inputs may have different rows of the batch.
+        makes: the type of what it makes, if that does not follow from its inputs.
         no_gradient: which inputs get none, because only their shape or their order counts.
+        integers: which inputs are int64, as the places in a table are.
         integer_buffers: names of the buffers that are int64 whatever the dtype.
-        layout: how a new output lies in memory, a rule of ``archcost.ops.layout``.
-        autocast: in which type it computes under ``torch.autocast``: ``LOWER`` than float32, or
-            it ``KEEPS`` that of its inputs; None where its memory is not known.
+        initial: what parameters and buffers of its program are at first, as PyTorch source with
+            ``{}`` for the sizes and ``{op.x}`` for what the op has; zeros unless given.
         examples: arguments and input shapes from which generic tests are driven.
     """
 
+    arguments: ClassVar[Mapping[str, Argument]] = MappingProxyType({})
     name: ClassVar[str]
     kind: ClassVar[str]
     inputs: tuple[str, ...] = ("x",)
+    least: ClassVar[int] = 2
+    any_rows: ClassVar[bool] = False
+    makes: ClassVar[str] = ""
     no_gradient: ClassVar[tuple[int, ...]] = ()
+    integers: ClassVar[tuple[int, ...]] = ()
     integer_buffers: ClassVar[tuple[str, ...]] = ()
-    layout: ClassVar[str] = CONTIGUOUS
-    autocast: ClassVar[str | None] = None
+    initial: ClassVar[Mapping[str, str]] = MappingProxyType({})
     examples: ClassVar[tuple[Example, ...]]
+    forward: ClassVar[Callable[..., Any]]
+    """``forward(F, *inputs, **params)``: the op as a program over the primitives of a reading.
+
+    It takes the inputs, then parameters and buffers by name, batch first, and returns the output,
+    or the list of several. Its local variables are those of PyTorch's module: one that names a
+    tensor keeps it alive.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Collect the arguments; what has a default is an attribute of the class with it."""
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Argument)}
+        cls.arguments = {**cls.arguments, **own}
+        for name, argument in own.items():
+            if argument.default is REQUIRED:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, argument.default)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the arguments as :meth:`create` has checked them."""
+        given = dict(zip(self.arguments, args, strict=False)) | kwargs
+        values = {name: given.get(name, a.default) for name, a in self.arguments.items()}
+        missing = any(value is REQUIRED for value in values.values())
+        if missing or len(args) > len(values) or given.keys() - values.keys():
+            raise TypeError(f"{self.name} takes {', '.join(values)}; got {args} and {kwargs}")
+        self.__dict__.update(values)
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Return the values of all arguments, in order."""
+        return tuple(map(self.__dict__.__getitem__, self.arguments))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse: an op does not change."""
+        raise AttributeError(f"an op does not change: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same op with equal arguments."""
+        return type(self) is type(other) and self.values == other.values
+
+    def __hash__(self) -> int:
+        """Return a hash of the arguments."""
+        return hash((self.name, *self.values))
+
+    def __repr__(self) -> str:
+        """Return the class with its arguments."""
+        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.arguments)
+        return f"{type(self).__name__}({inside})"
+
+    @classmethod
+    def needs_arguments(cls) -> bool:
+        """Whether its name alone is no call of it."""
+        return any(argument.default is REQUIRED for argument in cls.arguments.values())
+
+    def replaced(self: T, **changes: Any) -> T:
+        """Return the op with other values of some arguments, which are as checked."""
+        return type(self)(**{**dict(zip(self.arguments, self.values, strict=True)), **changes})
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
-        """Return the cost for one sample of the given input shapes.
+        """Return the cost for one sample of the given input shapes; by default the shape stays.
 
         Raises:
             OpError: when the shapes and arguments do not fit; the text says why, with values.
         """
-        raise NotImplementedError
+        return Cost(x)
 
-    def least_macs(self, x: Shape, *others: Shape) -> int:
-        """Return the MACs that a fast algorithm takes at least, of those that the cost counts.
+    def rows(self, rows: int, x: Shape, *others: Shape) -> int:
+        """Return how many rows of the batch each sample is afterwards, if it is so many before."""
+        return rows
 
-        It sums over channels and features product by product, but may share products between
-        neighbouring positions, as the convolutions of Winograd and by Fourier transform do.
+    def part(self, place: int) -> Op:
+        """Return the op that makes one of several outputs alone."""
+        return self
+
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
+    ) -> tuple[int, int]:
+        """Return the multiply-accumulates of the gradients of its inputs, and of its weights.
+
+        Args:
+            needs: which inputs need a gradient.
+            trained: whether its weight, or what parameters it has, is trained.
+            x: the shape of the first input.
+            others: those of further ones.
         """
-        return self.cost(x, *others).work.get("mac", 0)
+        macs = self.cost(x, *others).macs
+        return macs * any(needs), macs * trained
 
-    def window(self, x: Shape, *others: Shape) -> Windows:
-        """Return (extent, stride) of an output's window on the input, per spatial axis.
-
-        Empty when each output position reads its own input position only, ``EVERYWHERE`` when it
-        reads all of them.
-        """
-        return ()
-
-    def windowed(self, x: Shape, *others: Shape) -> tuple[int, ...]:
-        """Return the dimensions of the first input that the windows are along: not the channels."""
-        return tuple(range(1, len(x)))
-
-    def starts(self, x: Shape, *others: Shape) -> tuple[int | Fraction, ...]:
-        """Return the input position at which the first output's window starts, per window."""
-        return (0,) * len(self.windowed(x, *others))
-
-    def blocks(self, x: Shape, *others: Shape) -> tuple[tuple[int, int], ...]:
-        """Return (length, shift) of blocks in which each output reads all inputs, per window.
-
-        Empty when windows follow the outputs, as those of a convolution do.
-        """
-        return ()
-
-    def reads(self, x: Shape, *others: Shape) -> tuple[Reads, ...]:
-        """Return (first, last) position that each output of a period reads, per window.
-
-        For what makes a map larger: its outputs do not read windows that are equally far apart.
-        Empty for others. A period of the outputs reads as many inputs as they are smaller.
-        """
-        return ()
-
-    def mixed(self, x: Shape, *others: Shape) -> tuple[int, ...]:
-        """Return the dimensions along which an output reads every position, as features are."""
-        return ()
-
-    def origins(self, x: Shape, *others: Shape) -> tuple[tuple[int, ...], ...]:
-        """Return of which dimensions of the first input each dimension of the output is made."""
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        """Return what an output reads of the first input, for each dimension of the output."""
         out = self.cost(x, *others).output
         if len(out) == len(x):
-            return tuple((d,) for d in range(len(x)))
-        return (tuple(range(len(x))),) * len(out)
+            return kept(range(len(x)))
+        return [[(d, SAME) for d in range(len(x))]] * len(out)
 
-    def view(self, strides: Strides, x: Shape, *others: Shape) -> Strides | None:
-        """Return the strides of an output that is a view of the first input, None for a new tensor.
+    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
+        """Return the module of ``torch.nn`` that the op is, None where its program is to be run.
 
-        ``strides`` are the first input's. A view costs no memory, and who saves it for backward
-        keeps all of the storage that it lies in.
+        ``torch`` is passed in, never imported.
         """
         return None
 
-    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
-        """Return the strides of an output that is a new tensor of shape ``out``, batch first.
-
-        ``weight`` is the layout of the parameter of that name, if there is one.
-        """
-        return output_strides(self.layout, out, *inputs)
-
-    def under_autocast(self, x: Shape, *others: Shape) -> str | None:
-        """Return the rule of ``autocast`` that holds for these inputs."""
-        return self.autocast
-
-    def weight_is_kept(self, inputs_need: Sequence[bool]) -> bool:
-        """Whether backward keeps the weight, by which inputs need a gradient."""
-        return True
-
-    def gradient_strides(self, param: Layout, *inputs: Layout) -> Strides:
-        """Return the strides that backward gives to the gradient of a parameter."""
-        return contiguous(param.shape)
-
-    def passes_through(self, training: bool, x: Shape, *others: Shape) -> bool:
-        """Whether the output is the very tensor that comes in, and no operation runs."""
-        return False
-
-    def steps(self, x: Shape, *others: Shape) -> tuple[Step, ...]:
-        """Return the operations inside the layer that allocate memory, in execution order.
-
-        Raises:
-            OpError: they are not known, and so no peak of a network with this layer.
-        """
-        return (Step(),)
-
-    def steps_of(self, *inputs: Layout) -> tuple[Step, ...]:
-        """Return the steps for inputs that lie so in memory, batch first, which may decide."""
-        return self.steps(*(layout.shape[1:] for layout in inputs))
-
-    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        """Return the PyTorch twin, an ``nn.Module``; ``torch`` is passed in, never imported."""
-        raise NotImplementedError
-
-    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
-        """Return PyTorch source that applies the op to variables of these names.
-
-        ``module`` is the expression for the twin's module. An op that reads better without it, as
-        a sum does, leaves it out.
-        """
-        return f"{module}({', '.join(tensors)})"
+    def results(self, names: Sequence[str], x: Shape, *_: Shape) -> tuple[str, list[str]]:
+        """Return how source names what the module gives, and the expression of each output."""
+        return ", ".join(names), [*names]
 
     def settings(self, axes: int = 2) -> str:
         """Return the arguments that matter to a reader, as one table cell.
@@ -251,19 +207,19 @@ class Op:
         ``axes`` is the number of spatial dimensions of the input.
         """
         cells = []
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            if value != f.default:
-                cells.append(f"{f.name}={show_argument(value)}")
+        for name, argument in self.arguments.items():
+            value = getattr(self, name)
+            if value != argument.default:
+                cells.append(f"{name}={show_argument(value)}")
         return ", ".join(cells)
 
     def call(self, tensors: Sequence[str] = ()) -> str:
         """Return the call as a spec writes it, reading the named tensors."""
         cells = list(tensors)
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            if value != f.default:  # a required argument has no default to equal
-                cells.append(f"{f.name}={_written(value)}")
+        for name, argument in self.arguments.items():
+            value = getattr(self, name)
+            if value != argument.default:  # a required argument has no default to equal
+                cells.append(f"{name}={_written(value)}")
         return f"{self.name}({', '.join(cells)})" if cells else self.name
 
     @classmethod
@@ -273,42 +229,39 @@ class Op:
         Raises:
             OpError: an argument is unknown, missing, given twice, or not of its kind.
         """
-        specified = dataclasses.fields(cls)  # type: ignore[arg-type]
-        names = [f.name for f in specified]
-        if len(args) > len(names):
-            raise OpError(f"{cls.name} takes {len(names)} arguments at most; got {len(args)}")
-        given = dict(zip(names, args, strict=False))
+        known = cls.arguments
+        if len(args) > len(known):
+            raise OpError(f"{cls.name} takes {len(known)} arguments at most; got {len(args)}")
+        given = dict(zip(known, args, strict=False))
+        strange = [f"{key!r}{_instead(key, [*known])}" for key in kwargs if key not in known]
+        if strange:
+            raise OpError(f"{cls.name} has no argument {'; nor '.join(strange)}")
         for key, value in kwargs.items():
-            if key not in names:
-                raise OpError(f"{cls.name} has no argument {key!r}{did_you_mean(key, names)}")
             if key in given:
                 raise OpError(f"{cls.name} got {key} twice")
             given[key] = value
-        for f in specified:
-            if f.name in given:
-                given[f.name] = f.metadata["read"](f.name, given[f.name])
-            elif f.default is dataclasses.MISSING:
-                raise OpError(f"{cls.name} needs {f.name}")
+        for name, argument in known.items():
+            if name in given:
+                given[name] = argument.read(name, given[name])
+            elif argument.default is REQUIRED:
+                raise OpError(f"{cls.name} needs {name}")
         return cls(**given)
 
 
 OPS: dict[str, type[Op]] = {}
 """Every op by its name in specs."""
 
-T = TypeVar("T", bound=Op)
-
 
 @dataclass_transform(frozen_default=True)
 def op(name: str, *, kind: str) -> Callable[[type[T]], type[T]]:
-    """Register a class as the op ``name`` and make it a frozen dataclass."""
+    """Register a class as the op ``name``."""
 
     def register(cls: type[T]) -> type[T]:
         if name in OPS:
             raise ValueError(f"two ops are named {name!r}")
         cls.name, cls.kind = name, kind
-        made = dataclass(frozen=True)(cls)
-        OPS[name] = made
-        return made
+        OPS[name] = cls
+        return cls
 
     return register
 
@@ -316,11 +269,31 @@ def op(name: str, *, kind: str) -> Callable[[type[T]], type[T]]:
 def find_op(name: str) -> type[Op]:
     """Return the op of that name, or raise LookupFailed with the nearest one."""
     if name not in OPS:
-        raise LookupFailed("op", name, OPS)
+        from archcost.ops.foreign import explain_op  # only errors need it
+
+        raise LookupFailed("op", name, OPS, instead=explain_op(name))
     return OPS[name]
+
+
+def make(name: str, *args: Any, **kwargs: Any) -> Op:
+    """Return an op by its name, with arguments as a spec writes them: ``make("conv", 64, 3)``.
+
+    Raises:
+        LookupFailed: an unknown op.
+        OpError: an argument is unknown, missing, given twice, or not of its kind.
+    """
+    return find_op(name).create(args, kwargs)
+
+
+def _instead(argument: str, known: Sequence[str]) -> str:
+    """Return what to write for an argument of another framework, or the nearest name."""
+    from archcost.ops.foreign import explain_argument  # only errors need it
+
+    words = explain_argument(argument, known)
+    return f"; {words}" if words else did_you_mean(argument, known)
 
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_written, value)) + "]"
-    return repr(value)
+    return "null" if value is None else repr(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import (
@@ -13,18 +14,15 @@ from archcost.ops.arguments import (
     whole,
 )
 from archcost.ops.base import (
-    OUTPUT,
     Cost,
     Example,
     Op,
-    Saved,
-    Windows,
     example,
     op,
 )
-from archcost.ops.conv import least_products, window_settings
-from archcost.ops.steps import SHARED, SLICED, Step, step
-from archcost.shape import Shape, numel, per_axis, spatial, window_count
+from archcost.ops.conv import Taps, window_settings
+from archcost.ops.reads import Reads, Window, along
+from archcost.shape import Shape, numel, per_axis, show, spatial, window_counts
 
 
 def _read_connections(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
@@ -39,7 +37,8 @@ def _read_connections(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
             f"{name} is a list of lists of input channels",
         )
         rows.append(tuple(whole(name, channel, 0) for channel in row))
-        check(len(set(rows[-1])) == len(rows[-1]), f"{name} names an input channel twice")
+        twice = any(a == b for a, b in pairwise(sorted(rows[-1])))
+        check(not twice, f"{name} names an input channel twice")
     return tuple(rows)
 
 
@@ -59,6 +58,7 @@ class SparseConv(Op):
     padding: Any = sizes(0, minimum=0)
     bias: bool = flag(True)
 
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.1"}
     examples: ClassVar[tuple[Example, ...]] = (
         example([[0, 1, 2], [1, 2, 3], [0, 3], [0, 1, 2, 3]], 3, x=(4, 7, 8)),
         example([[0], [1]], (1, 2), x=(2, 4, 4)),
@@ -67,48 +67,23 @@ class SparseConv(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         size = spatial(x, "sparse_conv")
+        check(len(size) <= 3, f"sparse_conv takes up to 3 spatial dimensions, not {show(x)}")
         kernel, stride, pads = self.geometry(x)
         highest = max(max(row) for row in self.connections)
         check(highest < x[0], f"connections name channel {highest}; the input has {x[0]}, from 0")
-        positions = tuple(
-            window_count(n, k, s, p, p)
-            for n, k, s, p in zip(size, kernel, stride, pads, strict=True)
-        )
-        output = (len(self.connections), *positions)
+        sides, ones = tuple((pad, pad) for pad in pads), (1,) * len(pads)
+        positions = window_counts(size, kernel, stride, ones, self.padding, sides)
         links = sum(len(row) for row in self.connections)
         params = {"weight": (links, *kernel)}
-        mac = numel(positions) * numel(params["weight"])
-        work = {"mac": mac, "sparse_mac": mac, "dot_products": numel(output)}
+        macs = numel(positions) * numel(params["weight"])
         if self.bias:
             params["bias"] = (len(self.connections),)
-            work["conv_bias_add"] = work["sparse_bias_add"] = numel(output)
-            work["conv_bias_param"] = len(self.connections)
-        if len(positions) != 2:
-            work["conv_1d_3d_mac"] = work["mac"]
-        # the gathered input channels are a copy that the grouped convolution saves
-        return Cost(output, params, work, (Saved("gathered input", (links, *size)),))
+        return Cost((len(self.connections), *positions), params, macs)
 
-    def least_macs(self, x: Shape, *_: Shape) -> int:
+    def taps(self, x: Shape, *_: Shape) -> Taps:
+        """Return windows and geometry of the products of one kernel with one channel."""
         kernel, stride, pads = self.geometry(x)
-        windows, links = self.cost(x).output[1:], sum(len(row) for row in self.connections)
-        return links * least_products(windows, kernel, stride, pads, (1,) * len(pads), x[1:])
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        out, gathered = self.cost(x).output, "gathered input"
-        links = sum(len(row) for row in self.connections)
-        channels, held = [f"channel {i}" for i in range(links)], (gathered, "maps")
-        return (
-            *(step(channel, (1, *x[1:]), (0,), view=True) for channel in channels),
-            step(gathered, (links, *x[1:]), channels, gradient=SLICED),
-            step("maps", (links, *out[1:]), (gathered,), params=("weight",), keeps=(gathered,)),
-            step("sums", out, ("maps",), pieces=out[0]),
-            step("joined" if self.bias else OUTPUT, out, ("sums",), gradient=SHARED, held=held),
-            *(
-                [step(OUTPUT, out, ("joined",), params=("bias",), gradient=SHARED, held=held)]
-                if self.bias
-                else []
-            ),
-        )
+        return self.cost(x).output[1:], kernel, stride, pads, (1,) * len(pads), x[1:]
 
     def geometry(self, x: Shape) -> tuple[Shape, Shape, Shape]:
         """Return kernel, stride and padding per axis."""
@@ -119,39 +94,25 @@ class SparseConv(Op):
             per_axis("padding", self.padding, axes),
         )
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        kernel, stride, _pads = self.geometry(x)
-        return tuple(zip(kernel, stride, strict=True))
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        columns = zip(*self.geometry(x), strict=True)
+        return along((Window(k, s, -pad) for k, s, pad in columns), mixed=True)
 
-    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
-        return tuple(-pad for pad in self.geometry(x)[2])
-
-    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (0,)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        connections, axes, bias = self.connections, len(x) - 1, self.bias
-        kernel, stride, pads = self.geometry(x)
-        links = [channel for row in connections for channel in row]
-        lengths = [len(row) for row in connections]
-
-        class SparseConvModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.weight = torch.nn.Parameter(torch.randn(len(links), *kernel) * 0.1)
-                if bias:
-                    self.bias = torch.nn.Parameter(torch.zeros(len(lengths)))
-
-            def forward(self, x: Any) -> Any:
-                gathered = torch.cat([x[:, i : i + 1] for i in links], 1)
-                weight = self.weight.unsqueeze(1)
-                # looked up here for tools that patch it
-                convolve = getattr(torch.nn.functional, f"conv{axes}d")
-                maps = convolve(gathered, weight, None, stride, pads, groups=len(links))
-                sums = torch.cat([part.sum(1, keepdim=True) for part in maps.split(lengths, 1)], 1)
-                return sums + self.bias.view(-1, *[1] * axes) if bias else sums
-
-        return SparseConvModule()
+    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        _, stride, pads = self.geometry(x.shape[1:])
+        links = [channel for row in self.connections for channel in row]
+        lengths = [len(row) for row in self.connections]
+        gathered = F.cat(*[F.narrow(x, dim=1, start=i, length=1) for i in links], dim=1)
+        weight = F.reshape(weight, shape=(len(links), 1, *weight.shape[1:]))
+        ones = (1,) * len(pads)
+        maps = F.conv(
+            gathered, weight, stride=stride, padding=pads, dilation=ones, groups=len(links)
+        )
+        parts = F.split(maps, dim=1, lengths=lengths)
+        sums = F.cat(*[F.sum(part, dims=(1,), keepdim=True) for part in parts], dim=1)
+        if bias is None:
+            return sums
+        return F.add(sums, F.reshape(bias, shape=(len(lengths), *ones)))
 
     def settings(self, axes: int = 2) -> str:
         links = sum(len(row) for row in self.connections)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, count, features_axis, features_of, flag
-from archcost.ops.base import INPUT, LOWER, OUTPUT, PARAMS, Cost, Example, Op, Saved, example, op
-from archcost.ops.steps import SHARED, Step, step
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.reads import Reads, kept
 from archcost.shape import Shape, numel, show
 
 
@@ -22,7 +22,6 @@ class Linear(Op):
     bias: bool = flag(True)
     dim: Any = features_axis()
 
-    autocast: ClassVar[str | None] = LOWER
     examples: ClassVar[tuple[Example, ...]] = (
         example(10, x=(84,)),
         example(10, bias=False, x=(84,)),
@@ -38,26 +37,16 @@ class Linear(Op):
         *tokens, features = x
         params: dict[str, Shape] = {"weight": (self.out_features, features)}
         weights = numel(params["weight"])
-        mac = numel(tuple(tokens)) * weights if tokens else weights
-        out = (*tokens, self.out_features)
-        work = {"mac": mac, "dot_products": numel(out)}
-        if tokens:
-            work["repeated_token_mac"] = mac - weights
+        macs = numel(tuple(tokens)) * weights if tokens else weights
         if self.bias:
             params["bias"] = (self.out_features,)
-            work["linear_bias_add"] = numel(out)
-            if tokens:
-                work["repeated_token_bias"] = numel(out) - self.out_features
-        return Cost(out, params, work, (Saved(INPUT, copied_unless="is_rows", gradient=PARAMS),))
+        return Cost((*tokens, self.out_features), params, macs)
 
-    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (len(x) - 1,)
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(len(x)), [len(x) - 1])
 
-    def weight_is_kept(self, inputs_need: Sequence[bool]) -> bool:
-        return inputs_need[0]
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(summed=("bias",)),)
+    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        return F.linear(x, weight, bias)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Linear(x[-1], self.out_features, bias=self.bias)
@@ -76,39 +65,13 @@ class RBF(Op):
 
     out_features: int = count()
 
+    initial: ClassVar[Mapping[str, str]] = {"centres": "torch.randn({}).sign()"}
     examples: ClassVar[tuple[Example, ...]] = (example(10, x=(84,)),)
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         check(len(x) == 1, f"rbf takes a vector, not {show(x)}; add flatten before it")
-        centres = (self.out_features, x[0])
-        work = {"rbf": numel(centres)}
-        return Cost(
-            (self.out_features,), {}, work, (Saved("differences", centres),), {"centres": centres}
-        )
+        return Cost((self.out_features,), buffers={"centres": (self.out_features, x[0])})
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        centres = (self.out_features, x[0])
-        return (
-            step("differences", centres, (0,)),
-            step(
-                "squares",
-                centres,
-                ("differences",),
-                keeps=("differences",),
-                scratch=(numel(centres),) * 2,
-            ),
-            step(OUTPUT, (self.out_features,), ("squares",), gradient=SHARED),
-        )
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        out_features = self.out_features
-
-        class RBFModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.register_buffer("centres", torch.sign(torch.randn(out_features, x[0])))
-
-            def forward(self, x: Any) -> Any:
-                return (x.unsqueeze(1) - self.centres).square().sum(2)
-
-        return RBFModule()
+    def forward(self, F: Any, x: Any, centres: Any) -> Any:
+        x = F.reshape(x, shape=(x.shape[0], 1, x.shape[1]))
+        return F.sum(F.pow(F.sub(x, centres), 2), dims=(2,))

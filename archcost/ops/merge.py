@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
+from archcost.number import maximum, minimum
 from archcost.ops.arguments import axis, axis_of, check
-from archcost.ops.base import INPUT, KEEPS, OUTPUT, Cost, Example, Op, Saved, example, op
-from archcost.ops.layout import ELEMENTWISE, MAPS
-from archcost.ops.steps import PRODUCT, SHARED, SLICED, Step, step
-from archcost.shape import Shape, numel, show
-from archcost.trace import settle
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.reads import Reads, kept
+from archcost.shape import Shape, show
 
 VARIADIC = ("*",)
 
 
+def repeated(a: Shape, b: Shape) -> Shape | None:
+    """Return the shape of what is computed of two tensors, element by element.
+
+    Both have as many dimensions, and a size of 1 is repeated; None if they do not fit.
+    """
+    if len(a) != len(b):
+        return None
+    out = tuple(map(maximum, a, b))
+    least = map(minimum, a, b)
+    return out if all(n == 1 or n == size for n, size in zip(least, out, strict=True)) else None
+
+
 @op("add", kind="merge")
 class Add(Op):
-    """Sum of tensors of one shape."""
+    """Sum of tensors of one shape; a size of 1 is repeated."""
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 5, 6)]),
         example(x=[(8,), (8,), (8,)]),
+        example(x=[(4, 1, 1), (4, 5, 1), (4, 5, 6)]),
     )
 
+    def steps(self, x: Shape, *others: Shape) -> list[Shape]:
+        """Return the shape of the first tensor, and of the sum so far after each other one."""
+        sums = [x]
+        for other in others:
+            out = sums[-1] if other == sums[-1] else repeated(sums[-1], other)
+            if out is None:
+                raise OpError(f"add needs equal shapes; got {', '.join(map(show, (x, *others)))}")
+            sums.append(out)
+        return sums
+
     def cost(self, x: Shape, *others: Shape) -> Cost:
-        if any(other != x for other in others):
-            raise OpError(f"add needs equal shapes; got {', '.join(map(show, (x, *others)))}")
-        return Cost(x, work={"add": len(others) * numel(x)})
+        return Cost(self.steps(x, *others)[-1])
 
-    def steps(self, x: Shape, *others: Shape) -> tuple[Step, ...]:
-        made = [*(f"sum {i}" for i in range(1, len(others))), OUTPUT]
-        reads: tuple[int | str, ...] = (0, *made)
-        return tuple(
-            step(name, x, (read, i), gradient=SHARED)
-            for i, (read, name) in enumerate(zip(reads, made, strict=False), 1)
-        )
-
-    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
-        return " + ".join(tensors)
-
-    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        class AddModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any, *others: Any) -> Any:
-                for other in others:
-                    x = x + other
-                return x
-
-        return AddModule()
+    def forward(self, F: Any, x: Any, *others: Any) -> Any:
+        for other in others:
+            x = F.add(x, other)
+        return x
 
 
 @op("concat", kind="merge")
@@ -61,8 +63,6 @@ class Concat(Op):
     dim: int = axis(0)
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
-    layout: ClassVar[str] = MAPS
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (3, 5, 6), (1, 5, 6)]),
         example(-1, x=[(4, 5), (4, 2)]),
@@ -79,34 +79,24 @@ class Concat(Op):
                     + ", ".join(show(s) for s in (x, *others))
                 )
             total = total + other[where]
-        return Cost((*x[:where], settle(total), *x[where + 1 :]))
+        return Cost((*x[:where], total, *x[where + 1 :]))
 
-    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (axis_of(self.dim, x, "concat"),)  # along it positions come from several places
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        # along it positions come from several places
+        return kept(range(len(x)), [axis_of(self.dim, x, "concat")])
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SLICED),)
-
-    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
-        return f"torch.cat([{', '.join(tensors)}], {axis_of(self.dim, x, 'concat') + 1})"
-
-    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        where = axis_of(self.dim, x, "concat") + 1
-
-        class ConcatModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, *tensors: Any) -> Any:
-                return torch.cat(tensors, where)
-
-        return ConcatModule()
+    def forward(self, F: Any, *tensors: Any) -> Any:
+        return F.cat(*tensors, dim=axis_of(self.dim, tensors[0].shape[1:], "concat") + 1)
 
 
-@op("multiply", kind="merge")
-class Multiply(Op):
-    """Product of tensors; a size of 1 is repeated, so that ``C x 1 x 1`` gates ``C x H x W``."""
+class OfTwo(Op):
+    """A function of two tensors of as many dimensions; a size of 1 is repeated.
 
+    ``primitive`` computes it.
+    """
+
+    primitive: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
-    layout: ClassVar[str] = ELEMENTWISE
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 1, 1)]),
         example(x=[(4, 5, 6), (4, 5, 6)]),
@@ -114,26 +104,46 @@ class Multiply(Op):
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
         shapes = (x, *others)
-        check(len(shapes) == 2, f"multiply takes 2 tensors; got {len(shapes)}")
-        equal_rank = len({len(shape) for shape in shapes}) == 1
-        fits = equal_rank and all(
-            len({s for s in column if s != 1}) <= 1 for column in zip(*shapes, strict=True)
-        )
-        check(fits, f"multiply cannot repeat {' to '.join(show(s) for s in shapes)}")
-        out = tuple(max(column) for column in zip(*shapes, strict=True))
-        # each factor is kept for the gradient of the other
-        saved = (Saved(INPUT, index=0, gradient=1), Saved(INPUT, index=1, gradient=0))
-        return Cost(out, work={"multiply": numel(out), "multiply_first": numel(x)}, saved=saved)
+        check(len(shapes) == 2, f"{self.name} takes 2 tensors; got {len(shapes)}")
+        out = repeated(*shapes)
+        if out is None:
+            raise OpError(f"{self.name} cannot repeat {' to '.join(map(show, shapes))}")
+        return Cost(out)
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=PRODUCT),)
+    def forward(self, F: Any, x: Any, other: Any) -> Any:
+        return getattr(F, self.primitive)(x, other)
 
-    def source(self, module: str, tensors: Sequence[str], x: Shape, *others: Shape) -> str:
-        return " * ".join(tensors)
 
-    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        class MultiplyModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any, other: Any) -> Any:
-                return x * other
+@op("multiply", kind="merge")
+class Multiply(OfTwo):
+    """Product of tensors; a size of 1 is repeated, so that ``C x 1 x 1`` gates ``C x H x W``."""
 
-        return MultiplyModule()
+    primitive: ClassVar[str] = "mul"
+
+
+@op("sub", kind="merge")
+class Sub(OfTwo):
+    """The first tensor less the second; a size of 1 is repeated."""
+
+    primitive: ClassVar[str] = "sub"
+
+
+@op("div", kind="merge")
+class Div(OfTwo):
+    """The first tensor divided by the second; a size of 1 is repeated."""
+
+    primitive: ClassVar[str] = "div"
+
+
+@op("maximum", kind="merge")
+class Maximum(OfTwo):
+    """The larger of two, element by element; a size of 1 is repeated."""
+
+    primitive: ClassVar[str] = "maximum"
+
+
+@op("minimum", kind="merge")
+class Minimum(OfTwo):
+    """The smaller of two, element by element; a size of 1 is repeated."""
+
+    primitive: ClassVar[str] = "minimum"

@@ -1,39 +1,47 @@
-"""Normalisation, over batch, channels, groups or neighbours, and a learnt scale per channel."""
+"""Normalisation over batch, channels, groups or neighbours, and a learnt scale per channel."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import (
+    axis,
+    axis_of,
     check,
     count,
-    features_axis,
+    features_axes,
     features_of,
     flag,
     number,
     show_argument,
 )
 from archcost.ops.base import (
-    EVERYWHERE,
-    INPUT,
-    KEEPS,
-    OUTPUT,
-    PARAMS,
-    SAVES_INPUT,
     Cost,
     Example,
     Op,
-    Saved,
-    Windows,
     example,
     op,
 )
-from archcost.ops.layout import ELEMENTWISE, MAPS, Layout, Strides, contiguous
-from archcost.ops.steps import PRODUCT, SHARED, Step, step
+from archcost.ops.reads import ALL, Reads, along, kept
 from archcost.shape import Shape, numel, show, spatial
 
-STATISTIC_BYTES = 4  # CUDA keeps batch statistics in float32, also for half precision
+TRACKED = "num_batches_tracked"
+FLOAT32_STEP = 2.0**-23
+"""What RMSNorm adds unless told otherwise: ``torch.finfo(torch.float32).eps``."""
+
+
+def affine_params(shape: Shape, affine: bool, bias: bool = True) -> Mapping[str, Shape]:
+    """Return the scale and the shift that a normalisation learns, if it does."""
+    return {name: shape for name in ("weight", "bias")[: 1 + bias] if affine}
+
+
+def statistics(x: Shape, norm: Any) -> Mapping[str, Shape]:
+    """Return the running statistics of each channel, if a normalisation tracks them."""
+    if not norm.track_running_stats:
+        return {}
+    return {"running_mean": x[:1], "running_var": x[:1], TRACKED: ()}
 
 
 @op("batchnorm", kind="norm")
@@ -43,63 +51,99 @@ class BatchNorm(Op):
     eps: float = number(1e-5)
     momentum: float = number(0.1)
     affine: bool = flag(True)
+    track_running_stats: bool = flag(True)
 
-    integer_buffers: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
-    layout: ClassVar[str] = MAPS
-    autocast: ClassVar[str | None] = KEEPS
+    integer_buffers: ClassVar[tuple[str, ...]] = (TRACKED,)
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(eps=1e-3, momentum=0.01, affine=False, x=(6, 4, 4)),
         example(x=(8,)),
         example(x=(8, 5)),
         example(x=(8, 3, 4, 5)),
+        example(track_running_stats=False, x=(6, 4, 4)),
+        example(affine=False, track_running_stats=False, x=(6, 4)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         if len(x) > 4:
             raise OpError(f"batchnorm takes up to 3 spatial dimensions, not {show(x)}")
         check(self.eps > 0, "eps must be more than 0")  # PyTorch refuses 0 in training
-        channels = (x[0],)
-        work = {"batchnorm": numel(x)}
-        params = {}
-        if self.affine:
-            work["batchnorm_affine"] = numel(x)
-            work["norm_param"] = 2 * x[0]
-            params = {"weight": channels, "bias": channels}
-        buffers = {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
-        statistics = tuple(
-            Saved(
-                what,
-                channels,
-                per_batch=False,
-                device=device,
-                at_least=least,
-                of_params=True,
-                training=True,
-            )
-            for what in ("mean", "invstd")
-            for device, least in (("cpu", 1), ("cuda", STATISTIC_BYTES))
-        )
-        return Cost(x, params, work, (*SAVES_INPUT, *statistics), buffers)
+        return Cost(x, affine_params((x[0],), self.affine), buffers=statistics(x, self))
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(unasked=True),)
+    def forward(
+        self, F: Any, x: Any, weight: Any = None, bias: Any = None, *,
+        running_mean: Any = None, running_var: Any = None, num_batches_tracked: Any = None,
+    ) -> Any:  # fmt: skip
+        return F.batch_norm(
+            x, weight, bias, mean=running_mean, var=running_var,
+            training=F.training or running_mean is None, momentum=self.momentum, eps=self.eps,
+        )  # fmt: skip
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        module = getattr(torch.nn, f"BatchNorm{max(len(x) - 1, 1)}d")
-        return module(x[0], eps=self.eps, momentum=self.momentum, affine=self.affine)
+        return getattr(torch.nn, f"BatchNorm{max(len(x) - 1, 1)}d")(x[0], *self.values)
+
+
+class OverFeatures(Op):
+    """Normalisation over the features of each position."""
+
+    dim: Any
+    affine: bool
+
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.ones({})"}
+
+    def features(self, x: Shape) -> tuple[int, ...]:
+        """Return the dimensions that are normalised."""
+        if isinstance(self.dim, tuple):
+            dims = tuple(axis_of(dim, x, self.name) for dim in self.dim)
+            trailing = tuple(range(len(x) - len(dims), len(x)))
+            wanted = "several dims are the last ones, in order"
+            check(dims == trailing, f"{wanted}; {show_argument(self.dim)} of {show(x)} are not")
+            return dims
+        advice = "dim=0 if its channels are first, dim=-1 if they are last"
+        return (features_of(self.dim, x, self.name, advice),)
+
+    def are_last(self, x: Shape) -> bool:
+        """Whether these are the last dimensions, as of a module of ``torch.nn``."""
+        return self.features(x)[-1] == len(x) - 1
+
+    def sizes(self, x: Shape) -> Shape:
+        """Return the sizes of the dimensions that are normalised."""
+        return tuple(x[dim] for dim in self.features(x))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(len(x)), self.features(x))
+
+    def normalised(self, F: Any, x: Any, *params: Any) -> Any:
+        """Return a tensor whose features are last, normalised."""
+        raise NotImplementedError
+
+    def on_features(self, F: Any, x: Any, *params: Any) -> Any:
+        """Return a tensor normalised, for which its features are put last."""
+        rank, where = len(x.shape), self.features(x.shape[1:])[-1] + 1
+        if where == rank - 1:
+            return self.normalised(F, x, *params)
+        there = (*range(where), *range(where + 1, rank), where)
+        back = (*range(where), rank - 1, *range(where, rank - 1))
+        x = F.permute(x, dims=there)
+        x = self.normalised(F, x, *params)
+        return F.permute(x, dims=back)
+
+    def settings(self, axes: int = 2) -> str:
+        return "" if self.dim is None else f"dim {show_argument(self.dim)}"
 
 
 @op("layernorm", kind="norm")
-class LayerNorm(Op):
+class LayerNorm(OverFeatures):
     """Normalisation over the features of each position, with scale and shift (Ba et al. 2016).
 
     The features of a vector or of tokens are their last dimension; a map takes ``dim=0`` for its
-    channels first, ``dim=-1`` for its channels last.
+    channels first, ``dim=-1`` for its channels last, ``dim=[0, 1, 2]`` for all of it.
     """
 
-    dim: Any = features_axis()
+    dim: Any = features_axes()
     eps: float = number(1e-5)
+    affine: bool = flag(True)
+    bias: bool = flag(True)
 
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(8,)),
@@ -107,49 +151,63 @@ class LayerNorm(Op):
         example(dim=-1, x=(4, 5, 6)),
         example(dim=0, eps=1e-6, x=(6, 5, 4)),
         example(dim=0, x=(6, 5)),
+        example(dim=(0, 1, 2), x=(3, 5, 4)),
+        example(dim=(-2, -1), bias=False, x=(3, 5, 4)),
+        example(affine=False, x=(5, 8)),
+        example(dim=0, affine=False, x=(6, 5)),
     )
 
-    def features(self, x: Shape) -> int:
-        """Return the dimension that is normalised."""
-        advice = "dim=0 if its channels are first, dim=-1 if they are last"
-        return features_of(self.dim, x, "layernorm", advice)
-
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        where = self.features(x)
-        last = where == len(x) - 1
-        features = (x[where],)
-        positions = x[:where] + x[where + 1 :]
-        work = {"layernorm": numel(x), "norm_param": 2 * x[where]}
-        if not last:
-            work["layernorm_first"] = numel(x)
-        statistics = tuple(
-            Saved(what, positions, at_least=STATISTIC_BYTES) for what in ("mean", "rstd")
-        )
-        params = {"weight": features, "bias": features}
-        return Cost(x, params, work, (*SAVES_INPUT, *statistics))
+        return Cost(x, affine_params(self.sizes(x), self.affine, self.bias))
 
-    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (self.features(x),)
+    def normalised(self, F: Any, x: Any, *params: Any) -> Any:
+        dims = 1 if isinstance(self.dim, int) or self.dim is None else len(self.dim)
+        return F.layer_norm(x, *params, dims=dims, eps=self.eps)
 
-    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
-        # other features than the last are moved there and back
-        where = self.features(out[1:]) + 1
-        *outer, last = contiguous((*out[:where], *out[where + 1 :], out[where]))
-        return (*outer[:where], last, *outer[where:])
+    def forward(self, F: Any, x: Any, weight: Any = None, bias: Any = None) -> Any:
+        return self.on_features(F, x, weight, bias)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        where = self.features(x)
-        if where == len(x) - 1:
-            return torch.nn.LayerNorm(x[where], eps=self.eps)
+        if not self.are_last(x):
+            return None
+        return torch.nn.LayerNorm(self.sizes(x), self.eps, self.affine, self.bias)
 
-        class LayerNormFirst(torch.nn.LayerNorm):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return super().forward(x.movedim(where + 1, -1)).movedim(-1, where + 1)
 
-        return LayerNormFirst(x[where], eps=self.eps)
+@op("rmsnorm", kind="norm")
+class RMSNorm(OverFeatures):
+    """Division by the root mean square of the features, with a scale (Zhang & Sennrich 2019).
 
-    def settings(self, axes: int = 2) -> str:
-        return "" if self.dim is None else f"dim {show_argument(self.dim)}"
+    Which dimensions are the features is said as for ``layernorm``. ``eps`` is the smallest step
+    of float32 unless given.
+    """
+
+    dim: Any = features_axes()
+    eps: Any = number(None)
+    affine: bool = flag(True)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(8,)),
+        example(eps=1e-6, x=(5, 8)),
+        example(dim=-1, affine=False, x=(4, 5, 6)),
+        example(dim=0, eps=1e-6, x=(6, 5, 4)),
+        example(dim=(1, 2), x=(3, 5, 4)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(x, affine_params(self.sizes(x), self.affine, bias=False))
+
+    def normalised(self, F: Any, x: Any, *params: Any) -> Any:
+        dims = 1 if isinstance(self.dim, int) or self.dim is None else len(self.dim)
+        eps = FLOAT32_STEP if self.eps is None else self.eps
+        return F.rms_norm(x, *params, dims=dims, eps=eps)
+
+    def forward(self, F: Any, x: Any, weight: Any = None) -> Any:
+        return self.on_features(F, x, weight)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        if not self.are_last(x):
+            return None
+        return torch.nn.RMSNorm(self.sizes(x), self.eps, self.affine)
 
 
 @op("groupnorm", kind="norm")
@@ -158,50 +216,73 @@ class GroupNorm(Op):
 
     groups: int = count()
     eps: float = number(1e-5)
+    affine: bool = flag(True)
 
-    layout: ClassVar[str] = MAPS
-    examples: ClassVar[tuple[Example, ...]] = (example(2, x=(6, 5, 4)), example(3, x=(6, 5)))
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, x=(6, 5, 4)),
+        example(3, x=(6, 5)),
+        example(3, affine=False, x=(6, 5, 4)),
+    )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
         each = numel(x) // self.groups
         check(each > 1, f"groupnorm needs more than one value per group, not {show(x)}")
-        channels = (x[0],)
-        work = {"groupnorm": numel(x), "norm_param": 2 * x[0]}
-        statistics = (Saved("mean", (self.groups,)), Saved("rstd", (self.groups,)))
-        saved = (Saved(INPUT, copied_unless="is_packed"), *statistics)
-        return Cost(x, {"weight": channels, "bias": channels}, work, saved)
+        return Cost(x, affine_params((x[0],), self.affine))
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return EVERYWHERE
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return along([ALL] * (len(x) - 1))
+
+    def forward(self, F: Any, x: Any, weight: Any = None, bias: Any = None) -> Any:
+        return F.group_norm(x, weight, bias, groups=self.groups, eps=self.eps)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.GroupNorm(self.groups, x[0], eps=self.eps)
+        return torch.nn.GroupNorm(self.groups, x[0], self.eps, self.affine)
 
     def settings(self, axes: int = 2) -> str:
-        return f"{self.groups} groups"
+        return f"{self.groups} groups" + ("" if self.affine else ", not affine")
 
 
 @op("instancenorm", kind="norm")
 class InstanceNorm(Op):
-    """Normalisation of each channel of each sample, without parameters (Ulyanov et al. 2016)."""
+    """Normalisation of each channel of each sample (Ulyanov et al. 2016).
+
+    It has a scale and a shift if ``affine``, running statistics if it tracks them.
+    """
 
     eps: float = number(1e-5)
+    momentum: float = number(0.1)
+    affine: bool = flag(False)
+    track_running_stats: bool = flag(False)
 
-    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(x=(6, 5)))
+    integer_buffers: ClassVar[tuple[str, ...]] = (TRACKED,)
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(6, 5, 4)),
+        example(x=(6, 5)),
+        example(affine=True, x=(6, 5, 4)),
+        example(affine=True, track_running_stats=True, x=(6, 5)),
+        example(track_running_stats=True, x=(6, 2, 3, 2)),
+    )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         size = spatial(x, "instancenorm")
         check(numel(size) > 1, f"instancenorm needs more than one value per channel, not {show(x)}")
-        statistics = (Saved("mean", (x[0],)), Saved("rstd", (x[0],)))
-        saved = (Saved(INPUT, copied_unless="is_contiguous"), *statistics)
-        return Cost(x, {}, {"instancenorm": numel(x)}, saved)
+        return Cost(x, affine_params((x[0],), self.affine), buffers=statistics(x, self))
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return EVERYWHERE
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return along([ALL] * (len(x) - 1))
+
+    def forward(
+        self, F: Any, x: Any, weight: Any = None, bias: Any = None, *,
+        running_mean: Any = None, running_var: Any = None, num_batches_tracked: Any = None,
+    ) -> Any:  # fmt: skip
+        return F.instance_norm(
+            x, weight, bias, mean=running_mean, var=running_var,
+            training=F.training or running_mean is None, momentum=self.momentum, eps=self.eps,
+        )  # fmt: skip
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return getattr(torch.nn, f"InstanceNorm{len(x) - 1}d")(x[0], eps=self.eps)
+        return getattr(torch.nn, f"InstanceNorm{len(x) - 1}d")(x[0], *self.values)
 
 
 @op("grn", kind="norm")
@@ -211,62 +292,20 @@ class GRN(Op):
     x + bias + weight·x·n, where n is the norm of a channel's map over the mean norm of all.
     """
 
-    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (example(x=(5, 4, 6)),)
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         check(len(x) == 3, f"grn takes height x width x channels, not {show(x)}")
         channels = (x[-1],)
-        work = {
-            "multiply": numel(x),
-            "multiply_first": numel(x),
-            "add": numel(x) + 1,  # and eps, once
-            "norm_param": 2 * x[-1],
-        }
-        saved = (
-            Saved(INPUT, gradient=0),
-            Saved("response", x, gradient=PARAMS),
-            Saved("norm", channels, gradient=0),
-            Saved("relative norm", channels, gradient=0),
-            Saved("mean norm", (1,), gradient=0),
-        )
-        return Cost(x, {"weight": channels, "bias": channels}, work, saved)
+        return Cost(x, {"weight": channels, "bias": channels})
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        channels, norm, relative, mean = (x[-1],), "norm", "relative norm", "mean norm"
-        held = (norm, relative)
-        return (
-            step(norm, channels, (0,), keeps=(0, norm), scratch=channels),
-            step("mean", (1,), (norm,)),
-            step(mean, (1,), ("mean",), gradient=SHARED),
-            step(relative, channels, (norm, mean), keeps=(norm, mean), gradient=PRODUCT,
-                 scratch=channels * 2),
-            step("response", x, (0, relative), keeps=(0, relative), gradient=PRODUCT),
-            # one operation, whose addend costs nothing but its gradient
-            step("scaled", x, ("response",), params=("weight",), keeps=("response",),
-                 gradient=PRODUCT),
-            step("shifted", x, ("scaled",), params=("bias",), gradient=SHARED, view=True),
-            step(OUTPUT, x, (0, "shifted"), gradient=SHARED, held=held),
-        )  # fmt: skip
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[(0, ALL)], [(1, ALL)], []]
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        return EVERYWHERE
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        channels = x[-1]
-
-        class GRNModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.weight = torch.nn.Parameter(torch.zeros(channels))
-                self.bias = torch.nn.Parameter(torch.zeros(channels))
-
-            def forward(self, x: Any) -> Any:
-                norm = x.norm(p=2, dim=(1, 2), keepdim=True)
-                relative = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
-                return x + torch.addcmul(self.bias, self.weight, x * relative)
-
-        return GRNModule()
+    def forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+        norm = F.norm(x, dims=(1, 2), keepdim=True)
+        relative = F.div(norm, F.add(F.mean(norm, dims=(3,), keepdim=True), 1e-6))
+        return F.add(x, F.addcmul(bias, weight, F.mul(x, relative)))
 
 
 @op("lrn", kind="norm")
@@ -281,7 +320,6 @@ class LRN(Op):
     beta: float = number(0.75, high=1e6)
     k: float = number(1.0, high=1e6)
 
-    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (
         example(5, x=(96, 9, 8)),
         example(3, alpha=1e-3, k=2.0, x=(4, 6)),
@@ -289,23 +327,20 @@ class LRN(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         check(len(x) >= 2, "lrn needs channels and at least one spatial dimension")
-        padded = (x[0] + self.size - 1, *x[1:])
-        work = {"lrn": numel(x), "lrn_padded": numel(padded)}
-        saved = (*SAVES_INPUT, Saved("padded square", padded), Saved("base", x), Saved("power", x))
-        return Cost(x, {}, work, saved)
+        return Cost(x)
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        padded, most = (x[0] + self.size - 1, *x[1:]), (numel(x),) * 2
-        held = ("mean",)  # torch.nn.functional names the mean until the power replaces it
-        return (
-            step("square", x, (0, 0), keeps=(0,)),
-            step("padded square", padded, ("square",)),
-            step("mean", x, ("padded square",), keeps=("padded square",)),
-            step("scaled", x, ("mean",)),
-            step("base", x, ("scaled",), gradient=SHARED, held=held),
-            step("power", x, ("base",), keeps=("base",), scratch=most, held=held),
-            step(OUTPUT, x, (0, "power"), keeps=(0, "power"), scratch=most),
-        )
+    def forward(self, F: Any, x: Any) -> Any:
+        n, c, *rest = x.shape
+        planes = (rest[0], numel(tuple(rest[1:]))) if len(rest) > 1 else (rest[0],)
+        square = F.reshape(F.mul(x, x), shape=(n, 1, c, *planes))
+        # torch.nn.functional names the mean until the power replaces it
+        d = F.pad(square, sides=((self.size // 2, (self.size - 1) // 2), *((0, 0),) * len(planes)))
+        del square
+        window, ones = (self.size, *(1,) * len(planes)), (1,) * (1 + len(planes))
+        d = F.avg_pool(d, kernel=window, stride=ones, padding=(0,) * len(ones), ceil=False)
+        d = F.reshape(d, shape=x.shape)
+        d = F.pow(F.add(F.mul(d, self.alpha), self.k), self.beta)
+        return F.div(x, d)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.LocalResponseNorm(self.size, self.alpha, self.beta, self.k)
@@ -314,53 +349,74 @@ class LRN(Op):
         return f"size {self.size}"
 
 
-@op("scale", kind="norm")
-class Scale(Op):
-    """One learnt factor per channel and, unless ``bias`` is false, one learnt addend.
+@op("normalize", kind="norm")
+class Normalize(Op):
+    """Division by the Euclidean norm along ``dim`` (0 = channels), which is ``eps`` at least.
 
-    LeNet-5's subsampling layers multiply and shift each map so (LeCun et al. 1998, section II.B).
+    SSD scales what this gives by a learnt factor per channel (Liu et al. 2016, section 3.1).
     """
 
-    bias: bool = flag(True)
+    dim: int = axis(0)
+    eps: float = number(1e-12)
 
-    layout: ClassVar[str] = ELEMENTWISE
     examples: ClassVar[tuple[Example, ...]] = (
-        example(x=(6, 14, 14)),
-        example(bias=False, x=(5, 4)),
+        example(x=(6, 5, 4)),
         example(x=(8,)),
+        example(-1, 1e-6, x=(5, 8)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        channels = (x[0],)
-        params = {"weight": channels, "bias": channels} if self.bias else {"weight": channels}
-        work = {"scale": numel(x), "norm_param": len(params) * x[0]}
-        if self.bias:
-            work["scale_bias"] = numel(x)
-        return Cost(x, params, work, (Saved(INPUT, gradient=PARAMS),))
+        axis_of(self.dim, x, "normalize")
+        return Cost(x)
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        if not self.bias:
-            return (Step(gradient=PRODUCT),)
-        return (
-            step("scaled", x, (0,), params=("weight",), keeps=(0,), gradient=PRODUCT),
-            step(OUTPUT, x, ("scaled",), params=("bias",), gradient=SHARED),
-        )
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(len(x)), [axis_of(self.dim, x, "normalize")])
 
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        bias, shape = self.bias, (x[0], *[1] * (len(x) - 1))
-
-        class ScaleModule(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.weight = torch.nn.Parameter(torch.ones(x[0]))
-                if bias:
-                    self.bias = torch.nn.Parameter(torch.zeros(x[0]))
-
-            def forward(self, x: Any) -> Any:
-                scaled = x * self.weight.view(shape)
-                return scaled + self.bias.view(shape) if bias else scaled
-
-        return ScaleModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        where = axis_of(self.dim, x.shape[1:], "normalize") + 1
+        return F.normalize(x, dim=where, eps=self.eps)
 
     def settings(self, axes: int = 2) -> str:
-        return "" if self.bias else "no bias"
+        return f"dim {self.dim}" if self.dim else ""
+
+
+@op("pixelnorm", kind="norm")
+class PixelNorm(Op):
+    """Division of each pixel by the root mean square of its channels (Karras et al. 2017)."""
+
+    eps: float = number(1e-8)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(1e-6, x=(8,)))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(len(x)), [0])
+
+    def forward(self, F: Any, x: Any) -> Any:
+        square = F.mean(F.pow(x, 2), dims=(1,), keepdim=True)
+        return F.mul(x, F.rsqrt(F.add(square, self.eps)))
+
+
+@op("frn", kind="norm")
+class FilterResponseNorm(Op):
+    """Division of each map by its root mean square, scale and shift (Singh & Krishnan 2019).
+
+    Its threshold, the maximum with a learnt number per channel, is ``maximum`` of this and a
+    ``parameter``.
+    """
+
+    eps: float = number(1e-6)
+
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.ones({})"}
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(1e-3, x=(4, 7)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        spatial(x, "frn")
+        return Cost(x, affine_params((x[0], *(1,) * (len(x) - 1)), True))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return along([ALL] * (len(x) - 1))
+
+    def forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+        square = F.mean(F.pow(x, 2), dims=tuple(range(2, len(x.shape))), keepdim=True)
+        x = F.mul(x, F.rsqrt(F.add(square, self.eps)))
+        return F.add(F.mul(x, weight), bias)

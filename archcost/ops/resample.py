@@ -3,88 +3,179 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import floor, gcd
+from math import floor
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import check, choice, count, flag, show_argument, sizes
-from archcost.ops.base import OUTPUT, Cost, Example, Op, Reads, Saved, Windows, example, op
-from archcost.ops.layout import MAPS, Layout, Strides, as_maps
-from archcost.ops.pool import INDEX_BYTES, pooled
-from archcost.ops.steps import Step, step
-from archcost.shape import Shape, numel, per_axis, show, spread
-from archcost.trace import settle
+from archcost.errors import written
+from archcost.number import truncated
+from archcost.ops.arguments import argument, check, choice, flag, show_argument, sizes
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.pool import pool_axes, pooled
+from archcost.ops.pool_to_size import adaptive_reads
+from archcost.ops.reads import Reads, Table, along
+from archcost.shape import LARGEST, Shape, per_axis, show, spatial, spread
 
-NEIGHBOURS = {"nearest": 1, "bilinear": 2, "bicubic": 4}
-"""Input positions that an output reads along each axis, by mode."""
+LONGEST = 2**10
+"""Positions after which what a factor makes repeats, at most."""
+
+NEIGHBOURS = {
+    "nearest": 1, "nearest-exact": 1, "area": 1, "linear": 2, "bilinear": 2, "trilinear": 2,
+    "bicubic": 4,
+}  # fmt: skip
+"""Input positions that an output reads along each axis, by mode, where windows do not average."""
+
+AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
+"""The number of spatial dimensions that a mode is of, if it is not of any."""
+
+
+def factors() -> Any:
+    """A number above 0 for all spatial axes, or one per axis."""
+
+    def one(name: str, value: Any) -> Any:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = fits and 0 < value <= LARGEST
+        check(fits, f"{name} must be a number above 0; got {written(value)}")
+        whole = isinstance(value, float) and value.is_integer()
+        return truncated(value) if whole else value
+
+    def read(name: str, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            check(len(value) > 0, f"{name} is empty")
+            return tuple(one(name, each) for each in value)
+        return None if value is None else one(name, value)
+
+    return argument("a number above 0, or one per axis", read, None)
 
 
 @op("interpolate", kind="resample")
 class Interpolate(Op):
-    """The map at another size, or at ``scale_factor`` times its size."""
+    """The map at another size, or at ``scale_factor`` times its size, rounded down.
+
+    A line, a map or a volume: each by ``nearest``, ``nearest-exact`` or ``area``, which averages;
+    ``linear`` is of one dimension, ``bilinear`` and ``bicubic`` of two, ``trilinear`` of three.
+    """
 
     size: Any = sizes(None)
-    scale_factor: Any = count(None)
+    scale_factor: Any = factors()
     mode: str = choice("nearest", *NEIGHBOURS)
     align_corners: bool = flag(False)
+    antialias: bool = flag(False)
 
-    layout: ClassVar[str] = MAPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(scale_factor=2, x=(6, 5, 4)),
         example((7, 9), x=(6, 5, 4)),
         example(scale_factor=3, mode="bilinear", x=(6, 5, 4)),
         example(9, mode="bilinear", align_corners=True, x=(6, 5, 4)),
         example(scale_factor=2, mode="bicubic", x=(6, 5, 4)),
+        example(scale_factor=2, mode="linear", x=(6, 7)),
+        example(9, x=(6, 5)),
+        example(scale_factor=2, mode="trilinear", x=(3, 2, 3, 4)),
+        example(scale_factor=2, mode="nearest-exact", x=(3, 2, 3, 4)),
+        example(scale_factor=1.5, mode="bilinear", x=(6, 5, 4)),
+        example(scale_factor=0.5, mode="area", x=(6, 5, 4)),
+        example((3, 4), mode="bilinear", antialias=True, x=(2, 7, 8)),
     )
 
     def target(self, x: Shape) -> tuple[int, ...]:
         """Return the spatial size of the output."""
-        check(len(x) == 3, f"interpolate takes channels x height x width, not {show(x)}")
-        given = (self.size is not None) + (self.scale_factor is not None)
-        check(given == 1, "interpolate takes either size or scale_factor")
+        size, given = spatial(x, "interpolate"), [self.size is not None]
+        axes = AXES.get(self.mode, len(size))
+        check(len(size) <= 3, f"interpolate takes up to 3 spatial dimensions, not {show(x)}")
+        fitting = [mode for mode in AXES if AXES[mode] == len(size)]
+        check(
+            axes == len(size),
+            f"mode '{self.mode}' is of {axes} spatial dimensions, not {show(x)}; "
+            f"write '{' or '.join(fitting[:1])}'",
+        )
+        given.append(self.scale_factor is not None)
+        check(sum(given) == 1, "interpolate takes either size or scale_factor")
+        check(
+            not self.align_corners or self.mode in AXES,
+            f"align_corners is of {', '.join(AXES)}, not of {self.mode}",
+        )
+        check(
+            not self.antialias or self.mode in ("bilinear", "bicubic"),
+            f"antialias is of bilinear and bicubic, not of {self.mode}",
+        )
         if self.size is not None:
-            return per_axis("size", self.size, 2)
-        return tuple(settle(n * self.scale_factor) for n in x[1:])
+            return per_axis("size", self.size, len(size))
+        factors = self.scale_factor
+        if not isinstance(factors, tuple):
+            factors = (factors,) * len(size)
+        check(
+            len(factors) == len(size),
+            f"scale_factor has {len(factors)} values for {len(size)} spatial dimensions",
+        )
+        made = tuple(
+            n * f if isinstance(f, int) else floor(n * f)
+            for n, f in zip(size, factors, strict=True)
+        )
+        check(
+            all(n > 0 for n in made),
+            f"scale_factor {show_argument(self.scale_factor)} leaves no output",
+        )
+        return made
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        out = (x[0], *self.target(x))
-        work = {f"interpolate_{self.mode}": numel(out), "interpolate_positions": numel(out[1:])}
-        if self.size is not None:
-            work["interpolate_sized_positions"] = numel(out[1:])
-        else:
-            work["interpolate_scaled_in"] = numel(x)
-            work["interpolate_scaled_out"] = numel(out)
-        return Cost(out, {}, work)
+        return Cost((x[0], *self.target(x)))
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
-        reads = NEIGHBOURS[self.mode]
-        return tuple((reads, Fraction(n, o)) for n, o in zip(x[1:], self.target(x), strict=True))
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        target = self.target(x)
+        if self.mode == "area":
+            return adaptive_reads(x, (x[0], *target))
+        factors = self.scale_factor
+        if not isinstance(factors, tuple):
+            factors = (factors,) * len(target)
+        return along(map(self._table, x[1:], target, factors))
 
-    def reads(self, x: Shape, *_: Shape) -> tuple[Reads, ...]:
-        return tuple(self._reads(n, o) for n, o in zip(x[1:], self.target(x), strict=True))
-
-    def _reads(self, n: int, o: int) -> Reads:
+    def _table(self, n: int, o: int, factor: float | None) -> Table:
         """Return which of ``n`` positions those of ``o`` read."""
-        if self.mode != "nearest" and self.align_corners:  # the ends lie on each other
-            return n, tuple(self._around(Fraction(i * (n - 1), max(o - 1, 1))) for i in range(o))
-        period = o // gcd(n, o)
+        if self.mode in AXES and self.align_corners:  # the ends lie on each other
+            places = (Fraction(i * (n - 1), max(o - 1, 1)) for i in range(o))
+            return Table(n, tuple(self._around(place, Fraction(1)) for place in places))
+        ratio = Fraction(n, o)
+        if factor is not None:
+            ratio = 1 / Fraction(factor).limit_denominator(LONGEST)
+        period, inputs = ratio.denominator, ratio.numerator
+        if period > o:  # so that nothing repeats
+            period, inputs = o, n
         if self.mode == "nearest":
-            return n // gcd(n, o), tuple((i * n // o,) * 2 for i in range(period))
-        middle, ratio = Fraction(1, 2), Fraction(n, o)
-        found = (self._around((i + middle) * ratio - middle) for i in range(period))
-        return n // gcd(n, o), tuple(found)
+            return Table(inputs, tuple((int(i * ratio),) * 2 for i in range(period)))
+        middle = Fraction(1, 2)
+        if self.mode == "nearest-exact":
+            return Table(inputs, tuple((int((i + middle) * ratio),) * 2 for i in range(period)))
+        found = (self._around((i + middle) * ratio - middle, ratio) for i in range(period))
+        return Table(inputs, tuple(found))
 
-    def _around(self, place: Fraction) -> tuple[int, int]:
-        more = NEIGHBOURS[self.mode] // 2 - 1
-        return (floor(place) - more, floor(place) + 1 + more) if place % 1 else (int(place),) * 2
+    def _around(self, place: Fraction, ratio: Fraction) -> tuple[int, int]:
+        more = NEIGHBOURS[self.mode] // 2
+        if self.antialias:  # a window as wide as what becomes one position
+            reach, centre = more * max(ratio, Fraction(1)), place + Fraction(1, 2)
+            half = Fraction(1, 2)
+            return floor(centre - reach + half), floor(centre + reach + half) - 1
+        return (floor(place) + 1 - more, floor(place) + more) if place % 1 else (int(place),) * 2
+
+    def forward(self, F: Any, x: Any) -> Any:
+        size = self.target(x.shape[1:])
+        if self.mode == "area":
+            return F.adaptive_avg_pool(x, size=size)
+        return F.interpolate(
+            x, size=size, factor=self.scale_factor, mode=self.mode,
+            align_corners=self.align_corners, antialias=self.antialias,
+        )  # fmt: skip
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        corners = {} if self.mode == "nearest" else {"align_corners": self.align_corners}
+        if self.antialias:
+            return None
+        corners = {"align_corners": self.align_corners} if self.mode in AXES else {}
         size = None if self.size is None else self.target(x)
         return torch.nn.Upsample(size, self.scale_factor, self.mode, **corners)
 
     def settings(self, axes: int = 2) -> str:
-        how = f"x{self.scale_factor}" if self.size is None else f"to {show_argument(self.size)}"
-        return f"{how}, {self.mode}"
+        how = f"x{show_argument(self.scale_factor)}"
+        if self.size is not None:
+            how = f"to {show_argument(self.size)}"
+        return f"{how}, {self.mode}" + ", antialias" * self.antialias
 
 
 @op("max_unpool", kind="resample")
@@ -118,37 +209,16 @@ class MaxUnpool(Op):
             out == others[0],
             f"max pooling of {show(x)} gives {show(out)}, and {show(others[0])} is to be unpooled",
         )
-        # the twin's own indices; its output is written at those places
-        return Cost(x, {}, {"max_unpool": numel(x)}, (Saved("indices", out, INDEX_BYTES),))
+        return Cost(x)
 
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        # of the map, only the places of its maxima are read, and they pass no gradient
-        return (step(OUTPUT, x, (1,), keeps=("indices",)),)
-
-    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
-        return as_maps(out, inputs[1])
-
-    def window(self, x: Shape, *others: Shape) -> Windows:
-        return tuple((1, Fraction(o, n)) for n, o in zip(x[1:], others[0][1:], strict=True))
-
-    def reads(self, x: Shape, *_: Shape) -> tuple[Reads, ...]:
+    def reads(self, x: Shape, *_: Shape) -> Reads:
         kernel = per_axis("kernel_size", self.kernel_size, 2)
         stride = per_axis("stride", self.stride or self.kernel_size, 2)
         pads = per_axis("padding", self.padding, 2)
-        return tuple(spread(s, p, k) for k, s, p in zip(kernel, stride, pads, strict=True))
+        columns = zip(kernel, stride, pads, strict=True)
+        return along(Table(*spread(s, p, k)) for k, s, p in columns)
 
-    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        window: list[Any] = [
-            list(per_axis("kernel_size", value, 2))
-            for value in (self.kernel_size, self.stride or self.kernel_size, self.padding)
-        ]
-        window += [[1, 1], self.ceil_mode]  # dilation
-        pool, size = torch.ops.aten.max_pool2d_with_indices, x[1:]
-
-        class MaxUnpoolModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, pooled: Any, x: Any) -> Any:
-                with torch.no_grad():
-                    places = pool(pooled, *window)[1]
-                return torch.ops.aten.max_unpool2d(x, places, size)
-
-        return MaxUnpoolModule()
+    def forward(self, F: Any, pooled: Any, x: Any) -> Any:
+        window = pool_axes(2, self.kernel_size, self.stride, self.padding)
+        places = F.max_places(pooled, **window, ceil=self.ceil_mode)
+        return F.max_unpool(x, places, shape=pooled.shape)

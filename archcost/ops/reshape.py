@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, ClassVar
 
+from archcost.number import ceil_div
 from archcost.ops.arguments import (
     axes,
     axis,
@@ -12,33 +12,23 @@ from archcost.ops.arguments import (
     check,
     choice,
     count,
+    number,
     padding,
     shape_argument,
     show_argument,
     sizes,
 )
 from archcost.ops.base import (
-    KEEPS,
-    OUTPUT,
-    SAVES_INPUT,
     Cost,
     Example,
     Op,
-    Windows,
     example,
     op,
 )
-from archcost.ops.layout import (
-    MAPS,
-    Layout,
-    Strides,
-    contiguous,
-    elementwise,
-    merged_stride,
-    viewed_strides,
-)
-from archcost.ops.steps import SHARED, Step, step
+from archcost.ops.programs import flatten, pad, transpose, unflatten
+from archcost.ops.reads import SAME, Reads, Window, along, kept
 from archcost.shape import (
+    LARGEST,
     Shape,
     numel,
     padding_sides,
@@ -46,24 +36,16 @@ from archcost.shape import (
     show,
     spatial,
 )
-from archcost.trace import settle
 
 
 @op("identity", kind="reshape")
 class Identity(Op):
     """The input itself."""
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(x=(4, 5, 6)),)
 
-    def cost(self, x: Shape, *_: Shape) -> Cost:
-        return Cost(x)
-
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        return strides
-
-    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
-        return True
+    def forward(self, F: Any, x: Any) -> Any:
+        return x
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Identity()
@@ -75,7 +57,6 @@ class Flatten(Op):
 
     start_dim: int = axis(0)
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(256, 6, 6)),
         example(x=(8,)),
@@ -84,29 +65,17 @@ class Flatten(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         start = axis_of(self.start_dim, x, "flatten")
-        return Cost((*x[:start], settle(numel(x[start:]))))
+        return Cost((*x[:start], numel(x[start:])))
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        start = axis_of(self.start_dim, x, "flatten")
         # positions that stay apart, as those of a row of tokens, keep their own fields
-        return () if axis_of(self.start_dim, x, "flatten") else tuple((n, n) for n in x[1:])
+        whole = [(d, SAME if start else Window(x[d], x[d])) for d in range(start, len(x))]
+        return [*kept(range(start)), whole]
 
-    def mixed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return () if axis_of(self.start_dim, x, "flatten") else (0,)
-
-    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
-        start = axis_of(self.start_dim, x, "flatten")
-        return (*((d,) for d in range(start)), tuple(range(start, len(x))))
-
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        start = axis_of(self.start_dim, x, "flatten")
-        last = merged_stride(x[start:], strides[start + 1 :])
-        return None if last is None else (*strides[: start + 1], last)
-
-    def passes_through(self, training: bool, x: Shape, *_: Shape) -> bool:
-        return axis_of(self.start_dim, x, "flatten") == len(x) - 1
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SHARED),)
+    def forward(self, F: Any, x: Any) -> Any:
+        start = axis_of(self.start_dim, x.shape[1:], "flatten") + 1
+        return x if start == len(x.shape) - 1 else flatten(F, x, start, len(x.shape) - 1)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Flatten(axis_of(self.start_dim, x, "flatten") + 1)
@@ -118,7 +87,6 @@ class Permute(Op):
 
     dims: Any = axes()
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([1, 2, 0], x=(6, 5, 4)),
         example([1, 0], x=(6, 5)),
@@ -131,26 +99,14 @@ class Permute(Op):
         )
         return Cost(tuple(x[d] for d in self.dims))
 
-    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
-        return tuple((d,) for d in self.dims)
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(self.dims)
 
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        return (strides[0], *(strides[d + 1] for d in self.dims))
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SHARED),)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        order = (0, *(d + 1 for d in self.dims))
-
-        class PermuteModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return x.permute(order)
-
-        return PermuteModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.permute(x, dims=(0, *(d + 1 for d in self.dims)))
 
     def settings(self, axes: int = 2) -> str:
-        return "to " + ", ".join(str(int(d)) for d in self.dims)
+        return "to " + ", ".join(map(str, self.dims))
 
 
 def regrouped(x: Shape, new: Shape) -> tuple[tuple[int, ...], ...]:
@@ -181,7 +137,6 @@ class Reshape(Op):
 
     shape: Any = shape_argument()
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example([2, 3, -1], x=(6, 5, 4)),
         example([-1], x=(6, 5)),
@@ -191,31 +146,18 @@ class Reshape(Op):
     def cost(self, x: Shape, *_: Shape) -> Cost:
         known = numel(tuple(n for n in self.shape if n != -1))
         fits = numel(x) % known == 0 if -1 in self.shape else numel(x) == known
-        check(fits, f"{show(x)} has no shape {', '.join(str(int(n)) for n in self.shape)}")
+        check(fits, f"{show(x)} has no shape {', '.join(map(str, self.shape))}")
         left = numel(x) // known
-        return Cost(tuple(settle(left) if n == -1 else n for n in self.shape))
+        return Cost(tuple(left if n == -1 else n for n in self.shape))
 
-    def origins(self, x: Shape, *_: Shape) -> tuple[tuple[int, ...], ...]:
-        return regrouped(x, self.cost(x).output)
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[(d, SAME) for d in made] for made in regrouped(x, self.cost(x).output)]
 
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        inner = viewed_strides(x, strides[1:], self.cost(x).output)
-        return None if inner is None else (strides[0], *inner)
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        return (Step(gradient=SHARED),)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        shape = self.cost(x).output
-
-        class ReshapeModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return x.reshape(len(x), *shape)
-
-        return ReshapeModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.reshape(x, shape=(x.shape[0], *self.cost(x.shape[1:]).output))
 
     def settings(self, axes: int = 2) -> str:
-        return "to " + ", ".join(str(int(n)) for n in self.shape)
+        return "to " + ", ".join(map(str, self.shape))
 
 
 @op("channel_shuffle", kind="reshape")
@@ -224,7 +166,6 @@ class ChannelShuffle(Op):
 
     groups: int = count()
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (example(3, x=(12, 5, 4)), example(2, x=(6, 5)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -232,36 +173,24 @@ class ChannelShuffle(Op):
         check(x[0] % self.groups == 0, f"{x[0]} channels make no {self.groups} groups")
         return Cost(x)
 
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        # one group, or one channel in each: nothing moves, and PyTorch copies nothing
-        batch, channel, *rest = strides
-        each = x[0] // self.groups
-        merged = merged_stride((each, self.groups), (channel, each * channel))
-        return None if merged is None else (batch, merged, *rest)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        groups = self.groups
-
-        class ChannelShuffleModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
-
-        return ChannelShuffleModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        apart = unflatten(F, x, 1, (self.groups, x.shape[1] // self.groups))
+        return flatten(F, transpose(F, apart, 1, 2), 1, 2)
 
 
 @op("pad", kind="reshape")
 class Pad(Op):
     """Extend the spatial sizes, and with ``channels`` (a number or a pair) the channels.
 
-    The zero-filled channels are ResNet's shortcut of option A (He et al. 2015, section 3.3).
+    Zeros are written unless another ``value`` is given; negative padding cuts off. The zero-filled
+    channels are ResNet's shortcut of option A (He et al. 2015, section 3.3).
     """
 
-    padding: Any = padding(0, words=())
+    padding: Any = padding(0, words=(), minimum=-LARGEST)
     mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
     channels: Any = sizes(0, minimum=0)
+    value: float = number(0.0, low=-1e38, high=1e38)
 
-    layout: ClassVar[str] = MAPS
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(1, x=(4, 5, 6)),
         example(((0, 1), (2, 3)), x=(4, 5, 6)),
@@ -269,6 +198,9 @@ class Pad(Op):
         example(2, "replicate", x=(4, 5)),
         example(channels=(8, 8), x=(16, 4, 4)),
         example(channels=3, x=(4, 4)),
+        example(((2, 1), (0, 3)), "circular", x=(4, 5, 6)),
+        example(((-1, 2), (0, -2)), value=1.5, x=(4, 5, 6)),
+        example(-1, x=(4, 5)),
     )
 
     def sides(self, x: Shape) -> tuple[tuple[int, int], ...]:
@@ -282,41 +214,25 @@ class Pad(Op):
         sides = self.sides(x)
         if self.mode != "zeros":
             check(sides[0] == (0, 0), f"{self.mode} padding fills no channels")
+            check(not self.value, f"{self.mode} padding takes no value")
             for n, side in zip(x[1:], sides[1:], strict=True):
                 room = {"reflect": n - 1, "circular": n}.get(self.mode, max(side))
                 check(
                     max(side) <= room,
-                    f"{self.mode} padding {max(side)} does not fit the input {int(n)}",
+                    f"{self.mode} padding {max(side)} does not fit the input {n}",
                 )
-        out = tuple(settle(n + a + b) if a or b else n for n, (a, b) in zip(x, sides, strict=True))
-        return Cost(out, saved=SAVES_INPUT if self.mode in ("reflect", "replicate") else ())
+                check(min(side) >= 0, f"{self.mode} padding cuts nothing off; got {min(side)}")
+        for n, (before, after) in zip(x, sides, strict=True):
+            check(n + before + after > 0, f"padding {before} and {after} leave nothing of {n}")
+        out = tuple(n + a + b if a or b else n for n, (a, b) in zip(x, sides, strict=True))
+        return Cost(out)
 
-    def under_autocast(self, x: Shape, *_: Shape) -> str | None:
-        return self.autocast if self.mode == "zeros" else None  # others differ, CPU and CUDA
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[(d, Window(1, 1, -before))] for d, (before, _) in enumerate(self.sides(x))]
 
-    def strides(self, out: Shape, *inputs: Layout, weight: Layout | None = None) -> Strides:
-        if self.mode == "circular":
-            return contiguous(out)
-        # nothing added, which PyTorch calls a clone
-        return elementwise(*inputs) if out == inputs[0].shape else super().strides(out, *inputs)
-
-    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
-        return tuple(-before for before, _ in self.sides(x)[1:])
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        check(self.mode != "circular", "the peak of circular padding is not known")
-        return (Step(),)
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        sides = self.sides(x) if self.mode == "zeros" else self.sides(x)[1:]
-        flat = [side for pair in reversed(sides) for side in pair]
-        mode = "constant" if self.mode == "zeros" else self.mode
-
-        class PadModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return torch.nn.functional.pad(x, flat, mode=mode)
-
-        return PadModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        sides = self.sides(x.shape[1:])
+        return pad(F, x, sides[1:] if self.mode == "circular" else sides, self.mode, self.value)
 
 
 @op("crop", kind="reshape")
@@ -329,7 +245,6 @@ class Crop(Op):
     size: Any = sizes(None)
 
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(4, x=(3, 9, 8)),
         example((3, 5), x=(3, 9, 8)),
@@ -352,31 +267,15 @@ class Crop(Op):
     def cost(self, x: Shape, *others: Shape) -> Cost:
         return Cost((x[0], *self.target(x, *others)))
 
-    def starts(self, x: Shape, *others: Shape) -> tuple[int | Fraction, ...]:
-        return tuple((n - t) // 2 for n, t in zip(x[1:], self.target(x, *others), strict=True))
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        columns = zip(x[1:], self.target(x, *others), strict=True)
+        return along(Window(1, 1, (n - t) // 2) for n, t in columns)
 
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        return strides
-
-    def steps(self, x: Shape, *others: Shape) -> tuple[Step, ...]:
-        target = self.target(x, *others)
-        made = [*(f"cut {d}" for d in range(1, len(target))), OUTPUT]
-        reads: tuple[int | str, ...] = (0, *made)
-        return tuple(
-            step(name, (x[0], *target[:d], *x[d + 1 :]), (read,), view=True)
-            for d, (read, name) in enumerate(zip(reads, made, strict=False), 1)
-        )
-
-    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
-        target = self.target(x, *others)
-
-        class CropModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any, like: Any = None) -> Any:
-                for d, size in enumerate(target, 2):
-                    x = x.narrow(d, (x.shape[d] - size) // 2, size)
-                return x
-
-        return CropModule()
+    def forward(self, F: Any, x: Any, like: Any = None) -> Any:
+        others = () if like is None else (like.shape[1:],)
+        for d, size in enumerate(self.target(x.shape[1:], *others), 2):
+            x = F.narrow(x, dim=d, start=(x.shape[d] - size) // 2, length=size)
+        return x
 
 
 @op("slice", kind="reshape")
@@ -388,7 +287,6 @@ class Slice(Op):
     stop: Any = count(None)
     step: int = count(1)
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(0, 1, 3, x=(4, 5, 6)),
         example(1, step=2, x=(4, 5, 6)),
@@ -400,35 +298,21 @@ class Slice(Op):
         stop = x[where] if self.stop is None else self.stop
         check(
             self.start < stop <= x[where],
-            f"slice {self.start}:{int(stop)} of {int(x[where])} elements",
+            f"slice {self.start}:{stop} of {x[where]} elements",
         )
-        kept = settle((stop - self.start - 1) // self.step + 1)
+        kept = (stop - self.start - 1) // self.step + 1
         return Cost((*x[:where], kept, *x[where + 1 :]))
 
-    def window(self, x: Shape, *_: Shape) -> Windows:
+    def reads(self, x: Shape, *_: Shape) -> Reads:
         where = axis_of(self.dim, x, "slice")
-        return tuple((1, self.step if i == where else 1) for i in range(len(x)))
+        cut = Window(1, self.step, self.start)
+        return [[(d, cut if d == where else SAME)] for d in range(len(x))]
 
-    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return tuple(range(len(x)))
-
-    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
-        where = axis_of(self.dim, x, "slice")
-        return tuple(self.start if i == where else 0 for i in range(len(x)))
-
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        where = axis_of(self.dim, x, "slice") + 1
-        return (*strides[:where], strides[where] * self.step, *strides[where + 1 :])
-
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        where = axis_of(self.dim, x, "slice") + 1
-        cut = (*[slice(None)] * where, slice(self.start, self.stop, self.step))
-
-        class SliceModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return x[cut]
-
-        return SliceModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        where = axis_of(self.dim, x.shape[1:], "slice") + 1
+        stop = x.shape[where] if self.stop is None else self.stop
+        length = (stop - self.start - 1) // self.step + 1
+        return F.narrow(x, dim=where, start=self.start, length=length, step=self.step)
 
 
 @op("chunk", kind="reshape")
@@ -439,7 +323,6 @@ class Chunk(Op):
     index: int = count(0, minimum=0)
     dim: int = axis(0)
 
-    autocast: ClassVar[str | None] = KEEPS
     examples: ClassVar[tuple[Example, ...]] = (
         example(2, x=(6, 5, 4)),
         example(2, 1, x=(7, 5, 4)),
@@ -448,41 +331,102 @@ class Chunk(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         where = axis_of(self.dim, x, "chunk")
-        whole = -(-int(x[where]) // self.chunks)
-        pieces = -(-int(x[where]) // whole)
-        check(self.index < pieces, f"chunk {self.index} of {pieces} does not exist; the first is 0")
-        length = min(whole, int(x[where]) - self.index * whole)
-        return Cost((*x[:where], length, *x[where + 1 :]))
+        whole = ceil_div(x[where], self.chunks)
+        left = x[where] - self.index * whole
+        pieces = ceil_div(x[where], whole)
+        check(left > 0, f"chunk {self.index} of {pieces} does not exist; the first is 0")
+        return Cost((*x[:where], whole if whole <= left else left, *x[where + 1 :]))
 
-    def view(self, strides: Strides, x: Shape, *_: Shape) -> Strides | None:
-        return strides
-
-    def windowed(self, x: Shape, *_: Shape) -> tuple[int, ...]:
-        return (axis_of(self.dim, x, "chunk"),)
-
-    def starts(self, x: Shape, *_: Shape) -> tuple[int | Fraction, ...]:
-        whole = -(-int(x[axis_of(self.dim, x, "chunk")]) // self.chunks)
-        return (self.index * whole,)
-
-    def steps(self, x: Shape, *_: Shape) -> tuple[Step, ...]:
-        # backward joins the piece's gradient with zeros for the other pieces
+    def reads(self, x: Shape, *_: Shape) -> Reads:
         where = axis_of(self.dim, x, "chunk")
-        whole, rest = -(-x[where] // self.chunks), numel(x) // x[where]
-        starts = range(0, x[where], whole)
-        lengths = [min(whole, x[where] - start) for start in starts]
-        others = lengths[: self.index] + lengths[self.index + 1 :]
-        return (Step(scratch=tuple(length * rest for length in others)),)
+        cut = Window(1, 1, self.index * -(-x[where] // self.chunks))
+        return [[(d, cut if d == where else SAME)] for d in range(len(x))]
 
-    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        chunks, index, where = self.chunks, self.index, axis_of(self.dim, x, "chunk") + 1
-
-        class ChunkModule(torch.nn.Module):  # type: ignore[misc]
-            def forward(self, x: Any) -> Any:
-                return x.chunk(chunks, where)[index]
-
-        return ChunkModule()
+    def forward(self, F: Any, x: Any) -> Any:
+        return Split(self.chunks, self.dim).forward(F, x)[self.index]
 
     def settings(self, axes: int = 2) -> str:
         return f"{self.index} of {self.chunks}" + (
             f", dim {show_argument(self.dim)}" if self.dim else ""
         )
+
+
+@op("split", kind="reshape")
+class Split(Op):
+    """All of ``chunks`` equal pieces along ``dim``, each an output; the last may be smaller."""
+
+    chunks: int = count()
+    dim: int = axis(0)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, x=(6, 5, 4)),
+        example(3, -1, x=(6, 5, 7)),
+    )
+
+    def part(self, place: int) -> Op:
+        return Chunk(self.chunks, place, self.dim)
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        size = x[axis_of(self.dim, x, "split")]
+        pieces = ceil_div(size, ceil_div(size, self.chunks))
+        check(pieces > 1, f"split makes a single piece of {size}")
+        first, *others = (self.part(place).cost(x).output for place in range(pieces))
+        return Cost(first, others=tuple(others))
+
+    def forward(self, F: Any, x: Any) -> Any:
+        where = axis_of(self.dim, x.shape[1:], "split") + 1
+        whole = -(-x.shape[where] // self.chunks)
+        starts = range(0, x.shape[where], whole)
+        lengths = [min(whole, x.shape[where] - start) for start in starts]
+        return F.split(x, dim=where, lengths=lengths)
+
+    def settings(self, axes: int = 2) -> str:
+        return f"{self.chunks} pieces" + (f", dim {show_argument(self.dim)}" if self.dim else "")
+
+
+@op("to_batch", kind="reshape")
+class ToBatch(Op):
+    """The first dimension folded into the batch: each of its positions is a row of its own."""
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)),)
+
+    def rows(self, rows: int, x: Shape, *_: Shape) -> int:
+        return rows * x[0]
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(len(x) > 1, f"to_batch leaves nothing of {show(x)}")
+        return Cost(x[1:])
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(1, len(x)))
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.reshape(x, shape=(x.shape[0] * x.shape[1], *x.shape[2:]))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.Flatten(0, 1)
+
+
+@op("from_batch", kind="reshape")
+class FromBatch(Op):
+    """``count`` rows of the batch as the first dimension: what ``to_batch`` folded away."""
+
+    count: int = count()
+
+    examples: ClassVar[tuple[Example, ...]] = (example(1, x=(5, 4)),)
+
+    def rows(self, rows: int, x: Shape, *_: Shape) -> int:
+        check(rows % self.count == 0, f"{rows} rows of the batch make no groups of {self.count}")
+        return rows // self.count
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost((self.count, *x))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[], *kept(range(len(x)))]
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.reshape(x, shape=(x.shape[0] // self.count, self.count, *x.shape[1:]))
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        return torch.nn.Unflatten(0, (-1, self.count))

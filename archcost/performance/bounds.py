@@ -5,7 +5,7 @@ Two figures, which answer different questions:
 - The *hard bound* is what no execution can beat that computes the layers as they stand: of the
   least operations at the device's highest rate, and the compulsory bytes at its bandwidth, the
   slower. Operations are those of convolutions and matrix products only; of a convolution, the
-  least that a fast algorithm could take (:meth:`archcost.ops.base.Op.least_macs`). Bytes are the
+  least that a fast algorithm could take (:func:`least_macs`). Bytes are the
   input, the parameters and the output, each moved once, from memory: a pass that finds them in a
   cache, left there by the pass before, is another matter.
 - The *eager roofline* is the sum over the kernels that PyTorch launches one by one: each reads its
@@ -15,23 +15,24 @@ Two figures, which answer different questions:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from archcost.analysis.training import gradients
-from archcost.errors import OpError
-from archcost.hardware import CPU, Device
-from archcost.memory.optimizers import find_kernel, find_optimizer
-from archcost.memory.saved import Place, own_bytes, place_of, tensor_places
-from archcost.network import Layer, Network
-from archcost.ops.base import INPUT, OUTPUT
-from archcost.ops.steps import Step
+from archcost.hardware import Device
+from archcost.network import Layer, Network, Value
+from archcost.number import ceil_div
+from archcost.optimizers import find_kernel, find_optimizer
+from archcost.readings.traffic import kernels
+from archcost.setting import Setting
 from archcost.shape import Shape, numel
-from archcost.units import dtype_bytes
 
 COMPUTE, MEMORY = "compute", "memory"
 CONVOLUTION = "conv"
+
+MOST_PAIRS = 1_000_000
+"""Pairs of a window and a tap along one axis that are counted one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,45 +75,82 @@ def in_sequence(parts: Sequence[Work]) -> Work:
     return Work(sum(p.flops for p in parts), sum(p.bytes for p in parts), seconds, binds)
 
 
-def hard_bound(
-    network: Network,
-    device: Device,
-    batch: int = 1,
-    dtype: str = "float32",
-    training: bool = False,
-    optimizer: str = "sgd-momentum",
-    cached: int = 0,
-) -> Work:
-    """Return what no execution of the network on the device can beat.
+def least_products(
+    windows: Shape, kernel: Shape, stride: Shape, pads: Sequence[int], dilation: Shape, size: Shape
+) -> int:
+    """Return how many products a convolution of one channel with one kernel takes at least.
+
+    It is a product of a vector with a matrix of the kernel's weights, and takes as many
+    multiplications as the matrix has columns, or rows, that are independent (Winograd, Comm. Pure
+    Appl. Math. 23, 1970, theorem 1); all are that hold a weight. So it takes one per position that
+    any window reads, and one per window that reads any position. Along an axis with more pairs of
+    a window and a tap than ``MOST_PAIRS``, only windows that start on the input are counted.
+    """
+    reading, read = [], []
+    for n, k, s, pad, d, positions in zip(
+        windows, kernel, stride, pads, dilation, size, strict=True
+    ):
+        if n * k > MOST_PAIRS:
+            started = min(n, ceil_div(positions + pad, s)) - ceil_div(pad, s)
+            reading.append(max(started, 0))
+            read.append(0)
+            continue
+        pairs = [(window, window * s - pad + d * tap) for window in range(n) for tap in range(k)]
+        inside = [(window, at) for window, at in pairs if 0 <= at < positions]
+        reading.append(len({window for window, _ in inside}))
+        read.append(len({at for _, at in inside}))
+    return max(numel(tuple(reading)), numel(tuple(read)))
+
+
+def least_macs(layer: Layer) -> int:
+    """Return the MACs that a fast algorithm takes at least, of those that a layer counts.
+
+    It sums over channels and features product by product, but may share products between
+    neighbouring positions, as the convolutions of Winograd and by Fourier transform do.
+    """
+    taps = getattr(layer.op, "taps", None)
+    if taps is None:
+        return layer.cost.macs
+    channels = layer.cost.params["weight"][: 1 - len(layer.shapes[0])]
+    return numel(channels) * least_products(*taps(*layer.shapes))
+
+
+def hard_bound(network: Network, setting: Setting, training: bool = False, cached: int = 0) -> Work:
+    """Return what no execution of the network on the setting's device can beat.
 
     With ``training``, a step: also the products for the gradients, as many again for each gradient
     that is asked for, and the parameters and the optimizer's state, which are read and written.
     Of the bytes, ``cached`` are taken to lie in a cache already, as the pass before may leave them.
 
     Raises:
-        ArchcostError: the device has no peak for the data type.
+        ArchcostError: no device, or one without a peak for the data type.
     """
-    known, itemsize = gradients(network), dtype_bytes(dtype)
+    device, batch, itemsize = setting.hardware, setting.batch, setting.itemsize
+    known = gradients(network)
     macs = 0
     for layer in network:
-        least = layer.op.least_macs(*layer.shapes)
+        least = least_macs(layer) * layer.rows
         passes = 1
         if training and least and layer.path in known.reached:
-            attends = layer.cost.work.get("fused_mac", 0) or layer.cost.work.get("inner_mac", 0)
+            attends = layer.cost.fused or layer.cost.products
             wanted = any(known.tensors[name] for name in layer.inputs)
             # attention multiplies activations, and both factors want a gradient
             passes += 2 * wanted if attends else wanted + (layer.path in known.trained)
         macs += least * passes
-    sizes = [numel(shape) * itemsize for layer in network for shape in layer.cost.params.values()]
-    moved = batch * itemsize * numel(network.input) + sum(sizes)
+    sizes = [numel(shape) * itemsize for shape in network.params.values()]
+    moved = batch * sum(_bytes(value, itemsize) for value in network.inputs) + sum(sizes)
     if training:
-        rule, how = find_optimizer(optimizer), find_kernel(None, "cuda")
+        rule, how = find_optimizer(setting.optimizer), find_kernel(None, "cuda")
         moved += sum(sizes) + 2 * sum(rule.state(sizes, how, "cuda"))
     else:
-        shapes = [network[name].cost.output for name in network.outputs if name != INPUT]
-        moved += batch * itemsize * sum(map(numel, shapes))
+        made = [network.values[name] for name in network.outputs]
+        moved += batch * sum(_bytes(v, itemsize) for v in made if v not in network.inputs)
     moved = max(moved - cached, 0)
-    return kernel(2 * macs * batch, moved, device.peak(dtype), device.bandwidth)
+    return kernel(2 * macs * batch, moved, device.peak(setting.dtype), device.bandwidth)
+
+
+def _bytes(value: Value, itemsize: int) -> int:
+    return value.elements * value.itemsize(itemsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,93 +166,21 @@ class Precision:
 
 
 def eager_layers(
-    network: Network,
-    device: Device,
-    batch: int = 1,
-    dtype: str = "float32",
-    precision: Precision | None = None,
-) -> tuple[dict[str, Work], list[str]]:
-    """Return the eager roofline of every layer in inference, and the layers taken as one kernel.
-
-    A layer is taken as one kernel, which is too few, if its steps are not known.
+    network: Network, setting: Setting, precision: Precision | None = None
+) -> dict[str, Work]:
+    """Return the eager roofline of every layer in inference.
 
     Raises:
-        ArchcostError: the device has no peak for the data type.
+        ArchcostError: no device, or one without a peak for the data type.
     """
+    device = setting.hardware
     precision = precision or Precision()
-    itemsize = dtype_bytes(dtype)
-    places = tensor_places(network, batch, itemsize=itemsize)
-    rules = "cpu" if device.kind == CPU else "cuda"
-    layers, whole = {}, []
+    found = kernels(network, setting)
+    layers = {}
     for layer in network:
-        peak = precision.peak(device, dtype, layer.op.kind)
-        steps = kernel_steps(layer)
-        if steps is None:
-            whole.append(layer.path)
-            steps = (Step(),)
-        moved = [_moved(layer, step, steps, places, batch, itemsize, rules) for step in steps]
-        macs = layer.cost.work.get("mac", 0) * batch
-        multiplying = _multiplies(layer, steps)
+        peak = precision.peak(device, setting.dtype, layer.op.kind)
         layers[layer.path] = in_sequence([
-            kernel(
-                2 * macs // len(multiplying) if step in multiplying else 0, size, peak,
-                device.bandwidth,
-            )
-            for step, size in zip(steps, moved, strict=True)
+            kernel(2 * each.macs, each.bytes, peak, device.bandwidth)
+            for each in found.get(layer.path, ())
         ])  # fmt: skip
-    return layers, whole
-
-
-def kernel_steps(layer: Layer) -> tuple[Step, ...] | None:
-    """Return the operations inside a layer in evaluation, None if they are not known."""
-    if layer.op.passes_through(False, *layer.shapes):
-        return ()
-    try:
-        return layer.op.steps(*layer.shapes)
-    except OpError:
-        return None
-
-
-def _multiplies(layer: Layer, steps: Sequence[Step]) -> Sequence[Step]:
-    """Return the steps that do the layer's products, in equal parts.
-
-    They are those that say so, or else the first with a parameter, or the last.
-    """
-    if products := [step for step in steps if step.multiplies]:
-        return products
-    weighted = [step for step in steps if (step.params is None and layer.cost.params)
-                or step.params]  # fmt: skip
-    return [*weighted, *steps[::-1]][:1]
-
-
-def _moved(
-    layer: Layer, step: Step, steps: Sequence[Step], places: Mapping[str, Place], batch: int,
-    itemsize: int, device: str,
-) -> int:  # fmt: skip
-    """Return the bytes that a step reads and writes; a view moves none."""
-    if step.view or (step.makes == OUTPUT and places[layer.path].owner != layer.path):
-        return 0
-    cost, sample = layer.cost, batch * itemsize
-    made: dict[int | str, Shape] = dict(enumerate(layer.shapes))
-    made |= {s.makes: cost.output if s.shape is None else s.shape for s in steps}
-    reads = range(len(layer.shapes)) if step.reads is None else dict.fromkeys(step.reads)
-    alone: set[int | str] = {s.makes for s in steps if not s.per_batch}
-    width: dict[int | str, int] = {s.makes: s.itemsize or itemsize for s in steps}
-    size = sum(
-        numel(made[name]) * width.get(name, itemsize) * (1 if name in alone else batch) * times
-        for name, times in [(step.makes, 1), *((name, step.repeats) for name in reads)]
-    )
-    params = cost.params if step.params is None else step.params
-    size += itemsize * sum(numel(cost.params[name]) for name in params)
-    if step.params is None:
-        # a buffer without dimensions counts steps, which evaluation does not read
-        size += itemsize * sum(numel(shape) for shape in cost.buffers.values() if shape)
-    for saved in cost.saved:
-        name = saved.index if saved.what == INPUT else saved.what
-        if step.keeps is not None and name not in step.keeps:
-            continue
-        if place_of(saved, layer, places)[1]:  # it is copied first
-            size += 2 * sample * numel(layer.shapes[saved.index])
-        elif name not in made and saved.device in (None, device) and not saved.training:
-            size += own_bytes(saved, layer, places, False, itemsize)
-    return size
+    return layers

@@ -111,19 +111,24 @@ def describe_machine(about: Mapping[str, Any]) -> str:
     return ", ".join([*parts, str(about.get("date", ""))])
 
 
+COLUMNS = (
+    Column("model", "model", essential=True), Column("batch", "batch", True, essential=True),
+    Column("dtype", "dtype"), Column("optimizer", "optimizer"),
+    Column("status", "status", essential=True),
+    Column("forward_ms", "forward ms", True, essential=True),
+    Column("forward_quartiles", "quartiles", True, minor=True),
+    Column("step_ms", "step ms", True, essential=True),
+    Column("step_quartiles", "quartiles", True, minor=True),
+    Column("saved_bytes", "saved bytes", True),
+    Column("inference_peak_bytes", "inference peak", True),
+    Column("training_peak_bytes", "training peak", True),
+)  # fmt: skip
+
+
 def measured_table(record: dict[str, Any]) -> Table:
     """Return one row per measurement."""
-    columns = (
-        Column("model", "model"), Column("batch", "batch", True), Column("dtype", "dtype"),
-        Column("optimizer", "optimizer"), Column("status", "status"),
-        Column("forward_ms", "forward ms", True),
-        Column("forward_quartiles", "quartiles", True), Column("step_ms", "step ms", True),
-        Column("step_quartiles", "quartiles", True), Column("saved_bytes", "saved bytes", True),
-        Column("inference_peak_bytes", "inference peak", True),
-        Column("training_peak_bytes", "training peak", True),
-    )  # fmt: skip
     rows = tuple(_cells(row) for row in record["measurements"])
-    return Table(columns, rows, notes=(describe_machine(record["machine"]),))
+    return Table(COLUMNS, rows, notes=(describe_machine(record["machine"]),))
 
 
 def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:

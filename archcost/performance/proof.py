@@ -1,6 +1,6 @@
 """Predicted memory peaks against a record's, with the signed error of each model.
 
-The rules of :mod:`archcost.memory.peaks` may be mended on one half of the catalog only; the
+The rules of :mod:`archcost.storage.peaks` may be mended on one half of the catalog only; the
 other is held out, and its errors are what the rules are worth. A model's half follows from its
 name, so that nobody chooses it.
 """
@@ -13,10 +13,11 @@ from hashlib import sha256
 from typing import Any
 
 from archcost.errors import ArchcostError
-from archcost.memory.footprint import Setting
-from archcost.memory.workspace import peak_with_workspace
 from archcost.performance.measured import measurements, record_device
+from archcost.setting import OPTIONS, Setting
 from archcost.spec.catalog import load
+from archcost.storage.fit import INFERENCE, RUNS, TRAINING
+from archcost.storage.workspace import peak_with_workspace
 from archcost.table import Cell, Column, Table
 from archcost.units import number_of
 
@@ -25,7 +26,6 @@ LARGE = 2 * 2**30
 """Peaks from 2 GiB on; in smaller ones the workspaces of cuDNN weigh more."""
 OVER, UNDER = 0.02, 0.01
 """How far a prediction of a large peak may lie above and below what was measured."""
-TRAINING, INFERENCE = "training", "inference"
 NOT_MEASURED = (
     "the record has no peaks of an allocator: a CPU keeps no such account; what stands for them "
     "is the proof on fake tensors, `archcost verify MODEL --checks peaks`"
@@ -61,13 +61,8 @@ class Proof:
 
 def row_setting(row: Mapping[str, Any], device: str) -> Setting:
     """Return the setting in which a row of a record was measured."""
-    return Setting(
-        batch=row["batch"],
-        dtype=row["dtype"],
-        device=device,
-        optimizer=row.get("optimizer") or "sgd-momentum",
-        kernel=row.get("kernel"),
-    )
+    given = {key: row[key] for key in OPTIONS if row.get(key) is not None}
+    return Setting.of(given | {"device": device})
 
 
 def proofs(record: Mapping[str, Any]) -> Iterator[Proof]:
@@ -82,21 +77,24 @@ def proofs(record: Mapping[str, Any]) -> Iterator[Proof]:
             network = load(row["model"], input=tuple(row["input"]))
             setting = row_setting(row, "cuda")
             for use, size in measured.items():
-                run = setting.training if use == TRAINING else setting.inference
                 label = f"{use}, {setting.optimizer}" if use == TRAINING else use
-                predicted = peak_with_workspace(network, run(network), device)
+                predicted = peak_with_workspace(network, RUNS[use](network, setting), device)
                 yield Proof(row["model"], row["batch"], row["dtype"], label, predicted, size)
         except ArchcostError:
             continue  # the model is gone, or its peak is not known
 
 
+COLUMNS = (
+    Column("model", "model", essential=True), Column("half", "half", minor=True),
+    Column("batch", "batch", True, essential=True), Column("dtype", "dtype"),
+    Column("use", "use", essential=True), Column("predicted", "predicted", True, essential=True),
+    Column("measured", "measured", True, essential=True),
+    Column("error", "error", True, essential=True),
+)  # fmt: skip
+
+
 def proof_table(record: Mapping[str, Any]) -> Table:
     """Return one row per measured peak, with the errors of both halves at the foot."""
-    columns = (
-        Column("model", "model"), Column("half", "half"), Column("batch", "batch", True),
-        Column("dtype", "dtype"), Column("use", "use"), Column("predicted", "predicted", True),
-        Column("measured", "measured", True), Column("error", "error", True),
-    )  # fmt: skip
     found = [*proofs(record)]
     rows: list[tuple[Cell, ...]] = [
         (p.model, half(p.model), p.batch, p.dtype, p.use, p.predicted, p.measured,
@@ -104,7 +102,7 @@ def proof_table(record: Mapping[str, Any]) -> Table:
         for p in found
     ]  # fmt: skip
     return Table(
-        columns, tuple(rows), "predicted and measured peaks of memory, in bytes",
+        COLUMNS, tuple(rows), "predicted and measured peaks of memory, in bytes",
         notes=tuple(_summary(found)) if found else (NOT_MEASURED,),
     )  # fmt: skip
 

@@ -8,7 +8,6 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from archcost.analysis.report import MAX_BATCH
 from archcost.errors import ArchcostError
 from archcost.hardware import Device
 from archcost.network import Network
@@ -20,10 +19,11 @@ from archcost.performance.bounds import (
     hard_bound,
     in_sequence,
 )
-from archcost.performance.measured import describe_machine, measurements
+from archcost.performance.measured import describe_machine, measurements, read_record, record_device
+from archcost.setting import Setting
 from archcost.shape import show
-from archcost.table import Cell, Column, Table
-from archcost.units import dtype_bytes, human, human_bytes
+from archcost.table import Cell, Column, Table, Tabled
+from archcost.units import human, human_bytes
 
 HARD = (
     "hard bound: no execution of these layers beats it; input, parameters and output moved once, "
@@ -35,6 +35,17 @@ EAGER = (
 )
 
 
+COLUMNS = (
+    Column("layer", "layer", essential=True), Column("op", "op", minor=True),
+    Column("flops", "FLOPs", True), Column("bytes", "bytes", True),
+    Column("intensity", "FLOP/byte", True), Column("binds", "bound by", essential=True),
+    Column("microseconds", "at best µs", True, essential=True),
+    Column("measured_microseconds", "measured µs", True, essential=True),
+    Column("efficiency", "efficiency", True),
+)  # fmt: skip
+"""The columns of a roofline; the last two where times were measured."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Times of a forward pass, in seconds: the median, and each layer's."""
@@ -44,26 +55,27 @@ class Measured:
     layers: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Roofline:
+@dataclass(frozen=True, repr=False)
+class Roofline(Tabled):
     """How fast a network can be on a device; made by :func:`roofline`.
 
     Attributes:
         layers: the eager roofline of each layer, by path.
         hard: the hard bound of the whole network.
-        whole: layers that were taken as one kernel because their steps are not known.
         measured: times of a record, None without one.
     """
 
     network: Network
-    device: Device
-    batch: int
-    dtype: str
+    setting: Setting
     precision: Precision
     layers: Mapping[str, Work]
     hard: Work
-    whole: tuple[str, ...]
     measured: Measured | None = None
+
+    @property
+    def device(self) -> Device:
+        """Where it runs."""
+        return self.setting.hardware
 
     @cached_property
     def eager(self) -> Work:
@@ -81,18 +93,7 @@ class Roofline:
         """
         if depth is not None and depth < 1:
             raise ArchcostError(f"depth must be at least 1; got {depth}")
-        columns = [
-            Column("layer", "layer"), Column("op", "op", minor=True),
-            Column("flops", "FLOPs", True), Column("bytes", "bytes", True),
-            Column("intensity", "FLOP/byte", True), Column("binds", "bound by"),
-            Column("microseconds", "at best µs", True),
-        ]  # fmt: skip
         times = self.measured
-        if times:
-            columns += [
-                Column("measured_microseconds", "measured µs", True),
-                Column("efficiency", "efficiency", True),
-            ]
         rows = []
         for name, paths in self._folded(depth).items():
             part = in_sequence([self.layers[path] for path in paths])
@@ -106,7 +107,8 @@ class Roofline:
             self._cells("eager roofline", "", self.eager, forward),
             self._cells("hard bound", "", self.hard, forward),
         )
-        return Table(tuple(columns), tuple(rows), self._title(), footer, tuple(self._notes()))
+        columns = COLUMNS if times else COLUMNS[:-2]
+        return Table(columns, tuple(rows), self._title(), footer, tuple(self._notes()))
 
     def _folded(self, depth: int | None) -> dict[str, list[str]]:
         """Return the layers of each row, in execution order."""
@@ -136,8 +138,9 @@ class Roofline:
             f"{human(peak)[:-1]} {human(peak)[-1]}FLOP/s for {' and '.join(of)}"
             for peak, of in uses.items()
         )
+        batch, dtype = self.setting.batch, self.setting.dtype
         notes = [
-            f"input {show(self.network.input)}, batch {self.batch}, {self.dtype}; {said}, "
+            f"input {self.network.input_text}, batch {batch}, {dtype}; {said}, "
             f"{human_bytes(device.bandwidth)}/s",
             HARD,
             EAGER,
@@ -147,21 +150,18 @@ class Roofline:
                 f"{device.title} is calibrated: its peaks are what was reached, so the bounds hold "
                 "as far as these do"
             )
-        if self.whole:
-            notes.append(
-                f"taken as one kernel, because the steps are not known: {', '.join(self.whole)}"
-            )
         if self.measured:
             notes.append(f"measured on {self.measured.machine}")
         return notes
 
     def _peaks(self) -> dict[str, int]:
         """Return the peaks that were used, by what for."""
-        conv = self.precision.peak(self.device, self.dtype, CONVOLUTION)
-        product = self.precision.peak(self.device, self.dtype, "")
-        fastest = self.device.peak(self.dtype)
+        device, dtype = self.device, self.setting.dtype
+        conv = self.precision.peak(device, dtype, CONVOLUTION)
+        product = self.precision.peak(device, dtype, "")
+        fastest = device.peak(dtype)
         if conv == product == fastest:
-            return {self.dtype: fastest}
+            return {dtype: fastest}
         return {"convolutions": conv, "other products": product, "the hard bound": fastest}
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,9 +169,9 @@ class Roofline:
         times = self.measured
         data: dict[str, Any] = {
             "model": self.network.name,
-            "input": list(self.network.input),
-            "batch": self.batch,
-            "dtype": self.dtype,
+            **self.network.input_record,
+            "batch": self.setting.batch,
+            "dtype": self.setting.dtype,
             "device": self.device.name,
             "bandwidth": self.device.bandwidth,
             "peaks": self._peaks(),
@@ -183,7 +183,6 @@ class Roofline:
                    else {})
                 for path, part in self.layers.items()
             ],
-            "taken_as_one_kernel": list(self.whole),
         }  # fmt: skip
         if times:
             data["measured"] = {"machine": times.machine, "seconds": times.forward}
@@ -204,43 +203,40 @@ def _record(part: Work) -> dict[str, Any]:
 
 
 def roofline(
-    network: Network,
-    device: Device,
-    *,
-    batch: int = 1,
-    dtype: str = "float32",
-    record: Mapping[str, Any] | None = None,
+    network: Network, setting: Setting, record: Mapping[str, Any] | None = None
 ) -> Roofline:
     """Return the roofline of a network's inference on a device.
 
     Args:
         network: from :func:`archcost.load`.
-        device: from :func:`archcost.hardware.find_device`.
-        batch: samples per pass.
-        dtype: data type of parameters and activations.
+        setting: how it is run, and on which device: see :meth:`Setting.on`.
         record: from :func:`archcost.performance.measured.read_record`; its times are put beside.
 
     Raises:
-        ArchcostError: a batch below 1, a data type that the device has no peak for, or a record
-            without this network in this setting.
+        ArchcostError: no device, one without a peak for the data type, or a record without this
+            network in this setting.
     """
-    if not 1 <= batch <= MAX_BATCH:
-        raise ArchcostError(f"batch must be a whole number from 1 to {MAX_BATCH:,}; got {batch}")
-    dtype_bytes(dtype)
     flags = record["machine"].get("flags", {}) if record else {}
     precision = Precision(
         flags.get("cudnn.allow_tf32", True), flags.get("cuda.matmul.allow_tf32", False)
     )
-    layers, whole = eager_layers(network, device, batch, dtype, precision)
     return Roofline(
-        network, device, batch, dtype, precision, layers,
-        hard_bound(network, device, batch, dtype), tuple(whole),
-        _measured(record, network, batch, dtype) if record else None,
+        network, setting, precision, eager_layers(network, setting, precision),
+        hard_bound(network, setting), _measured(record, network, setting) if record else None,
     )  # fmt: skip
 
 
-def _measured(record: Mapping[str, Any], network: Network, batch: int, dtype: str) -> Measured:
+def recorded(network: Network, setting: Setting, record: str | None) -> Roofline:
+    """Return the roofline beside the times in a file; without a device, on that of the record."""
+    known = read_record(record) if record else None
+    if known and not setting.gpu and (device := record_device(known)):
+        setting = setting.on(device)
+    return roofline(network, setting, known)
+
+
+def _measured(record: Mapping[str, Any], network: Network, setting: Setting) -> Measured:
     """Return the times of a network in a record."""
+    batch, dtype = setting.batch, setting.dtype
     known: list[str] = []
     for row in measurements(record):
         if row["model"] != network.name or "forward" not in row:
@@ -251,7 +247,7 @@ def _measured(record: Mapping[str, Any], network: Network, batch: int, dtype: st
         known.append(f"{show(tuple(row['input']))} at batch {row['batch']} in {row['dtype']}")
     has = f"; it has {_few(known)}" if known else ""
     raise ArchcostError(
-        f"the record has no times of {network.name} for {show(network.input)} at batch {batch} in "
+        f"the record has no times of {network.name} for {network.input_text} at batch {batch} in "
         f"{dtype}{has}"
     )
 

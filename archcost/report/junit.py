@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from archcost.audit.audit import Finding
 from archcost.budget.budget import Verdict
-from archcost.budget.metrics import plain
+from archcost.findings.audit import Finding
 from archcost.junit import Case, Suite, junit
 from archcost.published import NOT_COMPUTED
+from archcost.record import plain
 from archcost.report.page import Page, Section, first_difference
 
 

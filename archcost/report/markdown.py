@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from html import escape
 
-from archcost.report.page import Page, Section
+from archcost.report.page import Page, Section, filled
 from archcost.table import Table
 from archcost.units import human, human_bytes
 
 MOST_ROWS = 40
 
 
-def markdown(page: Page) -> str:
-    """Return the comparison, and each model folded away; every table has at most 40 rows or so."""
-    lines = [f"## {page.title}", "", page.comparison.table().render("markdown"), ""]
-    for section in page.sections:
+def markdown(page: Page, sections: Iterable[Section] = ()) -> str:
+    """Return the comparison, and each model folded away; every table has at most 40 rows or so.
+
+    ``sections`` are the page's, where somebody counts how far this is.
+    """
+    lines = [f"## {page.title}", "", _render(page.comparison.table()), ""]
+    for section in sections or page.sections:
         lines += _section(section)
     lines += ["<details><summary>How it was counted</summary>", ""]
     lines += [f"- **{name}**: {words}" for name, words in page.conventions()]
@@ -24,6 +27,10 @@ def markdown(page: Page) -> str:
         lines.append("- **verified with**: " + _pairs(page.verified.items()))
     lines += ["- **versions**: " + _pairs(page.versions().items()), "", "</details>"]
     return "\n".join(lines)
+
+
+def _render(table: Table) -> str:
+    return filled(table).render("markdown")
 
 
 def _pairs(items: object) -> str:
@@ -41,16 +48,16 @@ def _section(section: Section) -> Iterator[str]:
         summary += f"; <b>{escape('; '.join(section.failed))}</b>"
     yield from (f"<details><summary>{summary}</summary>", "")
     if section.budgets:
-        yield from ("**Budgets**", "", section.budget_table().render("markdown"), "")
-    yield from (_layers(section).render("markdown"), "")
+        yield from ("**Budgets**", "", _render(section.budget_table()), "")
+    yield from (_render(_layers(section)), "")
     if section.no_memory:
         yield from (f"Memory: {section.no_memory}", "")
     else:
-        yield from (section.footprint.table().render("markdown"), "")
+        yield from (_render(section.memory_table), "")
     if section.audit.findings:
-        yield from ("**Published figures**", "", section.audit.table().render("markdown"), "")
+        yield from ("**Published figures**", "", _render(section.audit.table()), "")
     if section.checks:
-        yield from ("**Verification**", "", section.check_table().render("markdown"), "")
+        yield from ("**Verification**", "", _render(section.check_table()), "")
     yield from ("</details>", "")
 
 

@@ -11,16 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from archcost.analysis.comparison import Comparison, compare
 from archcost.analysis.report import Report
-from archcost.audit.audit import Audit
 from archcost.budget.budget import Check, Verdict
 from archcost.errors import ArchcostError
-from archcost.memory.footprint import Footprint
-from archcost.plot.layers import layers
-from archcost.plot.memory import memory
-from archcost.plot.picture import Picture, Points
-from archcost.plot.scatter import scatter
+from archcost.findings.audit import Audit
+from archcost.pictures.layers import layers
+from archcost.pictures.memory import memory
+from archcost.pictures.picture import Picture, Points
+from archcost.pictures.scatter import scatter
+from archcost.report.comparison import Comparison, compare
+from archcost.storage.footprint import Footprint
 from archcost.table import Column, Table
 
 PACKAGES = ("archcost", "click", "PyYAML", "rich", "tabulate")
@@ -50,10 +50,15 @@ class Section:
         return self.report.network.name
 
     @cached_property
+    def memory_table(self) -> Table:
+        """The sum of each peak."""
+        return self.footprint.table()
+
+    @cached_property
     def no_memory(self) -> str:
         """Why the memory is not known, empty if it is."""
         try:
-            self.footprint.table()
+            self.memory_table  # noqa: B018
         except ArchcostError as error:
             return str(error)
         return ""
@@ -173,7 +178,7 @@ class Page:
         return {**{name: _version(name) for name in PACKAGES}, "Python": platform.python_version()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON of ``archcost report`` (see ``schema/report.json``)."""
+        """Return the JSON of ``archcost report`` (see ``archcost schema report``)."""
         return {
             "title": self.title,
             "versions": self.versions(),
@@ -181,6 +186,19 @@ class Page:
             "comparison": self.comparison.to_dict(),
             "models": [section.to_dict() for section in self.sections],
         }
+
+
+def filled(table: Table) -> Table:
+    """Return the table without the columns that hold nothing."""
+    lines = [*table.rows, *table.footer]
+    keep = [
+        i for i in range(len(table.columns))
+        if i == 0 or any(line[i] not in (None, "") for line in lines)
+    ]  # fmt: skip
+    rows, footer = (
+        tuple(tuple(line[i] for i in keep) for line in part) for part in (table.rows, table.footer)
+    )
+    return replace(table, columns=tuple(table.columns[i] for i in keep), rows=rows, footer=footer)
 
 
 def _version(package: str) -> str:
@@ -226,38 +244,32 @@ def read_verification(path: str | Path) -> tuple[list[dict[str, Any]], dict[str,
 
 
 def make_page(
-    models: Sequence[tuple[Report, Footprint, Audit]],
+    models: Sequence[tuple[Report, Footprint, Audit, tuple[Verdict, ...]]],
     verification: tuple[Sequence[Mapping[str, Any]], Mapping[str, str]] = ((), {}),
-    budgets: Sequence[Verdict] = (),
     title: str = "",
 ) -> Page:
     """Return the page on models.
 
     Args:
-        models: report, memory and audit of each.
+        models: report, memory, audit and budgets of each.
         verification: what :func:`read_verification` returns.
-        budgets: verdicts of :func:`archcost.budget.budget.check`.
         title: of the page; the models' names by default.
 
     Raises:
-        ArchcostError: results or budgets of which none is of a model on the page.
+        ArchcostError: results of which none is of a model on the page.
     """
     rows, about = verification
-    names = [report.network.name for report, _, _ in models]
-    for what, of in (
-        ("verification is", [str(row["model"]) for row in rows]),
-        ("budgets are", [verdict.model for verdict in budgets]),
-    ):
-        if of and not set(of) & set(names):
-            found = ", ".join(dict.fromkeys(of))
-            raise ArchcostError(f"the {what} of {found}, none of which is in the report")
+    names = [report.network.name for report, *_ in models]
+    of = [str(row["model"]) for row in rows]
+    if of and not set(of) & set(names):
+        found = ", ".join(dict.fromkeys(of))
+        raise ArchcostError(f"the verification is of {found}, none of which is in the report")
     sections = tuple(
         Section(
             report, footprint, audit,
-            tuple(row for row in rows if row["model"] == report.network.name),
-            tuple(verdict for verdict in budgets if verdict.model == report.network.name),
+            tuple(row for row in rows if row["model"] == report.network.name), verdicts,
         )
-        for report, footprint, audit in models
+        for report, footprint, audit, verdicts in models
     )  # fmt: skip
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     own = f"What they cost: {shown}" if len(names) > 1 else f"What {shown} costs"

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from archcost.errors import ArchcostError, LookupFailed, SpecError
-from archcost.network import NETWORK_INPUT, Network
-from archcost.shape import Shape, parse_shape
-from archcost.spec.document import Document, read_document, read_input, read_year
-from archcost.spec.expand import Expander, Group, Scope, Tensor
+from archcost.collector import uncollected
+from archcost.errors import ArchcostError, LookupFailed, SpecError, shorten
+from archcost.network import NETWORK_INPUT, Network, Remark, Value
+from archcost.shape import Inputs, Shape, read_shape, show
+from archcost.spec.document import Document, examine, read_document, read_inputs, read_year
+from archcost.spec.expand import Expander
 from archcost.spec.expression import ExpressionError, literal
+from archcost.spec.kinds import is_code, is_there, read_spec_source, reader_of
+from archcost.spec.remarks import find_remarks
 from archcost.spec.revision import SUFFIXES, read_revision, split_revision
-from archcost.spec.source import Source, read_source
+from archcost.spec.scope import UNKNOWN, Scope, Skipped
+from archcost.spec.source import Sequence as Items
+from archcost.spec.source import Source
+
+LECTURES = "archcost.lectures"
+"""What reads a text that is no spec; a run that meets none does not load it."""
 
 
 def specs_folder() -> Path:
@@ -28,29 +38,48 @@ def specs_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "specs"
 
 
-@lru_cache(maxsize=1)
-def _sources() -> tuple[Source, ...]:
-    """Return the text of every shipped family, in the order of the file names."""
-    return tuple(
-        Source(f"specs/{path.name}", path.read_text("utf-8"))
-        for path in sorted(specs_folder().glob("*.yaml"))
-        if path.name != "hardware.yaml"
-    )
+@cache
+def _families() -> list[str]:
+    """Return the names of the shipped families' files, in order."""
+    files = (name for name in os.listdir(specs_folder()) if name.endswith(".yaml"))
+    return sorted(name.removesuffix(".yaml") for name in files if name != "hardware.yaml")
 
 
 @cache
-def _document(source: Source) -> Document:
-    return read_document(source)
+def _source(family: str) -> Source:
+    name = f"{family}.yaml"
+    return Source(f"specs/{name}", (specs_folder() / name).read_text("utf-8"))
 
 
-def catalog() -> list[str]:
-    """Return the names of all models of the catalog, family by family."""
-    return [name for source in _sources() for name in _document(source).models()]
+@cache
+def _document(family: str) -> Document:
+    return read_document(_source(family))
+
+
+def catalog(family: str | None = None) -> list[str]:
+    """Return the names of all models of the catalog, or of one family of it.
+
+    Args:
+        family: the name of a family.
+
+    Raises:
+        LookupFailed: no family has that name; the text gives the nearest.
+
+    Examples:
+        >>> catalog("alexnet")
+        ['alexnet', 'alexnet_two_towers', 'alexnet_torchvision']
+    """
+    if family is None:
+        return [name for document in documents() for name in document.models()]
+    families = {document.name: document for document in documents()}
+    if family not in families:
+        raise LookupFailed("family", family, families)
+    return families[family].models()
 
 
 def documents() -> list[Document]:
     """Return every shipped family."""
-    return [_document(source) for source in _sources()]
+    return [_document(family) for family in _families()]
 
 
 def find_document(name: str) -> Document:
@@ -61,29 +90,33 @@ def find_document(name: str) -> Document:
     """
     if document := _look_up(name):
         return document
-    names = [*catalog(), *(document.name for document in documents())]
+    from archcost.spec.aliases import ALIASES  # few names need it
+
+    names = [*catalog(), *(document.name for document in documents()), *ALIASES]
     raise LookupFailed("model", name, names)
 
 
 def is_known(name: str) -> bool:
-    """Whether the catalog has a model or family of that name."""
-    return _look_up(name) is not None
+    """Whether the catalog, or a collection that it has counterparts in, has that name."""
+    return _look_up(name) is not None or _alias(name) is not None
 
 
+@lru_cache(maxsize=4096)
 def _look_up(name: str) -> Document | None:
     mention = re.compile(rf"^(?:name:|family:)? *{re.escape(name)}\b", re.MULTILINE)
-    likely = [source for source in _sources() if mention.search(source.text)]
-    for source in likely:
-        document = _document(source)
-        if name == document.name or name in document.variants:
-            return document
+    # first the files that begin as the name does: mostly no other is read
+    for family in sorted(_families(), key=lambda own: not name.startswith(own.split("_")[0])):
+        if mention.search(_source(family).text):
+            document = _document(family)
+            if name == document.name or name in document.variants:
+                return document
     return None
 
 
 def load(
     model: str | os.PathLike[str],
     *,
-    input: str | Shape | None = None,
+    input: Inputs | None = None,
     knobs: Mapping[str, Any] | None = None,
     aux: bool = False,
     bias: bool = True,
@@ -91,9 +124,12 @@ def load(
     """Return a network from the catalog, a spec file, a lecture's text, or standard input (``-``).
 
     Args:
-        model: a catalog name, a path ending in ``.yaml`` or ``.txt`` (``file.yaml::variant`` picks
-            a variant), a path at a git revision (``main:specs/net.yaml``), or ``-``.
-        input: input shape without batch, channels first, instead of the spec's.
+        model: a catalog name, or what torchvision, timm or pytorchcv call that model; a path
+            ending in ``.yaml`` or ``.txt`` (``file.yaml::variant`` picks a variant), or in
+            ``.onnx``; a path at a git revision (``main:specs/net.yaml``); or ``-``; the
+            text of a spec goes to :func:`loads`.
+        input: input shape without batch, channels first, instead of the spec's; of several inputs a
+            mapping of their names.
         knobs: values instead of the spec's; text is read as an expression.
         aux: include the side outputs (auxiliary heads).
         bias: False drops the biases of all convolutions and linear layers.
@@ -102,32 +138,128 @@ def load(
         LookupFailed: an unknown model or knob.
         SpecError: a spec that cannot be read.
 
-    Example:
+    Examples:
         >>> load("vgg16").output
         (1000,)
     """
+    if hasattr(model, "named_parameters"):
+        return _read_code(model, input, knobs)
     document, variant = find_model(model)
+    network = expand(document, variant, input=input, knobs=knobs or {}, aux=aux, bias=bias)
+    if network.name != (asked := os.fspath(model)) and (alias := _alias(asked)):
+        text = f"{asked} is the name that {alias[1]} has for {alias[0]}"
+        first = Remark("alias", text, 0, 0)
+        network = replace(network, find_remarks=partial(_remarks, first, network.find_remarks))
+    return network
+
+
+def _remarks(
+    first: Remark, others: Callable[[Network], Sequence[Remark]], network: Network
+) -> list[Remark]:
+    return [first, *others(network)]
+
+
+def loads(
+    text: str,
+    *,
+    name: str = "<text>",
+    variant: str = "",
+    input: Inputs | None = None,
+    knobs: Mapping[str, Any] | None = None,
+    aux: bool = False,
+    bias: bool = True,
+) -> Network:
+    """Return the network that a text describes: a spec in YAML, or the table of a lecture.
+
+    Args:
+        text: the content of a ``.yaml`` or ``.txt`` file.
+        name: how messages call the text.
+        variant: which network, where the text describes several.
+        input: input shape without batch, channels first, instead of the text's.
+        knobs: values instead of the spec's; text is read as an expression.
+        aux: include the side outputs (auxiliary heads).
+        bias: False drops the biases of all convolutions and linear layers.
+
+    Raises:
+        LookupFailed: an unknown variant or knob.
+        SpecError: a text that is no spec, with line and column.
+
+    Examples:
+        >>> net = loads('''
+        ... name: tiny
+        ... input: 3x32x32
+        ... layers:
+        ...   - conv(8, 3)
+        ...   - global_avgpool
+        ...   - flatten
+        ...   - linear(10)
+        ... ''')
+        >>> net.output
+        (10,)
+    """
+    if not isinstance(text, str):
+        raise ArchcostError(f"the text of a spec is a str; got {type(text).__name__}")
+    if "\n" not in text and (text.endswith(SUFFIXES) or is_known(text)):
+        raise ArchcostError(f"{shorten(text)!r} is no text of a spec; archcost.load reads it")
+    document = read_spec(Source(name, text))
     return expand(document, variant, input=input, knobs=knobs or {}, aux=aux, bias=bias)
 
 
 def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
     """Return the document that :func:`load` reads for ``model``, and the variant in it."""
-    name = os.fspath(model)
+    name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""
     if not isinstance(name, str) or not name:
-        raise ArchcostError("a model is a catalog name, a spec file, or - for standard input")
+        got = "" if isinstance(model, (str, bytes)) else f"; got {type(model).__name__}"
+        raise ArchcostError(f"a model is a catalog name, a spec file, or - for standard input{got}")
+    if "\n" in name:
+        raise ArchcostError(
+            f"{shorten(name, 30)!r} is the text of a spec, no name or path; archcost.loads reads it"
+        )
+    if is_code(name):
+        return Document(
+            Source(name, ""), name, False, {}, {}, {}, {}, {}, Items([], 1, 1), code=name
+        ), ""
     path, _, variant = name.partition("::")
     shipped = specs_folder() / f"{path}.txt"
     if path.startswith("lectures/") and shipped.is_file():
         document, variant = _read_file(shipped, f"specs/{path}.txt"), variant
     elif revision := split_revision(path):
         document = read_spec(read_revision(*revision))
-    elif path == "-" or path.endswith(SUFFIXES) or os.sep in path or "/" in path:
+    elif _is_path(path):
         document = _read_file(path, None)
     else:
+        path = (_alias(path) or (path, ""))[0]
         document = find_document(path)
         if path in document.variants:
             variant = path
     return document, variant
+
+
+def origin(document: Document) -> str:
+    """Return what tells a document from others: its file's real path, also if it is shipped.
+
+    Of a text that is in no file it is the name: that of a revision, or of standard input.
+    """
+    name = document.source.name
+    shipped = specs_folder().parent / name
+    described = not document.code and shipped.is_file()
+    if described and shipped.read_text("utf-8") == document.source.text:
+        return os.path.realpath(shipped)
+    return os.path.realpath(name) if os.path.isfile(name) else name
+
+
+def _read_code(model: Any, input: Inputs | None, knobs: Mapping[str, Any] | None) -> Network:
+    network: Network = import_module(reader_of(model)).read(model, input=input, knobs=knobs)
+    return network
+
+
+def _alias(name: str) -> tuple[str, str] | None:
+    """Return the model that another collection calls ``name``, and the collection, or None."""
+    if _look_up(name):
+        return None
+    from archcost.spec.aliases import ALIASES  # few names need it
+
+    return ALIASES.get(name)
 
 
 def chosen_models(model: str | os.PathLike[str]) -> list[tuple[Document, str]]:
@@ -141,22 +273,37 @@ def chosen_models(model: str | os.PathLike[str]) -> list[tuple[Document, str]]:
     return [(document, variant) for variant in document.variants]
 
 
+def _is_path(name: str) -> bool:
+    """Whether a name is that of a file; the catalog's own goes before a file beside it."""
+    if name == "-" or name.endswith(SUFFIXES) or os.sep in name or "/" in name:
+        return True
+    return not is_known(name) and is_there(name)
+
+
 def _read_file(path: str | Path, name: str | None) -> Document:
-    source = read_source(path)
+    source = read_spec_source(path)
     return read_spec(source if name is None else Source(name, source.text))
 
 
 def read_spec(source: Source) -> Document:
     """Return the document of a text: a spec, or a lecture's tables.
 
+    A spec may have mistakes, which :func:`expand` refuses together with those in its layers.
+
     Raises:
         SpecError: with file, line and column.
     """
-    if source.name.endswith((".yaml", ".yml")):
-        return read_document(source)
-    from archcost.spec.lecture import is_spec, read_lecture
+    if not is_lecture(source):
+        return examine(source)
+    document: Document = import_module(LECTURES).read_lecture(source)
+    return document
 
-    return read_document(source) if is_spec(source) else read_lecture(source)
+
+def is_lecture(source: Source) -> bool:
+    """Whether a text is a lecture's rather than a spec."""
+    if source.name.endswith((".yaml", ".yml")):
+        return False
+    return not import_module(LECTURES).is_spec(source)
 
 
 def describe(document: Document, variant: str = "") -> Network:
@@ -167,7 +314,7 @@ def describe(document: Document, variant: str = "") -> Network:
     name = variant or document.name
     return Network(
         name=name,
-        input=(),
+        inputs=(Value(NETWORK_INPUT, ()),),
         layers=(),
         outputs=(NETWORK_INPUT,),
         title=header["title"].text if "title" in header else "",
@@ -175,23 +322,28 @@ def describe(document: Document, variant: str = "") -> Network:
         year=read_year(document, header.get("year")),
         family=document.name,
         published=tuple(row for row in document.published if row.model in ("", name)),
-        claims=tuple(document.claims),
+        claims=tuple(claim for claim in document.claims if claim.model in ("", name)),
         source=document.source.name,
     )
 
 
+@uncollected()
 def expand(
     document: Document,
     variant: str = "",
     *,
-    input: str | Shape | None = None,
+    input: Inputs | None = None,
     knobs: Mapping[str, Any] = MappingProxyType({}),
     aux: bool = False,
     bias: bool = True,
 ) -> Network:
     """Return the network of a document, or of one of its variants; see :func:`load`."""
+    if document.code:
+        return _read_code(document.code, input, knobs)
     values = dict(document.knobs)
     header = dict(document.header)
+    if variant not in document.variants:
+        variant = document.aliases.get(variant, variant)
     if document.variant_required and not variant:
         file = document.source.name.replace("<stdin>", "-")
         names = list(document.variants)
@@ -215,35 +367,71 @@ def expand(
     source = document.source
 
     def known(name: str) -> Any:
-        if name in values:
-            return values[name]
-        raise KeyError(list(values))
+        if name not in values:
+            raise KeyError(list(values))
+        if values[name] is UNKNOWN:
+            raise Skipped
+        return values[name]
 
     expander = Expander(document, values, aux=aux, bias=bias)
     for name, node in document.let.items():
-        scope = Scope(Group(), expander.values)
-        nothing = Tensor("input", (1,))
-        values[name] = expander.values[name] = expander.evaluate(node, node.text, scope, nothing)
+        scope = Scope("", expander.values)
+        nothing = Value(NETWORK_INPUT, (1,))
+        value = UNKNOWN
+        with suppress(Skipped), expander.mistakes.kept():
+            value = expander.evaluate(node, node.text, scope, nothing)
+        values[name] = expander.values[name] = value
     model = describe(document, variant)
-    if input is None:
-        shape = read_input(document, header["input"], known)
-    else:
-        shape = parse_shape(input) if isinstance(input, str) else tuple(input)
-        if any(row.input is None for row in model.published):  # they are of the spec's own input
-            usual = read_input(document, header["input"], known)
-            rows = tuple(replace(row, input=row.input or usual) for row in model.published)
-            model = replace(model, published=rows)
+    inputs: list[Value] = []
+    with suppress(Skipped), expander.mistakes.kept():
+        usual = read_inputs(document, header, known)
+        inputs = _given(model.name, usual, input)
+        if input is not None and inputs:
+            model = _of_input(model, usual[0].shape, inputs[0].shape)
     try:
-        layers = expander.run(shape)
+        expander.run(inputs)
     except RecursionError:
         raise SpecError("nested too deeply", source.name) from None
+    places = dict(expander.places)
+    if input is None:
+        places |= {n: header.get(f"inputs.{n}", at) for n, at in document.inputs.items()} or {
+            NETWORK_INPUT: header["input"]
+        }
     return replace(
         model,
-        input=shape,
-        layers=layers,
+        inputs=tuple(expander.builder.inputs),
+        layers=tuple(expander.builder.layers),
         outputs=tuple(expander.outputs),
         knobs=MappingProxyType({key: values[key] for key in document.knobs}),
+        find_remarks=partial(
+            find_remarks, places=places, positional=expander.positional, meant=document.meant
+        ),
+        remake=partial(expand, document, variant, input=input, knobs=knobs, aux=aux, bias=bias),
     )
+
+
+def _given(name: str, usual: list[Value], input: Inputs | None) -> list[Value]:
+    """Return the inputs of a network with the shapes that were asked for in place of some."""
+    if input is None or not usual:
+        return usual
+    if not isinstance(input, Mapping):
+        if len(usual) > 1:
+            names = ", ".join(value.name for value in usual)
+            example = f"{usual[0].name}={show(usual[0].shape)}"
+            raise ArchcostError(f"{name} has the inputs {names}: say which, as {example}")
+        input = {usual[0].name: input}
+    for key in input:
+        if key not in (known := [value.name for value in usual]):
+            raise LookupFailed(f"input of {name}", key, known)
+    shapes = {key: read_shape(shape) for key, shape in input.items()}
+    return [replace(value, shape=shapes.get(value.name, value.shape)) for value in usual]
+
+
+def _of_input(model: Network, usual: Shape, shape: Shape | None) -> Network:
+    """Return a model of another input: the figures that it cites are of the usual one."""
+    rows = tuple(replace(row, input=row.input or usual) for row in model.published)
+    claims = tuple(claim for claim in model.claims if shape == usual or not claim.of_input)
+    return replace(model, published=rows, claims=claims)
 
 
 def _knob_value(key: str, value: Any) -> Any:

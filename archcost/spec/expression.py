@@ -7,19 +7,43 @@ and calls to the functions in ``FUNCTIONS``. Anything else is an error at its co
 from __future__ import annotations
 
 import ast
-import math
-import operator
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from archcost.errors import ArchcostError, did_you_mean, shorten
+from archcost.spec.values import (
+    BINARY,
+    COMPARE,
+    FUNCTIONS,
+    Operand,
+    Refused,
+    binary,
+    bounded,
+    compare,
+    cut,
+    item,
+    negative,
+    source,
+    takes,
+    usage,
+)
 
-MAX_NUMBER = 2**53
-MAX_ITEMS = 10_000
 MAX_LENGTH = 2_000
 MAX_WORK = 500_000
 MAX_NESTING = 50
+WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
+MISSPELT = {
+    "was never closed": "a bracket is not closed",
+    "unmatched": "a closing bracket without an opening one",
+    "does not match opening": "a closing bracket of another kind than the opening one",
+    "unterminated": "a quote is not closed",
+    "forgot a comma": "a comma is missing",
+    "positional argument follows": "an argument without a name stands after one with a name",
+    "instead of '='": "= names an argument; == compares",
+    "repeated": "an argument is named twice",
+}
+"""What Python's parser says of a text, and what is wrong with it."""
 
 
 class ExpressionError(ArchcostError):
@@ -28,6 +52,10 @@ class ExpressionError(ArchcostError):
     def __init__(self, reason: str, offset: int = 0) -> None:
         super().__init__(reason)
         self.offset = offset
+
+
+class Exhausted(ExpressionError):
+    """More work than the expressions of a spec may do."""
 
 
 class Budget:
@@ -40,79 +68,7 @@ class Budget:
         """Take ``amount`` elementary steps, or refuse."""
         self.left -= amount
         if self.left < 0:
-            raise ExpressionError(f"the spec's expressions need more than {MAX_WORK:,} steps")
-
-
-def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:
-    """Round to a multiple of ``divisor``, at least ``minimum``, at most 10 % below ``value``.
-
-    The channel rounding of MobileNet and EfficientNet (Sandler et al. 2018).
-    """
-    floor = divisor if minimum is None else minimum
-    rounded = max(floor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def _shape_of(tensor: Any) -> tuple[int, ...]:
-    if not hasattr(tensor, "shape"):
-        raise TypeError(f"not a layer's name: {shorten(tensor)}")
-    shape: tuple[int, ...] = tensor.shape
-    return shape
-
-
-def common_size(shape: tuple[int, ...]) -> int | list[int]:
-    """Return the spatial size: one number if all axes agree, else a list."""
-    if len(shape) < 2:
-        raise ValueError("the tensor has no spatial size")
-    return shape[1] if len(set(shape[1:])) == 1 else list(shape[1:])
-
-
-def _bounded_range(*args: int) -> list[int]:
-    numbers = range(*args)
-    if len(numbers) > MAX_ITEMS:
-        raise ValueError(f"range of {len(numbers):,} is longer than {MAX_ITEMS:,}")
-    return list(numbers)
-
-
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "abs": abs,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "round": round,
-    "min": min,
-    "max": max,
-    "len": len,
-    "sum": sum,
-    "int": int,
-    "range": _bounded_range,
-    "enumerate": lambda items, start=0: [list(pair) for pair in enumerate(items, start)],
-    "zip": lambda *lists: [list(row) for row in zip(*lists, strict=True)],
-    "make_divisible": make_divisible,
-    "channels": lambda tensor: _shape_of(tensor)[0],
-    "size": lambda tensor: common_size(_shape_of(tensor)),
-}
-"""What an expression may call. ``round`` is Python's: halves go to the even number."""
-
-_BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-_COMPARE: Mapping[type, Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-}
-WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
+            raise Exhausted(f"the spec's expressions need more than {MAX_WORK:,} steps")
 
 
 @lru_cache(maxsize=4096)
@@ -135,8 +91,9 @@ def parse(text: str) -> ast.expr:
             except SyntaxError:
                 pass
         offset = max((error.offset or 1) - 1, 0)
-        reason = error.msg if error.msg not in ("invalid syntax", None) else "not an expression"
-        raise ExpressionError(f"{reason}: {shorten(text)!r}", min(offset, len(text))) from None
+        said = [reason for words, reason in MISSPELT.items() if words in (error.msg or "")]
+        reason = f"{[*said, 'not an expression'][0]}: {shorten(text)!r}"
+        raise ExpressionError(reason, min(offset, len(text))) from None
     except (ValueError, RecursionError, MemoryError, OverflowError):  # NUL, depth, digits
         raise ExpressionError(f"not an expression: {shorten(text)!r}") from None
 
@@ -183,23 +140,25 @@ class Evaluator:
             return bounded(value)
         except ExpressionError:
             raise
-        except (TypeError, ValueError, ArithmeticError, IndexError) as error:
-            raise ExpressionError(str(error) or type(error).__name__, node.col_offset) from None
+        except Refused as error:
+            raise ExpressionError(str(error), node.col_offset) from None
+        except (TypeError, ValueError, ArithmeticError, LookupError):  # of a function of claims
+            raise ExpressionError(f"{source(node)} cannot be computed", node.col_offset) from None
 
     def _value(self, node: ast.expr, depth: int) -> Any:
         match node:
             case ast.Constant(value=value):
                 if isinstance(value, (bool, int, float, str)) or value is None:
                     return value
-                raise ExpressionError(f"{type(value).__name__} is no value here", node.col_offset)
+                raise ExpressionError(f"{source(node)} is no value here", node.col_offset)
             case ast.Name(id=name):
                 return self._name(name, node.col_offset)
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self(item, depth) for item in items]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self(operand, depth)
+                return negative(self._operand(operand, depth))
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return +self(operand, depth)
+                return -negative(self._operand(operand, depth))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return not self(operand, depth)
             case ast.BoolOp(op=connective, values=values):
@@ -210,24 +169,40 @@ class Evaluator:
                 return value
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 return self(body if self(test, depth) else orelse, depth)
-            case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
-                return _binary(type(sign), self(left, depth), self(right, depth))
+            case ast.BinOp(left=left, op=sign, right=right) if type(sign) in BINARY:
+                return binary(type(sign), self._operand(left, depth), self._operand(right, depth))
             case ast.Compare(left=left, ops=signs, comparators=others):
                 return self._compare(left, signs, others, depth)
             case ast.Subscript(value=items, slice=ast.Slice(lower=low, upper=high, step=None)):
-                cut = slice(low and self(low, depth), high and self(high, depth))
-                return self(items, depth)[cut]
-            case ast.Subscript(value=items, slice=index):
-                return self(items, depth)[self(index, depth)]
+                bounds = [self._operand(bound, depth) if bound else None for bound in (low, high)]
+                return cut(self._operand(items, depth), bounds)
+            case ast.Subscript(value=items, slice=index) if not isinstance(index, ast.Slice):
+                return item(self._operand(items, depth), self._operand(index, depth))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in self.functions:
-                return self.functions[name](*[self(arg, depth) for arg in args])
+                return self._call(name, [self(arg, depth) for arg in args])
+            case ast.Call(func=ast.Name(id=name)) if name in self.functions:
+                reason = f"{name} takes no named arguments"
+                raise ExpressionError(reason, node.col_offset)
             case ast.Call(func=ast.Name(id=name)):
                 hint = did_you_mean(name, self.functions)
                 raise ExpressionError(f"no function {shorten(name)!r} here{hint}", node.col_offset)
             case ast.Attribute():
                 raise ExpressionError("attributes are not part of expressions", node.col_offset)
-        form = type(node).__name__
-        raise ExpressionError(f"{form} is not part of expressions", node.col_offset)
+        raise ExpressionError(f"{source(node)} is not part of expressions", node.col_offset)
+
+    def _operand(self, node: ast.expr, depth: int) -> Operand:
+        return Operand(node, self(node, depth))
+
+    def _call(self, name: str, args: list[Any]) -> Any:
+        function = self.functions[name]
+        try:
+            return function(*args)
+        except TypeError:
+            if takes(function, len(args)):
+                raise
+            raise Refused(
+                f"{name} is written {usage(name, function)}; got {len(args)} values"
+            ) from None
 
     def _name(self, name: str, offset: int) -> Any:
         if name in WORDS:
@@ -241,45 +216,15 @@ class Evaluator:
     def _compare(
         self, left: ast.expr, signs: list[ast.cmpop], others: list[ast.expr], depth: int
     ) -> bool:
-        value = self(left, depth)
+        operand = self._operand(left, depth)
         for sign, other in zip(signs, others, strict=True):
-            if type(sign) not in _COMPARE:
+            if type(sign) not in COMPARE:
                 raise ExpressionError("`is` is not part of expressions; use ==", left.col_offset)
-            following = self(other, depth)
-            if not _COMPARE[type(sign)](value, following):
+            following = self._operand(other, depth)
+            if not compare(type(sign), operand, following):
                 return False
-            value = following
+            operand = following
         return True
-
-
-def bounded(value: Any) -> Any:
-    """Return a value that is finite and not too large, or raise ValueError."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_NUMBER:
-        raise ValueError("a number larger than 2**53")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("not a finite number")
-    if isinstance(value, complex):
-        raise ValueError("not a real number")
-    if isinstance(value, (list, str)) and len(value) > MAX_ITEMS:
-        raise ValueError(f"longer than {MAX_ITEMS:,} items")
-    return value
-
-
-def _binary(sign: type, left: Any, right: Any) -> Any:
-    if sign is ast.Mult and (isinstance(left, (str, list)) or isinstance(right, (str, list))):
-        items, times = (left, right) if isinstance(left, (str, list)) else (right, left)
-        if not isinstance(items, list) or not isinstance(times, int):
-            raise TypeError("only numbers are multiplied, and lists by whole numbers")
-        if len(items) * times > MAX_ITEMS:
-            raise ValueError(f"longer than {MAX_ITEMS:,} items")
-        return items * times
-    if sign is ast.Pow:
-        numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
-        if not numbers or abs(right) > 64 or abs(left) > 2**32:
-            raise ValueError("a power beyond 2**32 ** 64")
-    if sign is ast.Mod and isinstance(left, str):
-        raise TypeError("% is for numbers")
-    return _BINARY[sign](left, right)
 
 
 def literal(text: str) -> Any:

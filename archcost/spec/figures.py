@@ -24,88 +24,91 @@ from __future__ import annotations
 from collections.abc import Sequence as Names
 from typing import Any
 
-from archcost.errors import ArchcostError, did_you_mean, shorten
+from archcost.errors import Mistakes, shorten
 from archcost.published import FIGURES, Published
-from archcost.spec.expression import ExpressionError, parse
-from archcost.spec.source import Mapping, Node, Scalar, Sequence, Source
+from archcost.shape import parse_shape
+from archcost.spec.expression import parse
+from archcost.spec.source import Mapping, Node, Reader, Scalar, Sequence, Source, year
 
-ABOUT = ("source", "year", "input", "convention", "why", "slips")
-ROW = ("model", *ABOUT, *FIGURES)
-CARD = (*ABOUT, "columns")
 NOT_PRINTED = "-"
 
 
-def read_published(source: Source, node: Node | None, models: Names[str]) -> list[Published]:
-    """Return the rows of a list or table; ``models`` are the names that the file defines.
+def read_published(
+    source: Source, node: Node | None, models: Names[str], mistakes: Mistakes
+) -> list[Published]:
+    """Return the rows of a list or table, and keep what is wrong with the others.
+
+    Args:
+        source: the spec.
+        node: what stands under ``published``.
+        models: the names that the file defines.
+        mistakes: takes the mistakes.
 
     Raises:
-        SpecError: with file, line and column.
+        SpecError: it is no list or table, with file, line and column.
     """
     if isinstance(node, Mapping):
-        return _table(source, node, models)
+        return _table(source, node, models, mistakes)
     if node is not None and not isinstance(node, Sequence):
         raise source.error(node, "published is a list of rows, or a table with sources")
-    return [_row(source, item, models) for item in node.items] if node else []
+    rows = []
+    for item in node.items if node else []:
+        with mistakes.kept():
+            rows.append(_row(source, item, models))
+    return rows
 
 
 def _row(source: Source, item: Node, models: Names[str]) -> Published:
-    if not isinstance(item, Mapping):
-        raise source.error(item, "published is a list of mappings")
-    _check_keys(source, item, ROW)
-    figures = {
-        key: _figure(source, value) for key, (_, value) in item.entries.items() if key in FIGURES
-    }
-    model = source.plain_text(item.get("model"), "model") if item.get("model") else ""
-    if model:
-        _check_model(source, item, model, models)
-    elif len(models) > 1:
+    def figure(node: Node) -> str:
+        return _figure(source, node)
+
+    def named(node: Node) -> str:
+        return source.known(source.scalar(node, "model"), "model", models)
+
+    figures = dict.fromkeys((f"{key}?" for key in FIGURES), figure)
+    fields = {"model?": named, **_about(source), **figures}
+    found = source.read(item, "a published figure", fields)
+    if "model" not in found and len(models) > 1:
         raise source.error(item, "published figures of a family say which model")
-    return Published(
-        model=model, figures=figures, line=item.line, column=item.column, **_about(source, item)
-    )
+    printed = {key: found.pop(key) for key in [*found] if key in FIGURES}
+    return Published(figures=printed, line=item.line, column=item.column, **found)
 
 
-def _table(source: Source, node: Mapping, models: Names[str]) -> list[Published]:
+def _table(
+    source: Source, node: Mapping, models: Names[str], mistakes: Mistakes
+) -> list[Published]:
     cards = node.get("sources")
     if not isinstance(cards, Mapping):
         raise source.error(cards or node, "a table of published figures has sources, a mapping")
     about: dict[str, dict[str, Any]] = {}
     columns: dict[str, list[str]] = {}
     for key, (_, card) in cards.entries.items():
-        if not isinstance(card, Mapping):
-            raise source.error(card, f"{shorten(key)} must be a mapping")
-        _check_keys(source, card, CARD)
-        about[key] = _about(source, card)
-        columns[key] = _columns(source, card)
+        about[key] = source.read(card, "a published figure", {
+            **_about(source), "columns": lambda node: _columns(source, node),
+        })  # fmt: skip
+        columns[key] = about[key].pop("columns")
     rows = []
     for model, (model_node, cells) in node.entries.items():
         if model == "sources":
             continue
-        _check_model(source, model_node, model, models)
-        if not isinstance(cells, Mapping):
-            raise source.error(cells, f"{model}: figures stand under a source, as source: [...]")
-        for key, (key_node, figures) in cells.entries.items():
-            if key not in about:
-                hint = did_you_mean(key, about)
-                raise source.error(key_node, f"unknown source {shorten(key)!r}{hint}")
-            printed, reasons = _cells(source, figures, columns[key])
-            given = {**about[key], **reasons, "line": key_node.line, "column": key_node.column}
-            rows.append(Published(model=model, figures=printed, **given))
+        with mistakes.kept():
+            source.known(model_node, "model", models)
+            if not isinstance(cells, Mapping):
+                reason = f"{model}: figures stand under a source, as source: [...]"
+                raise source.error(cells, reason)
+            for key, (key_node, figures) in cells.entries.items():
+                source.known(key_node, "source", about)
+                printed, reasons = _cells(source, figures, columns[key])
+                given = {**about[key], **reasons, "line": key_node.line, "column": key_node.column}
+                rows.append(Published(model=model, figures=printed, **given))
     return rows
 
 
-def _columns(source: Source, card: Mapping) -> list[str]:
-    node = card.get("columns")
+def _columns(source: Source, node: Node) -> list[str]:
     if not isinstance(node, Sequence) or not node.items:
-        raise source.error(node or card, "columns must be a list of figures")
-    names = []
-    for item in node.items:
-        name = source.plain_text(item, "a column")
-        if name not in FIGURES:
-            hint = did_you_mean(name, FIGURES)
-            raise source.error(item, f"unknown figure {shorten(name)!r}{hint}")
-        names.append(name)
-    return names
+        raise source.error(node, "columns must be a list of figures")
+    items = [source.scalar(item, "a column") for item in node.items]
+    return [source.known(item, "figure", FIGURES) for item in items]
 
 
 def _cells(source: Source, node: Node, columns: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -128,54 +131,25 @@ def _cells(source: Source, node: Node, columns: list[str]) -> tuple[dict[str, st
     return printed, reasons
 
 
-def _about(source: Source, node: Mapping) -> dict[str, Any]:
-    """Return what a row or a source says beside its figures."""
-    if "source" not in node.entries:
-        raise source.error(node, "a published figure needs its source")
-    read: dict[str, Any] = {
-        key: source.plain_text(value, key)
-        for key, (_, value) in node.entries.items()
-        if key in ABOUT and key != "slips"
-    }
-    if "year" in read:
-        read["year"] = source.year(node, read["year"])
-    if "input" in read:
-        read["input"] = source.shape(node, read["input"])
-    if "slips" in node.entries:
-        read["slips"] = _slips(source, node.entries["slips"][1])
-    return read
+def _about(source: Source) -> dict[str, type[str] | Reader]:
+    """Return what reads what a row or a source says beside its figures."""
+    return {
+        "source": str, "year?": lambda node: source.parsed(node, year),
+        "input?": lambda node: source.parsed(node, parse_shape), "convention?": str, "why?": str,
+        "slips?": lambda node: _slips(source, node),
+    }  # fmt: skip
 
 
 def _slips(source: Source, node: Node) -> dict[str, str]:
-    if not isinstance(node, Mapping):
-        raise source.error(node, "slips is a mapping from words to an expression")
     slips = {}
-    for key, (_, value) in node.entries.items():
+    for key, (_, value) in source.mapping(node, "slips").items():
+        source.parsed(value, parse, shorten(key))
         slips[key] = source.plain_text(value, shorten(key))
-        try:
-            parse(slips[key])
-        except ExpressionError as error:
-            raise source.error(value, str(error), error.offset) from None
     return slips
 
 
 def _figure(source: Source, node: Node) -> str:
-    from archcost.units import Figure
+    from archcost.units import Numeral
 
-    text = source.plain_text(node, "a figure")
-    try:
-        Figure.parse(text)
-    except ArchcostError as error:
-        raise source.error(node, str(error)) from None
-    return text
-
-
-def _check_model(source: Source, node: Node, model: str, models: Names[str]) -> None:
-    if model not in models:
-        raise source.error(node, f"unknown model {shorten(model)!r}{did_you_mean(model, models)}")
-
-
-def _check_keys(source: Source, node: Mapping, known: tuple[str, ...]) -> None:
-    for key, (key_node, _) in node.entries.items():
-        if key not in known:
-            raise source.error(key_node, f"unknown key {shorten(key)!r}{did_you_mean(key, known)}")
+    source.parsed(node, Numeral.parse, "a figure")
+    return source.plain_text(node, "a figure")

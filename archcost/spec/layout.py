@@ -24,10 +24,12 @@ from archcost.spec.document import KEYS, read_document
 from archcost.spec.source import Source
 
 STEP = 2
-EXPRESSIONS = ("let", "blocks", "layers")
+EXPRESSIONS = ("let", "blocks", "shared", "layers", "outputs")
 """The keys whose values are written in the language of layers."""
-NAME = re.compile(r"[\w+-]+")
-"""A layer's name, in which - and + are no operators."""
+NAME = re.compile(r"(?:[\w+-]|\{[^{}]*\})+")
+"""A layer's name, in which - and + are no operators, perhaps with values in it."""
+PATH = re.compile(r"[\w+-]+(?:\.[\w+-]+)+")
+"""The path of a layer or group."""
 _OPEN = (yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken)
 _CLOSE = (yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
@@ -273,7 +275,7 @@ def space_call(text: str) -> str:
 
     ``conv( 64,3 ,stride = 2)`` gives ``conv(64, 3, stride=2)``; what is no such text stays.
     """
-    words = _words(text)
+    words = None if PATH.fullmatch(text) else _words(text)
     if words is None:
         return text
     made = ""

@@ -59,9 +59,11 @@ def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
     check = _git(folder, "cat-file", "--batch-check", stdin=f"{revision}^{{tree}}\n".encode())
     if b" tree " not in check:
         names = _git(folder, "for-each-ref", "--format=%(refname:short)").decode().split()
+        hint = did_you_mean(revision, names)
+        if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
+            hint = f"; this clone is shallow: `{_fetch(revision, folder)}` brings it"
         return ArchcostError(
-            f"no git revision, file or model is called {shorten(revision)!r}"
-            f"{did_you_mean(revision, names)}"
+            f"no git revision, file or model is called {shorten(revision)!r}{hint}"
         )
     whole = [] if path.startswith("./") else ["--full-tree"]
     tree = check.split(b" ")[0].decode()
@@ -73,8 +75,26 @@ def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
     return NotInRevision(f"{revision} has no file {plain}{did_you_mean(plain, files)}")
 
 
-def _git(folder: str | Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    """Run git in a folder and return its output."""
+def _fetch(revision: str, folder: str | Path) -> str:
+    """Return the command that brings a revision into a shallow clone."""
+    remotes = _git(folder, "remote").decode().split()
+    remote, slash, branch = revision.partition("/")
+    if any(sign in revision for sign in "~^@") or not remotes:
+        return "git fetch --unshallow"  # a place in the history
+    if not slash or remote not in remotes:
+        remote = "origin" if "origin" in remotes else remotes[0]
+        own = "" if re.fullmatch(r"[0-9a-f]{40}", revision) else f":{revision}"
+        return f"git fetch --depth=1 {remote} {revision}{own}"
+    kept = _git(folder, "config", "--get-all", f"remote.{remote}.fetch", allowed=(0, 1)).decode()
+    # a clone of a single branch does not name others by itself
+    named = "" if "refs/heads/*:" in kept else f":refs/remotes/{revision}"
+    return f"git fetch --depth=1 {remote} {branch}{named}"
+
+
+def _git(
+    folder: str | Path, *arguments: str, stdin: bytes = b"", allowed: tuple[int, ...] = (0,)
+) -> bytes:
+    """Run git in a folder and return its output; ``allowed`` are exit codes that are no failure."""
     import subprocess  # only revisions need it
 
     try:
@@ -83,7 +103,7 @@ def _git(folder: str | Path, *arguments: str, stdin: bytes = b"") -> bytes:
         )
     except OSError as error:
         raise ArchcostError(f"git cannot be run: {error.strerror}") from None
-    if done.returncode:
+    if done.returncode not in allowed:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise ArchcostError(f"git: {shorten(words[0] if words else 'failed', 200)}")
     return done.stdout

@@ -1,14 +1,13 @@
-"""Record what other counters print of torchvision's models, in ``counters.json`` beside this file.
+"""Record what other counters print of torchvision's models, and of every op by itself.
 
     python tests/recorded/record_counters.py [--tools PACKAGE,...] [MODEL ...]
+    python tests/recorded/record_counters.py [--tools PACKAGE,...] --ops [OP ...]
 
-needs torch, torchvision, fvcore, torchinfo, ptflops and thop; calflops (with transformers),
-deepspeed and torchstat are recorded where they are installed. Without names, all models are
-recorded; what is recorded replaces its part of the file and leaves the rest. ptflops is recorded
-twice, the second time with version 0.7 before the other on the path:
-
-    pip install --no-deps --target old ptflops==0.7
-    PYTHONPATH=old python tests/recorded/record_counters.py --tools ptflops
+write ``counters.json`` and ``op_counters.json`` beside this file. What is recorded replaces its
+part of a file and leaves the rest: a tool that is not installed keeps its counts. `make counters`
+installs them all beside the environment of the tests, and records every op; an op or an example
+that is new needs that. ptflops is recorded twice, the second time with version 0.7 before the
+other on the path.
 
 Each pair of tool and model runs in a process of its own, because thop and ptflops change the
 models that they count, and calflops, deepspeed and torchstat patch PyTorch.
@@ -21,19 +20,22 @@ on them.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.metadata
-import io
 import json
 import multiprocessing
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from archcost.verify.packages import import_package
+from archcost.ops import OPS, Example
+from archcost.ops.base import example
+from archcost.packages import import_package
+from archcost.proofs.tools import TOOLS, TOTAL, Counter, quiet
+from archcost.readings.recorder import module_of
+from archcost.shape import show
 
 RECORD = Path(__file__).with_name("counters.json")
+OPS_RECORD = Path(__file__).with_name("op_counters.json")
 
 SIZE = {"inception_v3": 299}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -64,119 +66,77 @@ def shape(name: str) -> tuple[int, int, int]:
     return (3, size, size)
 
 
-Counts = dict[str, Any]
-TOOLS: dict[str, tuple[str, Callable[[Any, tuple[int, ...]], Counts]]] = {}
-"""By the name of its package: what is called, and the function that calls it."""
+def installed() -> list[Counter]:
+    """Return the tools that are installed, in the version that their convention is about."""
+    return [tool for tool in TOOLS if tool.version]
 
 
-def tool(
-    package: str, call: str
-) -> Callable[[Callable[[Any, tuple[int, ...]], Counts]], Callable[[Any, tuple[int, ...]], Counts]]:
-    """Register the function that runs a tool."""
-
-    def register(
-        function: Callable[[Any, tuple[int, ...]], Counts],
-    ) -> Callable[[Any, tuple[int, ...]], Counts]:
-        TOOLS[package] = (call, function)
-        return function
-
-    return register
-
-
-@tool("fvcore", "FlopCountAnalysis(model, x).total(); ActivationCountAnalysis(model, x).total()")
-def fvcore(model: Any, shape: tuple[int, ...]) -> Counts:
+def counted(tool: Counter, model: Any, inputs: Sequence[Any]) -> int | str:
+    """Return what a tool counts in evaluation mode, or that it refuses, and how."""
     import torch
-    from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
 
-    with torch.no_grad():
-        x = torch.zeros(1, *shape)
-        return {
-            "fvcore": exact(FlopCountAnalysis(model, x).total()),
-            "fvcore activations": exact(ActivationCountAnalysis(model, x).total()),
-        }
+    if tool.convention == "torch":  # on a CPU it misses fused attention
+        model, inputs = model.to("meta"), [x.to("meta") for x in inputs]
+    try:
+        with torch.no_grad(), quiet():
+            return tool.run(model.eval(), inputs)[TOTAL]
+    except Exception as error:  # whatever a tool raises: the record says that it does not count
+        return f"refused: {type(error).__name__}"
 
 
-@tool("torch", "with FlopCounterMode() as mode: model.to('meta')(x); mode.get_total_flops()")
-def flop_counter_mode(model: Any, shape: tuple[int, ...]) -> Counts:
+def wrapped(module: Any) -> Any:
+    """Return a module that takes inputs by place or by name, for tools that skip a bare leaf."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
-    mode = FlopCounterMode(display=False)
-    with torch.no_grad(), mode:
-        model.to("meta")(torch.zeros(1, *shape, device="meta"))
-    params = sum(parameter.numel() for parameter in model.parameters())
-    return {"torch": exact(mode.get_total_flops()), "params": params}
+    class Wrapper(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.op = module
 
+        def forward(self, *inputs: Any, **by_name: Any) -> Any:
+            return self.op(*inputs, *by_name.values())
 
-@tool("torchinfo", "summary(model, (1, 3, 224, 224), verbose=0).total_mult_adds")
-def torchinfo(model: Any, shape: tuple[int, ...]) -> Counts:
-    from torchinfo import summary
-
-    return {"torchinfo": exact(summary(model, (1, *shape), verbose=0).total_mult_adds)}
+    return Wrapper().eval()
 
 
-@tool("ptflops", "get_model_complexity_info(model, (3, 224, 224), backend=..., as_strings=False)")
-def ptflops(model: Any, shape: tuple[int, ...]) -> Counts:
-    import copy
-
-    from ptflops import get_model_complexity_info
-
-    def count(**options: str) -> int:
-        macs, _ = get_model_complexity_info(
-            copy.deepcopy(model), shape, as_strings=False, print_per_layer_stat=False, **options
-        )
-        return exact(macs)
-
-    if importlib.metadata.version("ptflops") == "0.7":
-        return {"ptflops_0.7": count()}
-    return {"ptflops": count(backend="pytorch"), "ptflops_aten": count(backend="aten")}
+FUNCTIONS = {
+    "relu": example(x=(8,)),
+    "maxpool": example(3, stride=2, ceil_mode=True, x=(4, 112, 112)),
+    "avgpool": example((2, 3), stride=1, x=(4, 9, 9)),
+    "adaptive_avgpool": example((2, 3), x=(4, 7, 9)),
+    "global_avgpool": example(x=(4, 9)),
+}
+"""What is recorded as a network counts that calls a function in place of the module."""
 
 
-@tool("thop", "profile(model, inputs=(x,), verbose=False)")
-def thop(model: Any, shape: tuple[int, ...]) -> Counts:
+def called(module: Any) -> Any:
+    """Return a module of no known class that calls the function of another."""
     import torch
-    from thop import profile
 
-    macs, _ = profile(model, inputs=(torch.zeros(1, *shape),), verbose=False)
-    return {"thop": exact(macs)}
+    class Function(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return type(module).forward(module, x)
 
-
-@tool("calflops", "calculate_flops(model, (1, 3, 224, 224), output_as_string=False)")
-def calflops(model: Any, shape: tuple[int, ...]) -> Counts:
-    from calflops import calculate_flops
-
-    flops, macs, _ = calculate_flops(
-        model, (1, *shape), output_as_string=False, print_results=False, print_detailed=False
-    )
-    return {"calflops": exact(flops), "calflops_macs": exact(macs)}
+    return Function()
 
 
-@tool("deepspeed", "get_model_profile(model, (1, 3, 224, 224), as_string=False)")
-def deepspeed(model: Any, shape: tuple[int, ...]) -> Counts:
-    from deepspeed.profiling.flops_profiler import get_model_profile
+def twin_and_inputs(name: str, example: Example, function: bool = False) -> tuple[Any, list[Any]]:
+    """Return the wrapped twin of an op's example, and zeros to call it with."""
+    import torch
 
-    flops, macs, _ = get_model_profile(
-        model, (1, *shape), print_profile=False, detailed=False, as_string=False
-    )
-    return {"deepspeed": exact(flops), "deepspeed_macs": exact(macs)}
-
-
-@tool("torchstat", "ModelHook(model, (3, 224, 224)): sums of Flops and of MAdd")
-def torchstat(model: Any, shape: tuple[int, ...]) -> Counts:
-    from torchstat import ModelHook  # its report needs DataFrame.append, which pandas dropped
-
-    leaves = ModelHook(model, shape).retrieve_leaf_modules().values()
-    return {
-        "torchstat_flops": sum(int(leaf.Flops) for leaf in leaves),
-        "torchstat_madd": sum(int(leaf.MAdd) for leaf in leaves),
-    }
+    op = OPS[name].create(example.args, example.kwargs)
+    twin = module_of(torch, op, example.inputs)
+    inputs = [
+        torch.zeros(1, *shape, dtype=torch.int64 if place in op.integers else torch.float32)
+        for place, shape in enumerate(example.inputs)
+    ]
+    return wrapped(called(twin) if function else twin), inputs
 
 
-def exact(number: Any) -> int:
-    """Return a count as an int; refuse one that is no whole number."""
-    if int(number) != number:
-        raise ValueError(f"{number!r} is not a whole number")
-    return int(number)
+def example_key(name: str, example: Example) -> str:
+    """Return how the record names an op's example: ``conv(out_channels=8, ...) on 3x8x8``."""
+    op = OPS[name].create(example.args, example.kwargs)
+    return f"{op.call()} on {' and '.join(map(show, example.inputs))}"
 
 
 def printed_gflops(name: str) -> str:
@@ -187,63 +147,102 @@ def printed_gflops(name: str) -> str:
     return str(next(iter(weights)).meta["_ops"])
 
 
-def installed() -> Iterator[str]:
-    """Yield the tools that are installed."""
-    for package in TOOLS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(package)
-            yield package
-
-
-def _measure(package: str, name: str, results: Any) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        counts = TOOLS[package][1](build(name), shape(name))
-    results.put(counts)
-
-
-def measure(package: str, name: str) -> Counts:
-    """Run one tool on one model in a process of its own."""
+def apart(function: Callable[[], Any]) -> Any:
+    """Call a function in a process of its own, and return what it returns."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    child = context.Process(target=_measure, args=(package, name, results))
+    child = context.Process(target=lambda: results.put(function()))
     child.start()
+    found = results.get()
     child.join()
-    if child.exitcode:
-        raise SystemExit(f"{package} failed on {name}")
-    counts: Counts = results.get()
-    return counts
+    return found
 
 
-def main() -> None:
-    """Record, and write the file after each model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--tools", default=",".join(installed()), help="packages to run")
-    parser.add_argument("models", nargs="*", default=MODELS)
-    options = parser.parse_args()
-    torchvision = import_package("torchvision")  # here, so that the children need not load it
+def count_model(tool: Counter, name: str) -> int | str:
+    """Return what a tool counts of one of torchvision's models."""
+    import torch
 
+    return counted(tool, build(name), [torch.zeros(1, *shape(name))])
+
+
+def count_example(tool: Counter, name: str, example: Example, function: bool) -> int | str:
+    """Return what a tool counts of an op's example."""
+    return counted(tool, *twin_and_inputs(name, example, function))
+
+
+def about(tool: Counter) -> dict[str, str]:
+    """Return how a record names a tool."""
+    call = (tool.run.__doc__ or "").removeprefix("Count with ").rstrip(".")
+    return {"tool": f"{tool.package} {tool.version}", "call": call}
+
+
+def record_models(tools: Sequence[Counter], names: Sequence[str]) -> None:
+    """Record what the tools count of torchvision's models; the file is written after each."""
+    torchvision = import_package("torchvision")
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"tools": {}, "models": {}}
     record["models_from"] = f"torchvision {torchvision.__version__}"
-    for name in options.models:
+    for name in names:
         entry = record["models"].setdefault(name, {"counts": {}})
         entry |= {"options": OPTIONS.get(name, {}), "input": list(shape(name))}
         entry["printed by torchvision"] = printed_gflops(name)
-        for package in options.tools.split(","):
-            counts = measure(package, name)
-            entry["counts"] |= counts
-            for key in counts:
-                record["tools"][key] = {
-                    "tool": f"{package} {importlib.metadata.version(package)}",
-                    "call": TOOLS[package][0],
-                }
+        entry["counts"]["params"] = sum(p.numel() for p in build(name).parameters())
+        for tool in tools:
+            entry["counts"][tool.convention] = apart(partial(count_model, tool, name))
+            record["tools"][tool.convention] = about(tool)
         print(name, entry["counts"], flush=True)
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def record_ops(tools: Sequence[Counter], chosen: Sequence[str]) -> None:
+    """Record what the tools count of every example of the chosen ops, a line for each example.
+
+    An example whose op is no more is dropped.
+    """
+    known = json.loads(OPS_RECORD.read_text()) if OPS_RECORD.exists() else {}
+    record: dict[str, Any] = {"tools": known.get("tools", {}), "ops": {}, "functions": {}}
+    record["tools"] |= {tool.convention: about(tool)["tool"] for tool in tools}
+    cases = [("ops", name, e) for name, op in OPS.items() for e in op.examples]
+    cases += [("functions", name, e) for name, e in FUNCTIONS.items()]
+    for part, name, e in cases:
+        key = example_key(name, e)
+        counts = {
+            tool.convention: apart(partial(count_example, tool, name, e, part != "ops"))
+            for tool in (tools if name in chosen else ())
+        }
+        if counts:
+            print(key, flush=True)
+        if entry := known.get(part, {}).get(key, {}) | counts:
+            record[part][key] = entry
+    parts = []
+    for part, entries in record.items():
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in entries.items())
+        parts.append(f' "{part}": {{\n{lines}\n }}')
+    OPS_RECORD.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def main() -> None:
+    """Record models or ops."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--tools", help="packages to run, of those that are installed")
+    parser.add_argument("--ops", action="store_true", help="record ops by themselves instead")
+    parser.add_argument("names", nargs="*", help="models, or ops; all unless given")
+    options = parser.parse_args()
+
+    import torch
+
+    torch.set_num_threads(1)
+    chosen = options.tools and options.tools.split(",")
+    tools = [tool for tool in installed() if not chosen or tool.package in chosen]
+    for package in dict.fromkeys(tool.package for tool in tools):
+        with quiet():
+            import_package(package)  # here, so that the children need not load it
+    if options.ops:
+        record_ops(tools, options.names or list(OPS))
+    else:
+        models = [tool for tool in tools if tool.convention != "profiler"]
+        record_models(models, options.names or MODELS)
 
 
 if __name__ == "__main__":

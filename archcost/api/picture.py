@@ -1,0 +1,66 @@
+"""Pictures of what networks cost."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Unpack
+
+from archcost.api import Model, Options, device_of, network_of, setting_of, takes
+from archcost.errors import ArchcostError, LookupFailed
+
+if TYPE_CHECKING:
+    from archcost.hardware import Device
+    from archcost.pictures.diagram import Diagram
+    from archcost.pictures.picture import Picture
+
+
+@takes(Options)
+def plot(
+    kind: str,
+    *models: Model,
+    depth: int | None = None,
+    x: str = "operations",
+    y: str = "top1",
+    size: str = "params",
+    record: str | os.PathLike[str] | None = None,
+    gpu: str | Device | None = None,
+    **options: Unpack[Options],
+) -> Picture | Diagram:
+    """Return a picture, which a notebook shows; ``save`` writes it, ``text`` draws it as text.
+
+    Args:
+        kind: ``layers`` (memory, parameters and operations, layer by layer), ``scatter`` (accuracy
+            against operations), ``timeline`` (winners of ILSVRC), ``receptive`` (receptive field
+            over depth), ``memory`` (live bytes over a training step), ``roofline`` (layers under
+            the roof of a device), ``graph`` (the network, box by box).
+        *models: catalog names, paths or Networks; roofline and graph draw one, timeline none.
+        depth: layers, graph: fold groups below this many dotted names.
+        x: scatter: its x axis.
+        y: scatter: its y axis.
+        size: scatter: what the areas of the bubbles show.
+        record: scatter, roofline: a record of ``archcost profile``.
+        gpu: roofline: a device of ``archcost hardware``.
+        **options: as for :func:`archcost.analyze`; memory: as for :func:`archcost.memory`, too.
+
+    Raises:
+        LookupFailed: an unknown kind, model, device or option.
+        ArchcostError: too many or too few models, or a roofline without a device.
+
+    Examples:
+        >>> print(archcost.plot("layers", "alexnet").text(60).splitlines()[0])
+        alexnet (62.38 M parameters)
+    """
+    from archcost.pictures import KINDS, draw
+
+    if kind not in KINDS:
+        raise LookupFailed("kind of picture", str(kind), KINDS)
+    if not models and KINDS[kind].networks != 0:
+        raise ArchcostError(f"name at least one model, as in plot({kind!r}, 'resnet50')")
+    setting, rest = setting_of(options)
+    found = device_of(gpu) if "gpu" in KINDS[kind].setting else None
+    if found:
+        setting = setting.on(found)
+    own = {"depth": depth, "x": x, "y": y, "size": size}
+    own |= {"record": None if record is None else os.fspath(record)}
+    networks = [network_of(model, rest) for model in models]
+    return draw(kind, networks, setting, **{name: own[name] for name in KINDS[kind].options})

@@ -1,0 +1,184 @@
+"""Whether figures are right: PyTorch, what others print, and what is wrong in a spec."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
+
+from archcost.api import LoadOptions, Model, name_of, network_of, takes
+from archcost.errors import ArchcostError
+from archcost.network import Network
+from archcost.setting import Setting, patterns
+from archcost.table import Table, Tabled
+
+if TYPE_CHECKING:
+    from archcost.findings.audit import Audit, Finding
+    from archcost.findings.lint import Lint
+    from archcost.proofs.results import Outcome
+
+
+@takes(LoadOptions)
+def build(
+    model: Model, *, device: Any = None, dtype: Any = None, **options: Unpack[LoadOptions]
+) -> Any:
+    """Return a network as an ordinary PyTorch ``nn.Module`` whose module paths are layer paths.
+
+    Args:
+        model: a catalog name, a path, or a Network.
+        device: where the parameters live, e.g. ``"cuda"`` or ``"meta"``.
+        dtype: their type, e.g. ``torch.float64``.
+        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
+
+    Raises:
+        ArchcostError: PyTorch is not installed, or the model cannot be loaded.
+
+    Examples:
+        >>> archcost.build("resnet18", input="3x64x64", device="meta").stem.conv1.weight.shape
+        torch.Size([64, 3, 7, 7])
+    """
+    from archcost import pytorch
+
+    return pytorch.build(network_of(model, options), device=device, dtype=dtype)
+
+
+@dataclass(frozen=True, repr=False)
+class Verification(Tabled):
+    """What the checks found; made by :func:`verify`.
+
+    Attributes:
+        outcomes: what each check found on each model: run, passed, failures.
+        about: where the checks ran, and the versions of PyTorch and the tools.
+        ran_nowhere: a line for each model, check or reference that was asked for by name and
+            compared nothing, with the reason.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    about: dict[str, str]
+    ran_nowhere: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, and all that was asked for by name was compared."""
+        return bool(self.to_dict()["passed"])
+
+    @property
+    def subject(self) -> str:
+        """How many checks passed."""
+        run, passed = (sum(getattr(o, key) for o in self.outcomes) for key in ("run", "passed"))
+        return "; ".join((f"{passed:,} of {run:,} checks passed", *self.ran_nowhere))
+
+    def table(self, summary: bool = False) -> Table:
+        """Return one row per model and check; or per model, with ``summary``."""
+        from archcost.proofs.results import results_table, summary_table
+
+        return (summary_table if summary else results_table)(self.outcomes, self.about)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON contract of ``archcost verify`` (see ``archcost schema verify``)."""
+        from archcost.proofs.results import results_record
+
+        return results_record(self.outcomes, self.about, False, self.ran_nowhere)
+
+
+@takes(LoadOptions)
+def verify(
+    *models: Model,
+    checks: Sequence[str] = (),
+    against: Sequence[str] = (),
+    device: str = "cpu",
+    batch: int = 1,
+    freeze: Sequence[str] = (),
+    jobs: int = 1,
+    **options: Unpack[LoadOptions],
+) -> Verification:
+    """Check every figure of models against PyTorch, the counting tools, and reference models.
+
+    Args:
+        *models: catalog names, paths or Networks.
+        checks: of structure, counters, memory, training, peaks, reference; all that apply by
+            default.
+        against: references: torchvision, timm, pytorchcv, or ``module:callable`` of your own.
+        device: cpu, cuda or meta.
+        batch: samples per pass.
+        freeze: shell patterns of layers that are not trained.
+        jobs: models at a time, each in a process of its own.
+        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
+
+    Raises:
+        LookupFailed: an unknown model, check, reference or option.
+        ArchcostError: no model, or PyTorch is not installed.
+
+    Examples:
+        >>> archcost.verify("resnet18", checks=["structure"]).passed
+        True
+    """
+    from archcost.measure.profile import check_device
+    from archcost.proofs.run import Request, about, verify_all
+
+    if not models:
+        raise ArchcostError("name at least one model, as in verify('resnet18')")
+    check_device(device)
+    setting = Setting(batch, device="cpu", freeze=patterns("freeze", freeze))
+    named = patterns("checks", checks), patterns("against", against)
+    request = Request(named[0], device, setting, named[1])
+    request.names()
+    networks = [network_of(model, options) for model in models]
+    outcomes = tuple(verify_all(networks, request, jobs))
+    nowhere = request.ran_nowhere(outcomes, [network.name for network in networks])
+    return Verification(outcomes, about(request), tuple(nowhere))
+
+
+def audit(*models: Model, lectures: bool = False) -> Audit:
+    """Hold published figures against the computed ones: exact, rounds to, ambiguous or wrong.
+
+    Args:
+        *models: catalog names, families, paths, or Networks, whose own figures are held.
+        lectures: also what five lectures claim.
+
+    Raises:
+        LookupFailed: an unknown model. SpecError: a spec that cannot be read.
+        ArchcostError: no model.
+
+    Examples:
+        >>> archcost.audit("resnet50").unexplained
+        ()
+    """
+    from archcost.findings.audit import Audit, audit_lectures, audit_models, audit_network
+
+    if not (models or lectures):
+        raise ArchcostError("name at least one model, as in audit('resnet50'), or lectures=True")
+    findings: list[Finding] = []
+    for model in models:
+        if isinstance(model, Network):
+            findings += audit_network(model)
+        else:
+            findings += audit_models([name_of(model)])
+    return Audit((*findings, *(audit_lectures() if lectures else ())))
+
+
+def lint(spec: str | os.PathLike[str] | None = None, *, text: str | None = None) -> Lint:
+    r"""Return what is of no use in a spec, or cannot be right, with its line and column.
+
+    Args:
+        spec: the path of a ``.yaml`` file, or else
+        text: the text of a spec.
+
+    Raises:
+        SpecError: a file that cannot be read; what is wrong in a spec is a finding.
+        ArchcostError: neither or both of ``spec`` and ``text``.
+
+    Examples:
+        >>> archcost.lint(text="name: a\ninput: 3x8x8\nlayers:\n- conv(8, 9)").flaws[0].line
+        4
+    """
+    from archcost.findings.lint import Lint, lint
+    from archcost.spec.source import Source, read_source
+
+    if (spec is None) == (text is None):
+        raise ArchcostError("name either a file, as in lint('net.yaml'), or text='...'")
+    if isinstance(spec, Network):
+        raise ArchcostError("a Network has no text; lint takes the path of its spec, or text='...'")
+    source = Source("<text>", text) if text is not None else read_source(os.fspath(spec or ""))
+    return Lint(source.name, tuple(lint(source)))

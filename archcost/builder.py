@@ -1,0 +1,284 @@
+"""Makes a network layer by layer: whoever describes one adds its layers here, one by one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from archcost.errors import ArchcostError, LookupFailed, OpError, did_you_mean, shorten
+from archcost.network import (
+    DTYPES,
+    FLOAT,
+    NETWORK_INPUT,
+    Layer,
+    Network,
+    Value,
+    made_dtype,
+    prefixes,
+)
+from archcost.ops import Cost, Op
+from archcost.shape import LARGEST, Shape, numel, read_shape, show
+
+MAX_LAYERS = 20_000
+MOST_WORK = 2**100
+_NONE: Mapping[str, str] = {}  # no proxy: layers are sent to other processes
+
+
+class TooManyLayers(ArchcostError):
+    """A network has more layers than archcost takes."""
+
+
+class Builder:
+    """Makes a network layer by layer: infers shapes and costs, finds names, keeps within limits.
+
+    ``layers`` are those so far, and ``lines`` the paths that are taken, each with the line of a
+    spec that takes it, if one does.
+
+    Examples:
+        >>> from archcost.ops import make
+        >>> builder = Builder()
+        >>> x = builder.input("3x8x8")
+        >>> x = builder.add(make("conv", 4, 3), x, name="stem")
+        >>> builder.network("tiny", x)
+        <Network tiny: 3x8x8 to 4x6x6, 1 layers>
+    """
+
+    def __init__(self) -> None:
+        self.inputs: list[Value] = []
+        self.layers: list[Layer] = []
+        self.lines: dict[str, int] = {}
+        self._numbers: Counter[str] = Counter()
+        self._costs: dict[Any, Cost] = {}
+        self._values: dict[str, Value] = {}
+        self._layers: dict[str, Layer] = {}
+        self._groups: set[str] = set()
+        self._params: dict[str, Shape] = {}
+
+    def input(
+        self, shape: str | Shape, name: str = NETWORK_INPUT, dtype: str = FLOAT
+    ) -> Value:  # fmt: skip
+        """Return a new input of the network; ``shape`` is without batch, channels first."""
+        self._check_name(name)
+        if dtype not in DTYPES:
+            raise LookupFailed("type of an input", dtype, DTYPES)
+        sizes = () if shape == () else read_shape(shape)  # a number for each sample
+        value = self._values[name] = Value(name, sizes, dtype)
+        self.inputs.append(value)
+        return value
+
+    def add(
+        self, op: Op, *inputs: Value | str, name: str = "",
+        params: str | Mapping[str, str] | None = None,
+    ) -> Value:  # fmt: skip
+        """Add a layer; return its output, the first of several; see :meth:`add_all`."""
+        return self.add_all(op, *inputs, name=name, params=params)[0]
+
+    def add_all(
+        self, op: Op, *inputs: Value | str, name: str = "",
+        params: str | Mapping[str, str] | None = None, names: Mapping[str, str] = _NONE,
+    ) -> tuple[Value, ...]:  # fmt: skip
+        """Add a layer; return all its outputs.
+
+        Args:
+            op: the operator with its arguments.
+            inputs: the tensors that it reads, or their names.
+            name: the layer's path; if it is empty or ends in a dot, a numbered name is found.
+            params: the path of a layer whose module runs again, or parameters that are another
+                layer's, by the op's name: ``{"weight": "embedding.weight"}``.
+            names: the full names of its own parameters that are not its path and theirs.
+
+        Raises:
+            OpError: the op does not take such inputs or parameters; the text has the path.
+            LookupFailed: there is no tensor, layer or parameter of a name.
+            ArchcostError: the path is taken, or the layer is too large or one too many.
+        """
+        group, _, own = name.rpartition(".")
+        path = name if own else self.number(group, op.name)
+        self._check_name(path)
+        if len(self.layers) >= MAX_LAYERS:
+            raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
+        values = [self._find(value) if isinstance(value, str) else value for value in inputs]
+        shapes = tuple([value.shape for value in values])
+        try:
+            check_inputs(op, len(values), all_given=True)
+            dtype = made_dtype(op, [value.dtype for value in values])
+            cost, rows = self._cost(op, shapes), values[0].rows
+            if not op.any_rows and any(value.rows != rows for value in values):
+                told = ", ".join(str(value.rows) for value in values)
+                raise OpError(
+                    f"{op.name} needs as many rows of the batch in each input; got {told}"
+                )
+            made_rows = op.rows(rows, *shapes)
+            module, ties = self._shared(op, cost, path, params) if params else (path, _NONE)
+        except OpError as error:
+            raise OpError(refused(path, op.name, shapes, error)) from None
+        reads = tuple([value.name for value in values])
+        layer = Layer(path, op, reads, shapes, cost, module, ties, rows=rows, names=names)
+        self._append(layer)
+        if path.rpartition(".")[0] not in self._groups:
+            self._groups.update(prefixes(path))
+        made = [Value(path, cost.output, dtype, made_rows)]
+        for name, shape in zip(layer.outputs[1:], cost.others, strict=True) if cost.others else ():
+            made.append(Value(name, shape, dtype, made_rows))
+        for value in made:
+            self._values[value.name] = value
+        return tuple(made)
+
+    def add_again(
+        self, layers: Sequence[Layer], outputs: Sequence[Value], group: str, new: str,
+        names: dict[str, str],
+    ) -> None:  # fmt: skip
+        """Add the layers of a group once more, in a group whose name no path has.
+
+        Args:
+            layers: layers that have modules of their own.
+            outputs: the tensors that they make.
+            group: the path of the group.
+            new: the path of the new group.
+            names: what each tensor that they read from outside is called here; takes the names
+                of what they make.
+        """
+        cut = len(group)
+        for value in outputs:
+            names[value.name] = name = new + value.name[cut:]
+            self._values[name] = Value(name, value.shape, value.dtype, value.rows)
+        for layer in layers:
+            path = names[layer.path]
+            inputs = tuple([names[name] for name in layer.inputs])
+            made = Layer(
+                path, layer.op, inputs, layer.shapes, layer.cost, path, _NONE, rows=layer.rows
+            )
+            self._append(made)
+            if path.rpartition(".")[0] not in self._groups:
+                self._groups.update(prefixes(path))
+
+    def _append(self, layer: Layer) -> None:
+        self.layers.append(layer)
+        self._layers[layer.path] = layer
+        if layer.cost.params:
+            for name, shape in layer.params.items():
+                self._params[layer.full_name(name)] = shape
+
+    def layer(self, path: str) -> Layer:
+        """Return a layer by its path."""
+        return self._layers[path]
+
+    def value(self, name: str) -> Value:
+        """Return a tensor by its name."""
+        return self._values[name]
+
+    def _shared(
+        self, op: Op, cost: Cost, path: str, params: str | Mapping[str, str]
+    ) -> tuple[str, Mapping[str, str]]:
+        """Return the path of the module that a layer runs, and what it takes of other modules."""
+        if isinstance(params, str):
+            if params not in self._layers:
+                raise LookupFailed("layer", params, self._layers)
+            first = self._layers[params]
+            if first.op != op:
+                raise OpError(f"{params} is another op: {first.op.call()}")
+            known = {**first.cost.params, **first.cost.buffers}
+            for name, shape in {**cost.params, **cost.buffers}.items():
+                _check_shape(name, shape, first.full_name(name), known[name])
+            return first.module, first.ties
+        known = self._params
+        for name, full in params.items():
+            if name not in cost.params:
+                raise OpError(f"no parameter {name!r}{did_you_mean(name, cost.params)}")
+            if full not in known:
+                raise LookupFailed("parameter", full, known)
+            _check_shape(name, cost.params[name], full, known[full])
+        return path, dict(params)
+
+    def siblings(self, value: Value) -> Value | list[Value]:
+        """Return all outputs of the layer that made a tensor, if it has several; else itself."""
+        layer = self._layers.get(value.name)
+        if layer is None or not layer.cost.others:
+            return value
+        return [self._values[name] for name in layer.outputs]
+
+    def number(self, group: str, name: str, first: int = 1) -> str:
+        """Return the path of the next layer or group of that name in a group, numbered."""
+        stem = join(group, name)
+        while (path := f"{stem}{self._numbers[stem] + first}") in self.lines:
+            self._numbers[stem] += 1
+        self._numbers[stem] += 1
+        return path
+
+    def network(self, name: str, *outputs: Value | str, **about: Any) -> Network:
+        """Return the network; the first output is the main one, ``about`` are further fields."""
+        values = [self._find(value) if isinstance(value, str) else value for value in outputs]
+        names = tuple(value.name for value in values)
+        return Network(name, tuple(self.inputs), tuple(self.layers), names, **about)
+
+    def _check_name(self, path: str) -> None:
+        if not _PATH.fullmatch(path):
+            raise ArchcostError(f"{shorten(path)!r} is no path: {NAMES}, with dots between")
+        if path in self._values or path in self._groups:
+            raise ArchcostError(f"two layers or groups are named {path}")
+        if path.rpartition(".")[0] not in self._groups:
+            for group in prefixes(path):
+                if group in self._values:
+                    raise ArchcostError(f"{path} lies in {group}, which is a layer")
+
+    def _find(self, name: str) -> Value:
+        if name not in self._values:
+            raise LookupFailed("tensor", name, self._values)
+        return self._values[name]
+
+    def _cost(self, op: Op, shapes: tuple[Shape, ...]) -> Cost:
+        key: Any = (id(op), shapes)  # the op lives as long as its layer
+        try:
+            if key in self._costs:
+                return self._costs[key]
+        except TypeError:  # sizes that know their formula have no hash
+            key = None
+        cost = op.cost(*shapes)
+        large = any(size > LARGEST for shape in cost.outputs for size in shape)
+        if large or numel(cost.output) + cost.macs > MOST_WORK:
+            raise OpError("the layer is larger than archcost counts (2**53 per dimension)")
+        if key:
+            self._costs[key] = cost
+        return cost
+
+
+def check_inputs(op: Op, count: int, all_given: bool = False) -> None:
+    """Refuse more inputs than an op takes, or fewer than a merge needs, or than it has in all."""
+    if op.inputs == ("*",):
+        if count < (op.least if all_given or op.least > 1 else 0):
+            raise OpError(f"{op.name} merges two or more named layers; got {count}")
+    elif count > len(op.inputs):
+        raise OpError(f"{op.name} takes {len(op.inputs)} layers at most; got {count}")
+    elif all_given and count < len(op.inputs):
+        raise OpError(f"{op.name} takes {len(op.inputs)} inputs; got {count}")
+
+
+def _check_shape(name: str, shape: Shape, full: str, known: Shape) -> None:
+    if shape != known:
+        turned = "; PyTorch shares no weight turned round" * (shape == known[::-1])
+        raise OpError(f"{name} is {show(shape)}, and {full} is {show(known)}{turned}")
+
+
+def refused(path: str, op: str, shapes: Sequence[Shape], reason: object) -> str:
+    """Return why a layer is refused: its path, its op, what it reads, the reason."""
+    on = f" on {' and '.join(map(show, shapes))}" if shapes else ""
+    return f"{path}: {op}{on}: {reason}"
+
+
+NAMES = "letters, digits, _ - +"
+_NAME = r"[\w+-]{1,100}(?:#\d+)?"
+_PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
+
+
+@lru_cache(maxsize=4096)
+def is_name(text: str) -> bool:
+    """Whether a layer or group can have that name: one part of a path."""
+    return "#" not in text and re.fullmatch(_NAME, text) is not None
+
+
+def join(group: str, name: str) -> str:
+    """Return the path of ``name`` in a group; the whole network is the group ``""``."""
+    return f"{group}.{name}" if group else name

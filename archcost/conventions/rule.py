@@ -1,0 +1,123 @@
+"""What a convention is: weights over facts of layers, or kinds of op whose outputs count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from archcost.conventions.facts import find_fact, subjects
+from archcost.network import Layer, Network
+from archcost.shape import numel
+
+MAC, FLOP = "MAC", "FLOP"
+
+Weights = Mapping[str, int]
+"""What a unit of a term counts, by term (see :mod:`archcost.conventions.facts`)."""
+
+
+def each(ops: str, fact: str, weight: int = 1) -> dict[str, int]:
+    """Return the weights of one fact of several ops, named in one text."""
+    return {f"{op}.{fact}": weight for op in ops.split()}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A way to count operations.
+
+    Attributes:
+        name: how the command line calls it.
+        title: what it counts, in a line.
+        weights: integer weight per term; other facts count 0.
+        unit: ``"MAC"`` if a multiply-accumulate counts 1, ``"FLOP"`` if it counts 2.
+        tool_version: the version of the tool that counts so, empty for a definition.
+        source: where the rules stand.
+        note: limits, and whether the weights were compared with a run of the tool.
+        dates: when the tool counted so, of an earlier version.
+        hooks: the part of the weights that comes from hooks of modules, which do not see what a
+            network calls as a function.
+        single: whether the tool adds layers up in single precision, so that a total is rounded.
+        last_run: whether a module that runs several times counts its last run only.
+        once: the terms that count once for a batch, as sums of parameters do.
+        traced: whether it counts a trace of PyTorch's JIT, which leaves out what no output needs.
+    """
+
+    name: str
+    title: str
+    weights: Weights
+    unit: str
+    tool_version: str = ""
+    source: str = ""
+    note: str = ""
+    dates: str = ""
+    hooks: Weights = field(default_factory=dict)
+    single: bool = False
+    once: frozenset[str] = frozenset()
+    last_run: bool = False
+    traced: bool = False
+
+    @cached_property
+    def _by_subject(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for term in self.weights:
+            found.setdefault(term.rpartition(".")[0], []).append(term)
+        return found
+
+    def parts(self, layer: Layer) -> dict[str, int]:
+        """Return how much a layer does of each term that counts, for one sample."""
+        known = self._by_subject
+        about = subjects(layer) if any(known) else ("",)
+        terms = [term for subject in about for term in known.get(subject, ())]
+        return {term: find_fact(term)(layer) * layer.rows for term in terms}
+
+    def count(self, layer: Layer, batch: int = 1) -> int:
+        """Return what a layer counts for a batch."""
+        hooks = self.hooks if layer.function else {}
+        total = 0
+        for term, amount in self.parts(layer).items():
+            weight = self.weights[term] - hooks.get(term, 0)
+            total = total + weight * amount * (1 if term in self.once else batch)
+        return total
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Which outputs count as activations, in elements.
+
+    Attributes:
+        name: how the command line calls it.
+        title: what it counts, in a line.
+        kinds: the kinds of op (``Op.kind``) whose output counts.
+        counts_input: whether the network's input counts too.
+        source: where the rule stands.
+        unfused: whether the products count that a fused function hides.
+        traced: whether it counts a trace of PyTorch's JIT, which leaves out what no output needs.
+    """
+
+    name: str
+    title: str
+    kinds: frozenset[str]
+    counts_input: bool
+    source: str = ""
+    unfused: bool = False
+    traced: bool = False
+
+    def count(self, layer: Layer) -> int:
+        """Return the elements of a layer that count, for one sample."""
+        if layer.op.kind not in self.kinds:
+            return 0
+        cost = layer.cost
+        inner = cost.products + cost.fused if self.unfused else cost.products
+        made = [(layer.made_rows, cost.outputs), (layer.rows, inner)]
+        return sum([numel(n if rows == 1 else (rows, *n)) for rows, own in made for n in own])
+
+
+def counted_layers(network: Network, rule: Convention | Activations) -> list[Layer]:
+    """Return the layers that a convention looks at: all, or those that an output depends on.
+
+    Of the layers that run one module, some tools count the last only.
+    """
+    layers = [layer for layer in network if not (rule.traced and layer.path in network.dead)]
+    if isinstance(rule, Convention) and rule.last_run:
+        return [*{layer.module: layer for layer in layers}.values()]
+    return layers

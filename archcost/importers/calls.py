@@ -1,0 +1,181 @@
+"""A call of a PyTorch function as an op, where no op of specs says it: on whole tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from archcost.errors import ArchcostError
+from archcost.importers.functions import FUNCTIONS
+from archcost.importers.registry import Program
+from archcost.network import FLOAT, INT64
+from archcost.ops.base import Cost, Op
+from archcost.ops.reads import ALL, Reads
+from archcost.shape import Shape
+
+FLOAT_BYTES = 4
+
+
+class Input(NamedTuple):
+    """In the arguments of a call: the input at a place."""
+
+    place: int
+
+
+class Own(NamedTuple):
+    """In the arguments of a call: a parameter of the layer."""
+
+    name: str
+
+
+class Constant(NamedTuple):
+    """In the arguments of a call: a tensor that depends on no input and no parameter."""
+
+    shape: Shape
+    itemsize: int
+
+
+class Rows(NamedTuple):
+    """In the arguments of a call and in shapes: so many times the batch."""
+
+    times: int
+
+
+class Called(Op):
+    """A function of PyTorch on tensors in which the batch may lie anywhere.
+
+    Attributes:
+        function: its name.
+        args, kwargs: its arguments, tensors as :class:`Input`, :class:`Own`, :class:`Constant`.
+        programs: the functions that are known.
+        made: the shapes of its outputs without the batch.
+        made_rows: the rows of the batch in them, 1 where they have no batch.
+        params: the shapes of the parameters that it reads, by the layer's names.
+        buffers: likewise of the buffers.
+        macs: multiply-accumulates for one row.
+        makes: the type of its outputs.
+    """
+
+    function: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    made: tuple[Shape, ...]
+    made_rows: int
+    params: Mapping[str, Shape]
+    buffers: Mapping[str, Shape]
+    macs: int
+
+    programs: ClassVar[Mapping[str, Program]] = FUNCTIONS
+    inputs = ("*",)
+    least = 0
+    any_rows = True
+    kind = "reshape"
+
+    def __init__(
+        self, function: str, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any],
+        made: tuple[Shape, ...], made_rows: int, params: Mapping[str, Shape],
+        buffers: Mapping[str, tuple[Shape, str]], macs: int,
+        makes: str = FLOAT,
+    ) -> None:  # fmt: skip
+        """Take what was seen of the call."""
+        self.__dict__.update(
+            name=function, function=function, kind=kind, args=args, kwargs=dict(kwargs), made=made,
+            made_rows=made_rows, params=dict(params), macs=macs, makes=makes,
+            buffers={own: shape for own, (shape, _) in buffers.items()},
+            integer_buffers=tuple(own for own, (_, kind) in buffers.items() if kind == INT64),
+        )  # fmt: skip
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Return what tells it from other calls."""
+        named = tuple(sorted(self.kwargs.items(), key=lambda item: item[0]))
+        held = (*self.params.items(), *self.buffers.items())
+        seen = (self.made, self.made_rows, self.macs, self.makes)
+        return (self.function, repr(self.args), repr(named), held, seen)
+
+    def cost(self, x: Shape = (), *others: Shape) -> Cost:
+        """Return what was seen: the shapes do not change."""
+        return Cost(self.made[0], self.params, self.macs, self.buffers, others=self.made[1:])
+
+    def rows(self, rows: int, *shapes: Shape) -> int:
+        """Return the rows of the batch that were seen."""
+        return self.made_rows
+
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        """Return that each output may read all."""
+        return [[(d, ALL) for d in range(len(x))]] * len(self.made[0])
+
+    def settings(self, axes: int = 2) -> str:
+        """Return the arguments that are no tensors."""
+        given = [_text(arg) for arg in self.args if is_said(arg)]
+        given += [f"{key}={value}" for key, value in self.kwargs.items() if is_said(value)]
+        return ", ".join(given).replace("Rows(times=1)", "N")
+
+    def call(self, tensors: Any = ()) -> str:
+        """Return the call with its arguments."""
+        inside = ", ".join(filter(None, [", ".join(tensors), self.settings()]))
+        return f"{self.name}({inside})"
+
+    def forward(self, F: Any, *tensors: Any, **params: Any) -> Any:
+        """Run the function's program.
+
+        Raises:
+            ArchcostError: it does not know such arguments.
+        """
+        args = [given(F, arg, tensors, params) for arg in self.args]
+        kwargs = {key: given(F, value, tensors, params) for key, value in self.kwargs.items()}
+        program = self.programs.get(self.function)
+        try:
+            if program is None:  # a primitive of one tensor
+                return getattr(F, self.function)(args[0])
+            return program(F, *args, **kwargs)
+        except (TypeError, AttributeError, IndexError, KeyError) as error:
+            raise ArchcostError(f"{self.call()} has no formula for such arguments") from error
+
+
+def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """Return an argument as a reading takes it.
+
+    It is no closure: one that calls itself would keep the tensors alive.
+    """
+    match value:
+        case Input(place):
+            return tensors[place]
+        case Own(name):
+            return params[name]
+        case Constant(shape, itemsize):
+            like = next(iter((*tensors, *params.values())))
+            made = F.full(shape=given(F, shape, tensors, params), like=like)
+            return made if itemsize == FLOAT_BYTES else F.cast(made, itemsize=itemsize)
+        case Rows(times):
+            return times * F.batch
+        case tuple() | list():
+            return type(value)([given(F, inner, tensors, params) for inner in value])
+        case slice(start=start, stop=stop, step=step):
+            return slice(*(given(F, n, tensors, params) for n in (start, stop, step)))
+    return value
+
+
+def _text(value: Any) -> str:
+    """Return an argument as a table says it; slices as in brackets."""
+    if isinstance(value, slice):
+        ends = [value.start or None, value.stop, value.step if value.step != 1 else None]
+        texts = ["" if end is None else str(end) for end in ends]
+        return ":".join(texts[: 3 if texts[2] else 2])
+    if isinstance(value, tuple) and any(isinstance(item, slice) for item in value):
+        return ", ".join(map(_text, value))
+    return str(value)
+
+
+def is_said(value: Any) -> bool:
+    """Whether an argument is one that a table says: a number, a word, or several."""
+    if isinstance(value, (Input, Own, Constant)):
+        return False
+    if isinstance(value, (list, tuple)) and not isinstance(value, Rows):
+        return all(map(is_said, value))
+    return value is not None
+
+
+def type_of(dtype: str) -> str:
+    """Return what tensors of a PyTorch type hold, as networks say it."""
+    return FLOAT if "float" in dtype else INT64

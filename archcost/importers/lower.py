@@ -1,0 +1,311 @@
+"""From the calls of a pass to the layers of a network."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from archcost.builder import Builder
+from archcost.errors import ArchcostError, did_you_mean
+from archcost.importers.calls import FLOAT_BYTES, Called, Constant, Input, Own, Rows, type_of
+from archcost.importers.function_products import parsed
+from archcost.importers.functions import is_of_one
+from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
+from archcost.importers.trace import (
+    BATCH,
+    CALL,
+    INPUT,
+    PARAMETER,
+    Call,
+    Seen,
+    Trace,
+)
+from archcost.network import INT64_BYTES, Network, Value
+from archcost.shape import Shape, numel
+
+PRODUCTS = ("matmul", "bmm", "mm", "__matmul__")
+
+
+class Lowering:
+    """Makes a network of the calls of a pass.
+
+    ``called`` makes the op of a call that no op of specs says.
+    """
+
+    called: type[Called] = Called
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.builder = Builder()
+        self.values: dict[tuple[int, int], Value] = {}
+        self.inputs: dict[str, Value] = {}
+        self.owners: dict[str, str] = {}  # the full name of each parameter that is there
+        self.functions: set[str] = set()
+        self.live = _live(trace)
+        self.leaves = _leaves(trace, self.live)
+
+    def network(self, name: str, inputs: Mapping[str, Seen], **about: Any) -> Network:
+        """Return the network; ``inputs`` are what the module was called on."""
+        modules = {path.partition(".")[0] for path in self.trace.classes}
+        for key, seen in inputs.items():
+            shape, _, _ = self.parted(seen.shape)
+            own = f"{key}_input" if key in modules else key  # a module goes by its own name
+            self.inputs[key] = self.builder.input(shape, own, type_of(seen.dtype))
+        for number, call in enumerate(self.trace.calls):
+            self.lower(number, call)
+        outputs = [self.value(seen) for seen in self.trace.outputs]
+        names = dict.fromkeys(value.name for value in outputs if value is not None)
+        made = self.builder.network(name, *names, **about)
+        layers = tuple(
+            replace(layer, function=True) if layer.path in self.functions else layer
+            for layer in made.layers
+        )
+        return replace(made, layers=layers)
+
+    # Tensors.
+
+    @staticmethod
+    def parted(shape: Sequence[int]) -> tuple[Shape, int, int | None]:
+        """Return a shape without the batch, the rows of it, and where it is, None if nowhere."""
+        where = [d for d, n in enumerate(shape) if n and n % BATCH == 0]
+        if len(where) > 1 or any(n > BATCH // 2 and n % BATCH for n in shape):
+            raise ArchcostError("a tensor mixes the samples of the batch")
+        if not where:
+            return tuple(shape), 1, None
+        [at] = where
+        return (*shape[:at], *shape[at + 1 :]), shape[at] // BATCH, at
+
+    def value(self, seen: Seen) -> Value | None:
+        """Return the tensor of the network, None for one that depends on no input and parameter."""
+        if seen.kind == INPUT:
+            return self.inputs[seen.name]
+        return self.values.get((seen.call, seen.place)) if seen.kind == CALL else None
+
+    # Calls.
+
+    def lower(self, number: int, call: Call) -> None:
+        """Add the layer of a call; what depends on constants only is none."""
+        if number not in self.live:
+            return
+        if call.name in SAME:  # a cast to the type that it has
+            known = self.value(next(iter(_seen_in(call.args))))
+            if known is not None:
+                self.values[number, 0] = known
+            return
+        path = self.path(call)
+        try:
+            made = self.as_op(call, path)
+        except Unlike:
+            made = self.as_call(call, path)
+        if not call.leaf:
+            self.functions.add(path)
+        for place, (value, seen) in enumerate(zip(made, call.outs, strict=False)):
+            self.values[number, place] = value
+            shape, rows, _ = self.parted(seen.shape)
+            if (value.shape, value.rows) != (shape, rows):
+                raise ArchcostError(
+                    f"{path}: {call.full} makes {shape} x {rows}, and archcost says {value}"
+                )
+
+    def as_op(self, call: Call, path: str) -> tuple[Value, ...]:
+        """Add the layer of a call as an op of specs."""
+        if call.name not in OPS_OF:
+            raise Unlike
+        try:
+            found: Said = OPS_OF[call.name](*call.args, **call.kwargs)
+        except REFUSED:
+            raise Unlike from None
+        values = [self.value(seen) for seen in found.tensors]
+        first = all(self.parted(seen.shape)[2] == 0 for seen in found.tensors)
+        if None in values or not first:
+            raise Unlike
+        if any(seen.kind != PARAMETER for seen in found.params.values()):
+            raise Unlike
+        shape, rows, at = self.parted(call.outs[0].shape)
+        shapes = [value.shape for value in values if value is not None]
+        try:
+            cost = found.op.cost(*shapes)
+            if cost.output != shape or found.op.rows(values[0].rows, *shapes) != rows or at != 0:  # type: ignore[union-attr]
+                raise Unlike
+        except REFUSED:
+            raise Unlike from None
+        return self.add(found.op, values, path, found.params)
+
+    def as_call(self, call: Call, path: str) -> tuple[Value, ...]:
+        """Add the layer of a call as the function that it is."""
+        more = call.name == "einsum" and len([*_seen_in(call.args)]) > 2  # has no one order
+        if more or (call.name not in self.called.programs and not is_of_one(call.name)):
+            raise ArchcostError(self.unknown(call))
+        tensors: list[Value] = []
+        params: dict[str, Seen] = {}
+        buffers: dict[str, Seen] = {}
+
+        def told(value: Any) -> Any:
+            if isinstance(value, Seen):
+                known = self.value(value)
+                if known is not None:
+                    tensors.append(known)
+                    return Input(len(tensors) - 1)
+                if value.kind == PARAMETER:
+                    own = _free(_own_name(value.name), params, buffers)
+                    params[own] = value
+                    return Own(own)
+                if value.buffer:
+                    own = _free(_own_name(value.buffer), params, buffers)
+                    buffers[own] = value
+                    return Own(own)
+                width = FLOAT_BYTES if "float" in value.dtype else INT64_BYTES
+                return Constant(told(value.shape), width)
+            if isinstance(value, int) and value and value % BATCH == 0:
+                return Rows(value // BATCH)
+            if isinstance(value, slice):
+                return slice(*map(told, (value.start, value.stop, value.step)))
+            if isinstance(value, (list, tuple)):
+                return type(value)(map(told, value))
+            return value
+
+        given = call.args
+        if call.name in ("reshape", "view"):  # with all sizes, whatever one was -1
+            given = (call.args[0], *call.outs[0].shape)
+        args = tuple(told(arg) for arg in given)
+        kwargs = {key: told(value) for key, value in call.kwargs.items()}
+        parts = [self.parted(seen.shape) for seen in call.outs]
+        rows = parts[0][1]
+        macs = self.macs(call)
+        macs = macs // (BATCH * rows) if parts[0][2] is not None else macs
+        op = self.called(
+            call.name, KINDS.get(call.name, "reshape"), args, kwargs, tuple(p[0] for p in parts),
+            rows, {own: seen.shape for own, seen in params.items()},
+            {own: (seen.shape, type_of(seen.dtype)) for own, seen in buffers.items()}, macs,
+            type_of(call.outs[0].dtype),
+        )  # fmt: skip
+        if not tensors:  # of parameters alone: it stands behind the input, and reads nothing of it
+            tensors = [self.builder.inputs[0]]
+        return self.add(op, tensors, path, params)
+
+    def add(
+        self, op: Any, values: Sequence[Value | None], path: str, params: Mapping[str, Seen]
+    ) -> tuple[Value, ...]:
+        """Add a layer, with the names that its parameters have in the module."""
+        known = {own: seen.name for own, seen in params.items()}
+        shared = {own: name for own, name in known.items() if name in self.owners}
+        again = None
+        if shared and len(shared) == len(known):
+            first = self.owners[next(iter(shared.values()))]
+            if self.builder.layer(first).op == op:
+                again = first
+        names = {own: name for own, name in known.items() if name != f"{path}.{own}"}
+        made = self.builder.add_all(
+            op, *[v for v in values if v is not None], name=path, params=again or shared or None,
+            names=names,
+        )  # fmt: skip
+        for name in known.values():
+            self.owners.setdefault(name, path)
+        return made
+
+    # Names.
+
+    def path(self, call: Call) -> str:
+        """Return the path of a call's layer: that of its module, or a function's name in it."""
+        path = ".".join(re.sub(r"[^\w+#-]", "_", part) for part in call.path.split(".") if part)
+        if call.path in self.leaves:
+            return path
+        name = re.sub(r"\W", "", call.name).strip("_") or "call"
+        return self.builder.number(path, name)
+
+    def macs(self, call: Call) -> int:
+        """Return the multiply-accumulates of a call on the whole batch."""
+        return _macs(call)
+
+    def unknown(self, call: Call) -> str:
+        """Return why a function that has no program cannot be priced."""
+        file, line = call.line
+        where = f"{call.path or 'the module'} ({file.rpartition('/')[2]}:{line})"
+        return f"{where}: {call.full} has no formula{did_you_mean(call.name, self.called.programs)}"
+
+
+NEW = (
+    "new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like",
+    "full_like", "rand_like", "randn_like", "bernoulli", "uniform",
+)  # fmt: skip
+"""What makes a tensor in the shape of another, of constants or at random."""
+
+SAME = ("to", "float", "type_as", "half", "detach", "alias", "requires_grad")
+"""What gives the same tensor, or the same values in the one type that is priced."""
+
+KINDS = {
+    **dict.fromkeys(PRODUCTS, "matmul"), "scaled_dot_product_attention": "attention",
+    "linear": "linear", "cat": "merge", "stack": "merge", "softmax": "activation",
+    **dict.fromkeys(("add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul"), "merge"),
+}  # fmt: skip
+"""The kinds of functions as ops; all others only move elements."""
+
+
+def _macs(call: Call) -> int:
+    """Return the multiply-accumulates of a call on the whole batch."""
+    given = [*_seen_in(call.args), *_seen_in(call.kwargs)]
+    if call.name in PRODUCTS:
+        return numel(call.outs[0].shape) * given[0].shape[-1]
+    if call.name == "scaled_dot_product_attention":
+        q, k, v = (seen.shape for seen in given[:3])
+        return numel(q[:-1]) * k[-2] * (q[-1] + v[-1])
+    if call.name == "linear":
+        return numel(call.outs[0].shape) * given[1].shape[-1]
+    if call.name in ("addmm", "baddbmm"):
+        return numel(call.outs[0].shape) * given[2].shape[-2]
+    if call.name in ("conv1d", "conv2d", "conv3d"):
+        return numel(call.outs[0].shape) * numel(given[1].shape[1:])
+    if call.name == "einsum" and len(given) == 2:
+        terms, result = parsed(call.args[0], [len(seen.shape) for seen in given])
+        sizes = dict(zip("".join(terms), (*given[0].shape, *given[1].shape), strict=True))
+        over = [n for n in sizes if n in terms[0] and n in terms[1] and n not in result]
+        return numel(tuple(sizes.values())) if over else 0
+    return 0
+
+
+def _own_name(name: str) -> str:
+    """Return the last part of a parameter's name, as one of Python."""
+    return re.sub(r"^(?=\d)|\W", "_", name.rpartition(".")[2])
+
+
+def _free(name: str, *taken: Mapping[str, Seen]) -> str:
+    while any(name in known for known in taken):
+        name += "_"
+    return name
+
+
+def _seen_in(value: Any) -> Iterable[Seen]:
+    if isinstance(value, Seen):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _seen_in(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _seen_in(inner)
+
+
+def _live(trace: Trace) -> frozenset[int]:
+    """Return the numbers of the calls that depend on an input or a parameter."""
+    live: set[int] = set()
+    for number, call in enumerate(trace.calls):
+        given = [*_seen_in(call.args), *_seen_in(call.kwargs)]
+        depends = (seen.kind in (INPUT, PARAMETER) or seen.call in live for seen in given)
+        if call.name not in NEW and any(depends):
+            live.add(number)
+    return frozenset(live)
+
+
+def _leaves(trace: Trace, live: frozenset[int]) -> frozenset[str]:
+    """Return the modules that are one call, which names its layer."""
+    layers = (call for n, call in enumerate(trace.calls) if n in live and call.name not in SAME)
+    number = Counter(call.path for call in layers)
+    groups = {path.rpartition(".")[0] for path in trace.classes if path}
+    every: set[str] = set()
+    for group in groups:
+        parts = group.split(".")
+        every.update(".".join(parts[: i + 1]) for i in range(len(parts)))
+    return frozenset(path for path, n in number.items() if n == 1 and path and path not in every)

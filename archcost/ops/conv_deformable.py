@@ -1,0 +1,103 @@
+"""Convolution that reads its input at places that are given, as torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from archcost.errors import OpError
+from archcost.ops.arguments import check, count, flag, sizes
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.conv import check_groups, window_settings
+from archcost.ops.merge import VARIADIC
+from archcost.ops.reads import ALL, Reads
+from archcost.shape import Shape, numel, per_axis, show, window_counts
+
+
+@op("deform_conv", kind="conv")
+class DeformConv(Op):
+    """Deformable convolution, torchvision's ``DeformConv2d`` (Dai et al. 2017, Zhu et al. 2019).
+
+    It reads the input, offsets and, if given, a mask. Each place of the kernel has two offsets at
+    each output position, one set for each group of channels; they come from a convolution of their
+    own, as ``conv(2 * 3 * 3, 3, padding=1)``. macs are those of an ordinary convolution, without
+    the sampling.
+    """
+
+    out_channels: int = count()
+    kernel_size: Any = sizes()
+    stride: Any = sizes(1)
+    padding: Any = sizes(0, minimum=0)
+    dilation: Any = sizes(1)
+    groups: int = count(1)
+    bias: bool = flag(True)
+
+    inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.1"}
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(6, 3, padding=1, x=[(4, 7, 8), (18, 7, 8)]),
+        example(
+            6, (3, 2), stride=(2, 1), dilation=(1, 2), groups=2, bias=False,
+            x=[(4, 7, 8), (24, 3, 6)],
+        ),
+        example(4, 3, padding=1, x=[(4, 6, 6), (36, 6, 6), (18, 6, 6)]),
+    )  # fmt: skip
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        offset, *masks = others
+        check(len(masks) < 2, f"deform_conv takes 3 layers at most; got {len(others) + 1}")
+        check(len(x) == 3, f"deform_conv takes a map of two axes, not {show(x)}")
+        check_groups(x[0], self.out_channels, self.groups)
+        kernel, stride, pads, dilation = self.geometry()
+        sides = tuple((pad, pad) for pad in pads)
+        positions = window_counts(x[1:], kernel, stride, dilation, pads, sides)
+        area = numel(kernel)
+        fits = len(offset) == 3 and offset[1:] == positions and offset[0] % (2 * area) == 0
+        if not fits:
+            wanted = show((2 * area, *positions))
+            raise OpError(
+                f"offsets are {wanted} or a multiple of these channels, two for each of the "
+                f"{area} places of the kernel, in the second layer; got {show(offset)}"
+            )
+        sets = offset[0] // (2 * area)
+        check(x[0] % sets == 0, f"{x[0]} channels are not divisible by {sets} sets of offsets")
+        for mask in masks:
+            wanted = show((sets * area, *positions))
+            check(mask == (sets * area, *positions), f"the mask is {wanted}; got {show(mask)}")
+        out = (self.out_channels, *positions)
+        params: dict[str, Shape] = {"weight": (self.out_channels, x[0] // self.groups, *kernel)}
+        macs = numel(positions) * numel(params["weight"])
+        if self.bias:
+            params["bias"] = (self.out_channels,)
+        return Cost(out, params, macs)
+
+    def geometry(self) -> tuple[Shape, Shape, Shape, Shape]:
+        """Return kernel, stride, padding and dilation per axis."""
+        names = ("kernel_size", "stride", "padding", "dilation")
+        kernel, stride, pads, dilation = (per_axis(name, getattr(self, name), 2) for name in names)
+        return kernel, stride, pads, dilation
+
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
+    ) -> tuple[int, int]:
+        # one operation makes all gradients, asked for or not
+        macs = self.cost(x, *others).macs * (trained or any(needs))
+        return macs, macs
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[], [(1, ALL)], [(2, ALL)]]
+
+    def forward(
+        self, F: Any, x: Any, offset: Any, *masks: Any, weight: Any, bias: Any = None
+    ) -> Any:
+        _, stride, pads, dilation = self.geometry()
+        mask = masks[0] if masks else None
+        return F.deform_conv(
+            x, offset, weight, bias, mask, stride=stride, padding=pads, dilation=dilation
+        )
+
+    def settings(self, axes: int = 2) -> str:
+        cells = window_settings(
+            axes, self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+        )
+        return ", ".join(cells if self.bias else [*cells, "no bias"])

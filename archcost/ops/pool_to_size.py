@@ -1,0 +1,171 @@
+"""Pooling to a given output size: adaptive, over the whole input, over dimensions, of regions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from archcost.ops.arguments import (
+    check,
+    count,
+    output_sizes,
+    show_argument,
+    sizes,
+)
+from archcost.ops.base import (
+    Cost,
+    Example,
+    Op,
+    example,
+    op,
+)
+from archcost.ops.programs import unflatten
+from archcost.ops.reads import ALL, SAME, Reads, Window, along
+from archcost.shape import (
+    Shape,
+    per_axis,
+    show,
+    spatial,
+)
+
+
+def adaptive_reads(x: Shape, out: Shape) -> Reads:
+    """Return windows of the widest extent and the mean stride of pooling ``x`` to ``out``."""
+    return along(
+        Window(max(-(-(i + 1) * n // o) - i * n // o for i in range(o)), Fraction(n, o))
+        for n, o in zip(x[1:], out[1:], strict=True)
+    )
+
+
+def adaptive_shape(op: str, x: Shape, output_size: Any) -> Shape:
+    """Return the output shape of pooling to ``output_size`` per axis."""
+    size = spatial(x, op)
+    wanted = per_axis("output_size", output_size, len(size))
+    return (x[0], *(n if out is None else out for n, out in zip(size, wanted, strict=True)))
+
+
+class AdaptivePool(Op):
+    """Pooling over windows placed so that the output has the given size on each axis.
+
+    Class attributes:
+        module: its class in ``torch.nn``, without the number of axes.
+        primitive: its function.
+    """
+
+    module: ClassVar[str]
+    primitive: ClassVar[str]
+    output_size: Any
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(adaptive_shape(self.name, x, self.output_size))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return adaptive_reads(x, self.cost(x).output)
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return getattr(F, self.primitive)(x, size=self.cost(x.shape[1:]).output[1:])
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        size = self.output_size if len(x) > 2 else self.cost(x).output[1:]
+        return getattr(torch.nn, f"{self.module}{len(x) - 1}d")(size)
+
+    def settings(self, axes: int = 2) -> str:
+        return f"to {show_argument(self.output_size)}"
+
+
+@op("adaptive_avgpool", kind="adaptive_pool")
+class AdaptiveAvgPool(AdaptivePool):
+    """Mean over windows placed so that the output has the given size on each axis.
+
+    An axis of size ``null`` keeps its own.
+    """
+
+    output_size: Any = output_sizes()
+
+    module, primitive = "AdaptiveAvgPool", "adaptive_avg_pool"
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(6, x=(4, 7, 13)),
+        example(3, x=(4, 7)),
+        example(1, x=(4, 7, 7)),
+        example(2, x=(4, 7, 6, 5)),
+        example((None, 1), x=(4, 7, 6)),
+    )
+
+
+@op("adaptive_maxpool", kind="adaptive_pool")
+class AdaptiveMaxPool(AdaptivePool):
+    """Maximum over windows placed so that the output has the given size on each axis.
+
+    An axis of size ``null`` keeps its own.
+    """
+
+    output_size: Any = output_sizes()
+
+    module, primitive = "AdaptiveMaxPool", "adaptive_max_pool"
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(3, x=(4, 7, 9)),
+        example(1, x=(4, 7)),
+        example((2, None, 3), x=(4, 7, 2, 5)),
+    )
+
+
+@op("global_avgpool", kind="adaptive_pool")
+class GlobalAvgPool(AdaptiveAvgPool):
+    """Mean over all positions, one value per channel: ``C x 1 x 1``."""
+
+    output_size: Any = count(1)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(512, 7, 7)),
+        example(x=(4, 3, 5, 2)),
+    )
+
+    def settings(self, axes: int = 2) -> str:
+        return ""
+
+
+@op("global_maxpool", kind="adaptive_pool")
+class GlobalMaxPool(AdaptiveMaxPool):
+    """Maximum over all positions, one value per channel: ``C x 1 x 1``."""
+
+    output_size: Any = count(1)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 7, 5)),)
+
+    def settings(self, axes: int = 2) -> str:
+        return ""
+
+
+"""Each region is an operation of its own, which a simulation has to run."""
+
+
+@op("roi_pool", kind="adaptive_pool")
+class RoIPool(Op):
+    """Maximum of each part of ``regions`` regions of a map (Girshick 2015, Fast R-CNN).
+
+    Each region is pooled to ``output_size``, and the regions are what comes first afterwards:
+    ``regions x C x H x W``. Where they lie costs nothing; in the twin each is the whole map.
+    """
+
+    regions: int = count()
+    output_size: Any = sizes(7)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(5, 3, x=(4, 9, 7)),
+        example(2, (2, 3), x=(4, 6, 6)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(len(x) == 3, f"roi_pool takes channels x height x width, not {show(x)}")
+        return Cost((self.regions, *adaptive_shape("roi_pool", x, self.output_size)))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[], [(0, SAME)], [(1, ALL)], [(2, ALL)]]
+
+    def forward(self, F: Any, x: Any) -> Any:
+        size = per_axis("output_size", self.output_size, 2)
+        parts = [F.adaptive_max_pool(x, size=size) for _ in range(self.regions)]
+        return unflatten(F, F.cat(*parts, dim=1), 1, (self.regions, x.shape[1]))
+
+    def settings(self, axes: int = 2) -> str:
+        return f"{self.regions} regions to {show_argument(self.output_size)}"

@@ -1,0 +1,49 @@
+"""Importing packages that archcost runs or is checked against, also beside another PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_OPERATORS = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
+
+_declared: list[Any] = []  # declarations last as long as their library lives
+
+
+def import_package(name: str) -> Any:
+    """Import a module, also one that needs torchvision where torchvision's extension does not load.
+
+    Its compiled operators are then declared without being there, but for the deformable
+    convolution, which is written with others: a wheel of torchvision that was built for another
+    build of PyTorch is enough for the networks.
+
+    Raises:
+        ImportError, RuntimeError: as the module itself.
+    """
+    try:
+        return importlib.import_module(name)
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        _declare_operators()
+        return importlib.import_module(name)
+
+
+def _declare_operators() -> None:
+    if _declared:
+        return
+    import torch
+    from torch import library
+
+    from archcost.deformable import declare
+
+    made: Any = library.Library
+    operators = made("torchvision", "DEF")
+    _declared.append(operators)
+    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    backward = [f"_{name}_backward" for name in _OPERATORS]
+    for name in (*_OPERATORS, *backward, "qnms", "qroi_align"):
+        operators.define(f"{name}(Tensor x) -> Tensor")
+    declare(torch, library, operators)
+    module = importlib.import_module("torchvision.ops.deform_conv")
+    module._assert_has_ops = lambda: None  # type: ignore[attr-defined]

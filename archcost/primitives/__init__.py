@@ -1,0 +1,22 @@
+"""The operations of PyTorch that ops are programs over, each with all that is true of it.
+
+One function per primitive, a file per family. Readings (:mod:`archcost.readings`) run programs
+over them; ``archcost.ops`` holds the programs.
+"""
+
+from archcost.primitives import (
+    composed,
+    norms,
+    pointwise,
+    products,
+    recurrent,
+    reductions,
+    shapes,
+    windows,
+)
+from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
+
+__all__ = [
+    "COMPOSITES", "PRIMITIVES", "Primitive", "Row",
+    "composed", "norms", "pointwise", "products", "recurrent", "reductions", "shapes", "windows",
+]  # fmt: skip

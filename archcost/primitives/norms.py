@@ -1,0 +1,154 @@
+"""Normalisations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archcost.layout import as_maps, contiguous, elementwise
+from archcost.primitives.row import (
+    COPIED,
+    Own,
+    Row,
+    Tensor,
+    composite,
+    elements,
+    float32_on,
+    given,
+    not_contiguous,
+    primitive,
+)
+
+STATISTIC_BYTES = 4  # CUDA keeps batch statistics in float32, also for half precision
+
+
+@primitive()
+def batch_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *,
+    mean: Tensor | None = None, var: Tensor | None = None, training: bool, momentum: float,
+    eps: float,
+) -> Row:  # fmt: skip
+    """Batch normalisation; ``mean`` and ``var`` are the running statistics, if it has such."""
+    like = next(tensor for tensor in (mean, weight, x) if tensor is not None)
+    width = max(like.itemsize, STATISTIC_BYTES if x.device == "cuda" else 1)
+    names = ("mean", "invstd") if training else ()
+    statistics = tuple(Own(what, x.shape[1:2], width, x.itemsize) for what in names)
+    return Row(
+        x.shape,
+        as_maps(x.shape, x.layout),
+        observed=elementwise(x.layout),
+        widens=False,
+        makes=statistics,
+        saves=(*given(x, weight, mean, var), *statistics),
+        unasked=() if x.needs else (elements(x),),
+    )
+
+
+@primitive(float32_on("cuda"))
+def layer_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *,
+    dims: int = 1, eps: float,
+) -> Row:  # fmt: skip
+    """Layer normalisation over so many last dimensions."""
+    width = max(x.itemsize, STATISTIC_BYTES)
+    statistics = tuple(Own(what, x.shape[:-dims], width, x.itemsize) for what in ("mean", "rstd"))
+    return Row(
+        x.shape,
+        contiguous(x.shape),
+        widens=False,
+        makes=statistics,
+        saves=(*given(x, weight, bias), *statistics),
+    )
+
+
+@composite(float32_on("cuda"))
+def rms_norm(F: Any, x: Tensor, weight: Tensor | None = None, *, dims: int = 1, eps: float) -> Any:
+    """Normalisation by the root of the mean square over so many last dimensions.
+
+    CUDA has one function for a tensor of the weight's type whose channels are not last; else it is
+    done in steps (``rms_norm_symint`` and ``rms_norm_composite`` in
+    ``aten/src/ATen/native/layer_norm.cpp``).
+    """
+    as_weight = weight is None or weight.itemsize == x.itemsize
+    last = x.layout.suggests_channels_last
+    if x.device == "cuda" and as_weight and not last:
+        return F.fused_rms_norm(x, weight, dims=dims, eps=eps)
+    wide = x if x.itemsize >= STATISTIC_BYTES else F.cast(x, itemsize=STATISTIC_BYTES)
+    rank = len(x.shape)
+    squares = F.pow(wide, 2)
+    inverse = F.rsqrt(
+        F.added_in_place(F.mean(squares, dims=tuple(range(rank - dims, rank)), keepdim=True), eps)
+    )
+    del squares
+    y = F.mul(wide, inverse)
+    if weight is not None:
+        y = F.mul(y, weight)
+    if not last and not y.layout.is_contiguous:
+        y = F.contiguous(y)
+    del wide
+    return y if y.itemsize == x.itemsize else F.cast(y, like=x)
+
+
+@primitive()
+def fused_rms_norm(x: Tensor, weight: Tensor | None = None, *, dims: int, eps: float) -> Row:
+    """CUDA's one function (``_fused_rms_norm`` in ``tools/autograd/derivatives.yaml``)."""
+    rstd = Own("rstd", x.shape[:-dims], max(x.itemsize, STATISTIC_BYTES), x.itemsize)
+    saves = (*given(x, weight), rstd)
+    return Row(x.shape, contiguous(x.shape), widens=False, makes=(rstd,), saves=saves)
+
+
+@primitive(float32_on("cuda"))
+def group_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, groups: int, eps: float
+) -> Row:
+    """Group normalisation; a tensor that is not dense in its own order is copied first."""
+    statistics = tuple(Own(what, (x.shape[0], groups)) for what in ("mean", "rstd"))
+    kept: Tensor | Own = x if x.layout.is_packed else Own(COPIED, x.shape)
+    last = x.device == "cpu" and x.layout.suggests_channels_last
+    return Row(
+        x.shape,
+        as_maps(x.shape, x.layout),
+        widens=False,
+        makes=(*statistics, kept) if isinstance(kept, Own) else statistics,
+        saves=(*given(kept, weight), *statistics),
+        copies=_not_channels_last if last else not_contiguous,
+    )
+
+
+def _not_channels_last(gradient: Tensor) -> bool:
+    return not gradient.layout.is_channels_last
+
+
+@composite()
+def instance_norm(
+    F: Any, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *,
+    mean: Tensor | None = None, var: Tensor | None = None, training: bool = True,
+    momentum: float = 0.1, eps: float,
+) -> Any:  # fmt: skip
+    """Batch normalisation of a batch of one that has each sample's channels side by side.
+
+    What belongs to a channel is repeated for each sample (``instance_norm`` in
+    ``aten/src/ATen/native/Normalization.cpp``).
+    """
+    shape = x.shape
+    n, c, *size = shape
+
+    def repeated(tensor: Tensor | None) -> Any:
+        return None if tensor is None else F.repeat(tensor, times=n)
+
+    weight, bias, means, variances = map(repeated, (weight, bias, mean, var))
+    x = F.reshape(F.contiguous(x), shape=(1, n * c, *size))
+    out = F.batch_norm(
+        x, weight, bias, mean=means, var=variances, training=training, momentum=momentum, eps=eps
+    )
+    for own, each in ((mean, means), (var, variances)):
+        if own is not None and training:
+            F.mean(F.reshape(each, shape=(n, c)), dims=(0,))  # which is copied into its own
+    return F.reshape(out, shape=shape)
+
+
+@composite()
+def normalize(F: Any, x: Tensor, *, dim: int, eps: float) -> Any:
+    """Division by the Euclidean norm along a dimension (``torch.nn.functional.normalize``)."""
+    lengths = F.clamp(F.norm(x, dims=(dim,), keepdim=True), min=eps, max=None)
+    lengths = F.expand(lengths, shape=x.shape)
+    return F.div(x, lengths)

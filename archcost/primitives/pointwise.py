@@ -1,0 +1,305 @@
+"""Arithmetic element by element, softmax, dropout, and tensors of constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from archcost.layout import Layout, contiguous, elementwise
+from archcost.primitives.row import (
+    FULL,
+    KEEPS,
+    LOWER,
+    OUT,
+    PRIMITIVES,
+    SAME,
+    Own,
+    Primitive,
+    Row,
+    Tensor,
+    elements,
+    float32_on,
+    needed,
+    not_contiguous,
+    primitive,
+)
+from archcost.shape import Shape, numel
+
+INPUT, OUTPUT, NOTHING = "input", "output", "nothing"
+
+KEPT: Mapping[str, tuple[str, int]] = {
+    **dict.fromkeys(("relu", "sigmoid", "tanh", "exp"), (OUTPUT, 0)),
+    **dict.fromkeys(
+        (
+            "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+            "leaky_relu", "log", "mish", "relu6", "selu", "silu", "softplus", "softshrink",
+            "threshold",
+        ),
+        (INPUT, 0),
+    ),
+    "abs": (INPUT, 1), "sin": (INPUT, 1), "cos": (INPUT, 2), "erf": (INPUT, 4),
+    "sqrt": (OUTPUT, 1), "rsqrt": (OUTPUT, 2), "reciprocal": (OUTPUT, 2),
+    "neg": (NOTHING, 0), "sign": (NOTHING, 0),
+}  # fmt: skip
+"""Functions of each element: what the derivative is computed from, and how many tensors backward
+makes beside the gradient (``tools/autograd/derivatives.yaml``)."""
+
+IN_FLOAT32 = ("exp", "log", "reciprocal", "rsqrt", "softplus")
+"""Those that autocast runs in float32 on CUDA."""
+
+
+def _function(kept: str, temporaries: int) -> Callable[..., Row]:
+    """Return the row of a function of each element."""
+    return lambda x, **_: Row(
+        x.shape,
+        elementwise(x.layout),
+        saves={INPUT: (x,), OUTPUT: (OUT,), NOTHING: ()}[kept],
+        scratch=(elements(x),) * temporaries,
+    )
+
+
+for _name, _kept in KEPT.items():
+    _class = float32_on("cuda") if _name in IN_FLOAT32 else KEEPS
+    PRIMITIVES[_name] = Primitive(_name, _function(*_kept), _class)
+
+
+def _copied(x: Tensor) -> tuple[int, ...]:
+    """Return the bytes of a copy that is made of a tensor that is not contiguous."""
+    return (elements(x) * x.itemsize,) if not_contiguous(x) else ()
+
+
+@primitive()
+def logsigmoid(x: Tensor) -> Row:
+    """The logarithm of the sigmoid; a CPU keeps a buffer, and takes and gives what is contiguous.
+
+    ``aten/src/ATen/native/Activation.cpp``, ``log_sigmoid_forward_cpu``.
+    """
+    strides = elementwise(x.layout)
+    if x.device != "cpu":
+        return Row(x.shape, strides, saves=(x,))
+    buffer = Own("buffer", x.shape)
+    return Row(
+        x.shape,
+        contiguous(x.shape),
+        observed=strides,
+        makes=(buffer,),
+        saves=(x, buffer),
+        passing=_copied(x),
+    )
+
+
+@primitive()
+def rrelu(x: Tensor, *, lower: float, upper: float, training: bool) -> Row:
+    """Leaky ReLU with random slopes, which are kept in evaluation too."""
+    slopes = Own("noise", x.shape)
+    return Row(
+        x.shape,
+        contiguous(x.shape),
+        observed=elementwise(x.layout),
+        makes=(slopes,),
+        saves=(x, slopes),
+        passing=_copied(x) if training else (),
+    )
+
+
+@primitive()
+def glu(x: Tensor, *, dim: int) -> Row:
+    """One half along a dimension times the sigmoid of the other."""
+    half = (*x.shape[:dim], x.shape[dim] // 2, *x.shape[dim + 1 :])
+    return Row(half, elementwise(Layout(half, x.strides)), saves=(x,), gradient=(_joined(x.shape),))
+
+
+def _joined(shape: Shape) -> Callable[[Any], Any]:
+    return lambda gradient: gradient.like(shape)
+
+
+@primitive()
+def clamp(x: Tensor, *, min: float | None, max: float | None) -> Row:
+    """Values cut to lie between two numbers; the gradient is zero where one was cut."""
+    masks = (elements(x),) * ((min is not None) + (max is not None))
+    return Row(x.shape, elementwise(x.layout), saves=(x,), scratch=(1,), masks=masks)
+
+
+def broadcast(*tensors: Tensor) -> Shape:
+    """Return the shape to which tensors are repeated."""
+    rank = max(len(tensor.shape) for tensor in tensors)
+    columns = zip(*((1,) * (rank - len(t.shape)) + t.shape for t in tensors), strict=True)
+    return tuple(max(column) for column in columns)
+
+
+@primitive(float32_on("cuda"))
+def softmax(x: Tensor, *, dim: int) -> Row:
+    """exp(x) normalised to sum 1 along a dimension.
+
+    What is not contiguous is copied first (``aten/src/ATen/native/SoftMax.cpp``).
+    """
+    return Row(
+        x.shape,
+        contiguous(x.shape),
+        saves=(OUT,),
+        passing=_copied(x),
+        copies_inside=not_contiguous,
+    )
+
+
+@primitive()
+def safe_softmax(x: Tensor, *, dim: int) -> Row:
+    """Softmax in which a row of nothing but -inf gives zeros: ``_safe_softmax``.
+
+    Beside the output there are for a while what softmax gives, where x is -inf, and which rows are.
+    """
+    total, rows = elements(x), numel((*x.shape[:dim], *x.shape[dim + 1 :]))
+    passing = (total * x.itemsize, total, rows, x.itemsize)
+    return Row(x.shape, contiguous(x.shape), saves=(OUT,), passing=passing)
+
+
+@primitive(float32_on("cuda"))
+def log_softmax(x: Tensor, *, dim: int) -> Row:
+    """The logarithm of the softmax along a dimension."""
+    return softmax(x, dim=dim)
+
+
+@primitive(LOWER)
+def prelu(x: Tensor, weight: Tensor) -> Row:
+    """Leaky ReLU with a learnt slope; its backward always makes both gradients."""
+    unasked = () if x.needs and weight.needs else (elements(x),)
+    return Row(x.shape, elementwise(x.layout), saves=(x, weight), gradient=FULL, scratch=unasked)
+
+
+@primitive()
+def add(a: Tensor, b: Tensor | float) -> Row:
+    """The sum."""
+    tensors = _tensors(a, b)
+    strides = elementwise(*(tensor.layout for tensor in tensors))
+    return Row(broadcast(*tensors), strides, gradient=SAME)
+
+
+@primitive()
+def sum_in_place(a: Tensor, b: Tensor) -> Row:
+    """The first tensor itself, with another added."""
+    return Row(a.shape, a.strides, view=True, gradient=SAME)
+
+
+@primitive()
+def sub(a: Tensor, b: Tensor | float) -> Row:
+    """The difference; the gradient of the second tensor is a new one."""
+    row = add(a, b)
+    row.gradient = (SAME, FULL)
+    return row
+
+
+@primitive()
+def mul(a: Tensor, b: Tensor | float) -> Row:
+    """The product: each factor is kept for the gradient of the other."""
+    tensors = _tensors(a, b)
+    saves = needed((a, tensors[1]), (tensors[1], a)) if len(tensors) > 1 else ()
+    strides = elementwise(*(tensor.layout for tensor in tensors))
+    return Row(broadcast(*tensors), strides, saves=saves, gradient=FULL)
+
+
+@primitive()
+def div(a: Tensor, b: Tensor) -> Row:
+    """The quotient: the divisor is kept for both gradients."""
+    out = broadcast(a, b)
+    return Row(
+        out,
+        elementwise(a.layout, b.layout),
+        saves=(*needed((a, b)), b),
+        gradient=FULL,
+        scratch=(numel(out),) * (2 if a.needs else 3) if b.needs else (),
+    )
+
+
+def _extreme(a: Tensor, b: Tensor) -> Row:
+    """Return the row of the larger or the smaller of two: equal elements get half a gradient."""
+    out = broadcast(a, b)
+    size = numel(out)
+    strides = elementwise(a.layout, b.layout)
+    return Row(out, strides, saves=(a, b), gradient=FULL, scratch=(size,), masks=(size, size))
+
+
+for _name in ("maximum", "minimum"):
+    PRIMITIVES[_name] = Primitive(_name, _extreme)
+
+
+@primitive(float32_on("cuda"))
+def pow_(x: Tensor, exponent: float) -> Row:
+    """X to a power that is a number."""
+    temporaries = 2 if exponent else 0
+    return Row(x.shape, elementwise(x.layout), saves=(x,), scratch=(elements(x),) * temporaries)
+
+
+@primitive()
+def addcmul(bias: Tensor, a: Tensor, b: Tensor) -> Row:
+    """Bias + a · b in one operation."""
+    return Row(
+        broadcast(bias, a, b),
+        elementwise(bias.layout, a.layout, b.layout),
+        saves=needed((a, b), (b, a)),
+        gradient=(SAME, FULL, FULL),
+        scratch=(elements(a if b.needs else b),) if a.needs or b.needs else (),
+    )
+
+
+@primitive()
+def dropout(x: Tensor, *, p: float) -> Row:
+    """Dropout as CUDA's one function, which keeps a mask of booleans."""
+    mask = Own("mask", x.shape, 1)
+    return Row(x.shape, elementwise(x.layout), makes=(mask,), saves=(mask,))
+
+
+@primitive()
+def cast(x: Tensor, *, like: Tensor | None = None, itemsize: int = 0) -> Row:
+    """The same values in the type of another tensor, or in one of so many bytes."""
+    width, itemsize = x.itemsize, itemsize if like is None else like.itemsize
+    if itemsize == width:
+        return Row(x.shape, x.strides, view=True, gradient=SAME)
+    return Row(
+        x.shape,
+        elementwise(x.layout),
+        itemsize=itemsize,
+        gradient=(lambda gradient: gradient.like(gradient.shape, gradient.strides, width),),
+    )
+
+
+@primitive(differentiable=False)
+def not_equal(a: Tensor, b: Tensor) -> Row:
+    """Whether elements differ, as booleans."""
+    out = broadcast(a, b)
+    return Row(out, contiguous(out), itemsize=1)
+
+
+@primitive(differentiable=False)
+def full(*, shape: Shape, like: Tensor, value: float = 0.0) -> Row:
+    """A tensor of one value."""
+    return Row(shape, contiguous(shape), itemsize=like.itemsize)
+
+
+@primitive(differentiable=False)
+def causal_mask(*, shape: Shape, like: Tensor) -> Row:
+    """Zeros up to the diagonal and -inf beyond it, where booleans say so, of two numbers."""
+    row = full(shape=shape, like=like)
+    row.makes = (Own("later", shape, 1), Own("zero", ()), Own("infinity", ()))
+    return row
+
+
+@primitive(differentiable=False)
+def noise(*, shape: Shape, like: Tensor, p: float) -> Row:
+    """A tensor of factors: 0 with probability ``p``, 1 / (1 - p) else."""
+    return full(shape=shape, like=like)
+
+
+@primitive(differentiable=False)
+def scaled_in_place(x: Tensor, factor: float) -> Row:
+    """The tensor itself, multiplied."""
+    return Row(x.shape, x.strides, view=True)
+
+
+@primitive()
+def added_in_place(x: Tensor, addend: float) -> Row:
+    """The tensor itself, with a number added."""
+    return Row(x.shape, x.strides, view=True, gradient=SAME)
+
+
+def _tensors(*args: Any) -> list[Tensor]:
+    return [arg for arg in args if not isinstance(arg, (int, float))]

@@ -1,0 +1,178 @@
+"""Products: convolutions, linear layers, matrix products, attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archcost.layout import Layout, Strides, channels_last, contiguous, elementwise
+from archcost.primitives.row import (
+    COPIED,
+    LOWER,
+    NEW,
+    OUT,
+    SAME,
+    Own,
+    Row,
+    Tensor,
+    called,
+    composite,
+    elements,
+    float32_on,
+    given,
+    needed,
+    primitive,
+)
+from archcost.shape import Shape, numel, window_count
+
+FLOAT_BYTES = 4
+LOWERED = 2
+
+
+def convolved(out: Shape, *tensors: Layout) -> Strides:
+    """Return the strides of a convolution's output, or of its weight's gradient.
+
+    Their channels are last if those of the input or the weight are, in PyTorch's
+    ``_conv_determine_backend_memory_format``.
+    """
+    last = len(out) > 3 and any(tensor.suggests_channels_last for tensor in tensors)
+    return channels_last(out) if last else contiguous(out)
+
+
+@primitive(LOWER)
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *,
+    stride: Shape, padding: Shape, dilation: Shape, groups: int,
+) -> Row:  # fmt: skip
+    """Convolution, padded with as many zeros before as after."""
+    sizes = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    size = tuple(window_count(n, k, s, p, p, d) for n, k, s, p, d in sizes)
+    out = (x.shape[0], weight.shape[0], *size)
+    return Row(
+        out,
+        convolved(out, x.layout, weight.layout),
+        saves=(x, weight),
+        macs=numel(out) * numel(weight.shape[1:]),
+        weight_strides=convolved(weight.shape, x.layout, weight.layout),
+    )
+
+
+@primitive(LOWER)
+def conv_transpose(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *,
+    stride: Shape, padding: Shape, output_padding: Shape, dilation: Shape, groups: int,
+) -> Row:  # fmt: skip
+    """Transposed convolution."""
+    sizes = zip(
+        x.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation, strict=True
+    )
+    size = tuple((n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, e, d in sizes)
+    out = (x.shape[0], weight.shape[1] * groups, *size)
+    return Row(
+        out,
+        convolved(out, x.layout, weight.layout),
+        saves=(x, weight),
+        macs=elements(x) * numel(weight.shape[1:]),
+        weight_strides=convolved(weight.shape, x.layout, weight.layout),
+    )
+
+
+@primitive(LOWER)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Row:
+    """Product with a matrix along the last dimension; rows that lie apart are copied first."""
+    out = (*x.shape[:-1], weight.shape[0])
+    rows: Tensor | Own = x if x.layout.is_rows else Own(COPIED, x.shape)
+    maps = len(x.shape) > 2
+    made = [rows] if isinstance(rows, Own) else []
+    apart = made and bias is not None and (weight.needs or elements(x) <= numel(out))
+    if apart:  # the bias is added last, in place where tensors hold numbers; unkept rows go before
+        made[0].observed = x.itemsize if weight.needs else 0
+        made.append(Own("product", out, 0, x.itemsize))
+    return Row(
+        out,
+        contiguous(out),
+        makes=tuple(made),
+        saves=needed((rows, weight), (weight, x)),
+        gradient=(NEW, NEW, SAME),
+        # addmm takes the bias first, the weight through its transpose, rows of maps through a view
+        order=(2, 1, 0) if maps else (2, 0, 1),
+        late=(1, 0) if maps else (1,),
+        macs=numel(out) * x.shape[-1],
+    )
+
+
+@primitive(LOWER)
+def matmul(a: Tensor, b: Tensor) -> Row:
+    """Matrix products of the last two dimensions; their gradients are products too."""
+    out = (*a.shape[:-1], b.shape[-1])
+    return Row(
+        out,
+        contiguous(out),
+        saves=needed((a, b), (b, a)),
+        gradient=(called("like", shape=a.shape), called("like", shape=b.shape)),
+        macs=numel(out) * a.shape[-1],
+    )
+
+
+@primitive()
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, lines: int
+) -> Row:
+    """Attention as one function; batch, heads, tokens, width; ``lines`` are those of logsumexp.
+
+    Its backward makes all gradients, whichever are asked for, each with the tokens before the
+    heads.
+    """
+    n, heads, tokens, _ = q.shape
+    out = (n, heads, tokens, v.shape[3])
+    logsumexp = Own("logsumexp", (n, heads, lines), FLOAT_BYTES)
+    masks = () if mask is None else (mask,)
+    gradient = tuple(called("like", shape=t.shape, strides=_by_tokens(t.shape)) for t in (q, k, v))
+    return Row(
+        out,
+        elementwise(q.layout) if q.device == "cpu" else _by_tokens(out),
+        widens=False,
+        makes=(logsumexp,),
+        saves=(q, k, v, *masks, OUT, logsumexp),
+        gradient=(*gradient, NEW),
+        unasked=tuple(elements(tensor) for tensor in (q, k, v) if not tensor.needs),
+        macs=n * heads * tokens * k.shape[2] * (k.shape[3] + v.shape[3]),
+    )
+
+
+def _by_tokens(shape: Shape) -> Strides:
+    """Return the strides of heads whose tokens lie one after the other, all heads of each."""
+    _, heads, tokens, width = shape
+    return (heads * tokens * width, width, heads * width, 1)
+
+
+@primitive(float32_on("cuda"))
+def deformed(
+    x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, *,
+    stride: Shape, padding: Shape, dilation: Shape,
+) -> Row:  # fmt: skip
+    """Deformable convolution; of a mask and a bias it keeps zeros if there are none.
+
+    ``torchvision/csrc/ops/deform_conv2d.cpp``, ``torchvision/ops/deform_conv.py``.
+    """
+    out = (x.shape[0], weight.shape[0], *offset.shape[2:])
+    zeros = []
+    if mask is None:
+        zeros.append(Own("zeros", (x.shape[0], 1)))
+    if bias is None:
+        zeros.append(Own("zeros", weight.shape[:1]))
+    half = x.device == "cpu" and any(t.itemsize == LOWERED for t in (x, offset, weight))
+    return Row(
+        out,
+        contiguous(out),
+        makes=tuple(zeros),
+        saves=(*given(x, weight, offset, mask, bias), *zeros),
+        macs=numel(out) * numel(weight.shape[1:]),
+        unknown="the peak of a deformable convolution is not known",
+        untold="torchvision runs no deformable convolution in half precision on a CPU" * half,
+    )
+
+
+@composite()
+def deform_conv(F: Any, x: Any, *tensors: Any, **options: Any) -> Any:
+    """Deformable convolution, which autocast of CUDA runs in float32 and casts back."""
+    return F.cast(F.deformed(x, *tensors, **options), like=x)

@@ -1,0 +1,182 @@
+"""One layer of a recurrent network in one direction: what PyTorch keeps of all its steps.
+
+A CPU runs an LSTM by oneDNN, but one with projections, or in another type than float32 and
+bfloat16, by single operations, as it does every GRU and RNN. CUDA has cuDNN, which alone knows
+what it keeps. Sequences have the steps first, then the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from archcost.layout import contiguous
+from archcost.number import maximum
+from archcost.primitives.row import COPIED, KEEPS, LOWER, Own, Row, Tensor, needed, primitive
+from archcost.shape import Shape, numel
+
+PEAK = "the peak of a recurrent layer is not known"
+CUDNN = "what cuDNN keeps of a recurrent layer is not known; what a CPU keeps is, with --device cpu"
+PAGE = 4096  # bytes of which each part of oneDNN's workspace takes a multiple
+LINE, SETS = 64, 256  # bytes of a cache's line; rows of a multiple of so many elements get one more
+
+
+def by_onednn(x: Tensor, projects: bool) -> bool:
+    """Whether oneDNN runs an LSTM: ``use_mkldnn`` of ``aten/src/ATen/native/RNN.cpp``."""
+    return x.device == "cpu" and not projects and x.itemsize < 8
+
+
+def _lstm_classes(
+    x: Tensor, h: Tensor, c: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None, w_hr: Tensor | None = None, **_: Any,
+) -> tuple[str, ...]:  # fmt: skip
+    """Return the class of each argument: single operations cast states and projections anew."""
+    if x.device == "cuda" or by_onednn(x, w_hr is not None):
+        return (LOWER,) * 8
+    return (LOWER, KEEPS, KEEPS, LOWER, LOWER, LOWER, LOWER, KEEPS)
+
+
+def _classes(x: Tensor, *_: Tensor | None, **__: Any) -> tuple[str, ...]:
+    states = LOWER if x.device == "cuda" else KEEPS
+    return (LOWER, states, LOWER, LOWER, LOWER, LOWER)
+
+
+@primitive(_lstm_classes)
+def lstm_layer(
+    x: Tensor, h: Tensor, c: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None, w_hr: Tensor | None = None, *, reverse: bool = False,
+) -> Row:  # fmt: skip
+    """LSTM, with projections if there is ``w_hr``: hidden states, the last one, the last cell."""
+    layer = _Layer(x, [h, c], w_ih, w_hh, b_ih, b_hh, w_hr)
+    row, steps, n, width = layer.row, *x.shape[:2], c.shape[1]
+    if by_onednn(x, w_hr is not None):
+        row.types = ("float32", "bfloat16")
+        row.saves = (*layer.tensors, *row.results)
+        if b_ih is None:  # it is given zeros of the weights' sizes
+            layer.keeps("zeros", w_ih.shape)
+            layer.keeps("zeros", w_hh.shape)
+        layer.keeps("workspace", (onednn_workspace(x, width),), 1)
+        return row
+    layer.runs_singly()
+    cell = maximum(x.itemsize, c.itemsize)
+    y, last, last_cell = row.results
+    y.itemsize = last.itemsize = cell if w_hr is None else x.itemsize
+    last_cell.itemsize = cell
+    # what the first step computes may need no gradient
+    gated = any(tensor.needs for tensor in layer.tensors if tensor is not c and tensor is not w_hr)
+    first = steps if gated or c.needs else steps - 1
+    row.saves += (c,) if gated else ()
+    layer.keeps("gates", (first, n, 4 * width))
+    layer.keeps("cell states", (steps - 1, n, width), cell)
+    layer.keeps("tanh of cell states", (first, n, width), cell)
+    if w_hr is not None:
+        layer.keeps("projected", (steps if w_hr.needs else 0, n, width))
+        if w_hr.itemsize == x.itemsize:
+            row.saves += (w_hr,) if first else ()
+        else:
+            layer.keeps("weight_hr", (first, *w_hr.shape))
+    return row
+
+
+@primitive(_classes)
+def gru_layer(
+    x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None, *, reverse: bool = False,
+) -> Row:  # fmt: skip
+    """GRU: hidden states, and the last one."""
+    layer = _Layer(x, [h], w_ih, w_hh, b_ih, b_hh)
+    steps, n, width = *x.shape[:2], h.shape[1]
+    wide = maximum(x.itemsize, h.itemsize)
+    for own in layer.row.results:
+        own.itemsize = wide
+    layer.runs_singly()
+    layer.keeps("gates", (steps, n, 3 * width))
+    layer.keeps("candidates", (steps, n, 2 * width))
+    layer.keeps("changes", (steps, n, width), wide)
+    return layer.row
+
+
+@primitive(_classes)
+def rnn_layer(
+    x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None, *, nonlinearity: str, reverse: bool = False,
+) -> Row:  # fmt: skip
+    """Simple recurrent layer, by tanh or ReLU: hidden states, and the last one."""
+    layer = _Layer(x, [h], w_ih, w_hh, b_ih, b_hh)
+    layer.runs_singly(kept=True)
+    return layer.row
+
+
+class _Layer:
+    """What a layer reads, and the row that it makes of it."""
+
+    def __init__(
+        self, x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor,
+        b_ih: Tensor | None, b_hh: Tensor | None, w_hr: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.x, self.h, self.w_ih, self.w_hh = x, states[0], w_ih, w_hh
+        given = (x, *states, w_ih, w_hh, b_ih, b_hh, w_hr)
+        self.tensors = [tensor for tensor in given if tensor is not None]
+        steps, n, _ = x.shape
+        out = (steps, n, self.h.shape[1])
+        names = ("last state", "last cell")
+        results = [Own("hidden states", out, x.itemsize)]
+        results += [
+            Own(name, state.shape, x.itemsize) for name, state in zip(names, states, strict=False)
+        ]
+        weights = sum(numel(w.shape) for w in (w_ih, w_hh, w_hr) if w is not None)
+        self.row = Row(
+            out, contiguous(out), makes=tuple(results), results=tuple(results),
+            macs=steps * n * weights, unknown=PEAK, untold=CUDNN if x.device == "cuda" else "",
+        )  # fmt: skip
+
+    def keeps(self, what: str, shape: Shape, itemsize: int = 0) -> None:
+        """Keep a tensor, if anything is learnt; one without elements is none."""
+        if shape[0] and any(tensor.needs for tensor in self.tensors):
+            own = Own(what, shape, itemsize or self.x.itemsize)
+            self.row.makes += (own,)
+            self.row.saves += (own,)
+
+    def runs_singly(self, kept: bool = False) -> None:
+        """Keep what the products of single operations do: the input and each state before.
+
+        ``kept`` says that the derivative of a state is computed from it.
+        """
+        x, h, w_hh = self.x, self.h, self.w_hh
+        out = steps, *rest = self.row.shape
+        rows: Tensor | Own = x
+        if not x.layout.is_rows:
+            rows = Own(COPIED, x.shape, x.itemsize)
+            self.row.makes += (rows,)
+        self.row.saves = needed((rows, self.w_ih), (self.w_ih, x))
+        self.row.saves += (w_hh,) if h.needs or steps > 1 else ()
+        if w_hh.needs and h.itemsize == x.itemsize:
+            self.row.saves += (h,)
+        elif w_hh.needs:
+            self.keeps("first state", h.shape)
+        if kept or w_hh.needs:
+            self.keeps("states", out if kept else (steps - 1, *rest))
+
+
+def onednn_workspace(x: Tensor, hidden: int) -> int:
+    """Return the bytes that oneDNN keeps of an LSTM: ``set_workspace_sizes`` of its ref_rnn.
+
+    Of each step there are the gates and the hidden state; then the states of the layer, of the
+    step before and their gradients, for two layers and a step more. They are aligned.
+    """
+    steps, n, features = x.shape
+
+    def aligned(elements: int, width: int) -> int:
+        whole = -(-elements // (LINE // width)) * (LINE // width)
+        return whole + LINE // width if whole % SETS == 0 else whole
+
+    own, single = x.itemsize, 4
+    rows, states = steps * n, 2 * (steps + 1) * n
+    widest = maximum(features, hidden)
+    parts = (
+        rows * aligned(4 * hidden, own) * own,
+        rows * aligned(hidden, own) * own,
+        *(states * aligned(widest, width) * width for width in (own, single, single)),
+        *(states * hidden * width for width in (own, single)),
+    )
+    return sum(-(-part // PAGE) * PAGE for part in parts)

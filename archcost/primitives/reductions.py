@@ -1,0 +1,112 @@
+"""Sums, means, extremes, norms and variances over dimensions, which go or are kept as size 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from archcost.layout import contiguous
+from archcost.primitives.row import (
+    OUT,
+    PRIMITIVES,
+    RESULT,
+    Own,
+    Primitive,
+    Row,
+    Tensor,
+    elements,
+    float32_on,
+    primitive,
+)
+from archcost.shape import Shape, numel
+
+INDEX_BYTES = 8  # PyTorch keeps places, and counts, as int64
+
+
+def reduced(x: Tensor, dims: Sequence[int], keepdim: bool) -> Shape:
+    """Return the shape without some dimensions, or with size 1 there."""
+    kept = enumerate(x.shape)
+    return tuple(1 if d in dims else n for d, n in kept if keepdim or d not in dims)
+
+
+@primitive()
+def mean(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
+    """Mean over some dimensions."""
+    out = reduced(x, dims, keepdim)
+    return Row(out, contiguous(out))
+
+
+@primitive(float32_on("cuda", RESULT))
+def sum_(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
+    """Sum over some dimensions; its gradient is the incoming one, repeated without a copy."""
+    whole, out = x.shape, reduced(x, dims, keepdim)
+
+    def repeated(gradient: Tensor) -> Tensor:
+        kept = (s for d, s in enumerate(gradient.strides) if not keepdim or d not in dims)
+        strides = tuple(0 if d in dims else next(kept) for d in range(len(whole)))
+        made: Tensor = gradient.view(whole, strides)  # type: ignore[attr-defined]
+        return made
+
+    return Row(out, contiguous(out), gradient=(repeated,))
+
+
+def _shared(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
+    """Return the row of a maximum or minimum whose gradient all equal elements share.
+
+    Backward makes a mask, counts it, divides by the count and multiplies by the mask, which a CPU
+    casts first (``torch/csrc/autograd/FunctionsManual.cpp``, ``scale_grad_by_count``).
+    """
+    out = reduced(x, dims, keepdim)
+    size = numel(out)
+    return Row(
+        out,
+        contiguous(out),
+        saves=(x, OUT),
+        scratch=(size, size * (INDEX_BYTES // x.itemsize)),
+        masks=(elements(x),),
+        hidden=elements(x) if x.device == "cpu" else 0,
+    )
+
+
+def _first(x: Tensor, *, dim: int, keepdim: bool = False) -> Row:
+    """Return the row of a maximum or minimum along a dimension, whose place is kept."""
+    out = reduced(x, (dim,), keepdim)
+    places = Own("indices", out, INDEX_BYTES)
+    return Row(out, contiguous(out), makes=(places,), saves=(places,), zeros=elements(x))
+
+
+for _names, _row in ((("amax", "amin"), _shared), (("max", "min"), _first)):
+    for _name in _names:
+        PRIMITIVES[_name] = Primitive(_name, _row)
+
+
+@primitive(float32_on("cuda", RESULT))
+def norm(x: Tensor, *, dims: Sequence[int], ord: int = 2, keepdim: bool = False) -> Row:
+    """The sum of absolute values (``ord`` 1) or the Euclidean norm (2) over some dimensions."""
+    out = reduced(x, dims, keepdim)
+    masks = (numel(out),) if ord == 2 else ()
+    return Row(out, contiguous(out), saves=(x, OUT), scratch=(elements(x),), masks=masks)
+
+
+@primitive()
+def var(x: Tensor, *, dims: Sequence[int], correction: float = 1, keepdim: bool = False) -> Row:
+    """Variance over some dimensions."""
+    out = reduced(x, dims, keepdim)
+    size = numel(out)
+    return Row(out, contiguous(out), saves=(x,), scratch=(elements(x), size, size))
+
+
+@primitive()
+def std(x: Tensor, *, dims: Sequence[int], correction: float = 1, keepdim: bool = False) -> Row:
+    """Standard deviation over some dimensions: the gradient goes by that of the variance."""
+    row = var(x, dims=dims, correction=correction, keepdim=keepdim)
+    row.saves, row.scratch = (x, OUT), (*row.scratch, numel(row.shape))
+    return row
+
+
+@primitive(float32_on("cuda"))
+def logsumexp(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
+    """The logarithm of the sum of exp(x); inside, the maximum is taken from x first."""
+    out = reduced(x, dims, keepdim)
+    size = elements(x)
+    passing = (size * x.itemsize, numel(out) * x.itemsize)
+    return Row(out, contiguous(out), saves=(x, OUT), scratch=(size, size), passing=passing)

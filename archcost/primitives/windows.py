@@ -1,0 +1,92 @@
+"""Pooling over windows and to a size; and interpolation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archcost.layout import as_maps, as_rows, contiguous
+from archcost.primitives.row import FLOAT32, KEEPS, Own, Row, Tensor, float32_on, primitive
+from archcost.shape import Shape, numel
+
+INDEX_BYTES = 8  # PyTorch keeps the places of maxima as int64
+
+
+def pooled(
+    x: Tensor, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool
+) -> Shape:
+    """Return the shape of what windows over the last dimensions are pooled to.
+
+    With ``ceil`` a last window may reach past the end, but not start there. So a window may be
+    larger than the padded input.
+    """
+    rest, positions = len(x.shape) - len(kernel), []
+    for n, k, s, p, d in zip(x.shape[rest:], kernel, stride, padding, dilation, strict=True):
+        room = n + 2 * p - d * (k - 1) - 1
+        count = (-(-room // s) if ceil else room // s) + 1
+        positions.append(count - 1 if ceil and (count - 1) * s >= n + p else count)
+    return (*x.shape[:rest], *positions)
+
+
+def _volumes(x: Tensor, **_: object) -> str:
+    """Return the class of pooling under autocast: a CPU pools volumes in float32."""
+    return FLOAT32 if x.device == "cpu" and len(x.shape) == 5 else KEEPS
+
+
+@primitive(_volumes)
+def max_pool(
+    x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool
+) -> Row:
+    """Maximum over windows, with the places of the maxima."""
+    out = pooled(x, kernel, stride, padding, dilation, ceil)
+    places = Own("indices", out, INDEX_BYTES)
+    return Row(out, as_rows(out, x.layout), makes=(places,), saves=(x, places))
+
+
+@primitive(differentiable=False)
+def max_places(x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, ceil: bool) -> Row:
+    """The places of the maxima over windows; the maxima are made too."""
+    out = pooled(x, kernel, stride, padding, (1,) * len(kernel), ceil)
+    return Row(out, contiguous(out), itemsize=INDEX_BYTES, makes=(Own("maxima", out, x.itemsize),))
+
+
+@primitive(float32_on("cpu"))
+def max_unpool(x: Tensor, places: Tensor, *, shape: Shape) -> Row:
+    """Each value at its place in a map of zeros."""
+    return Row(shape, as_maps(shape, x.layout), saves=(places,))
+
+
+@primitive(_volumes)
+def avg_pool(
+    x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, ceil: bool,
+    count_include_pad: bool = True, divisor: int | None = None,
+) -> Row:  # fmt: skip
+    """Mean over windows."""
+    out = pooled(x, kernel, stride, padding, (1,) * len(kernel), ceil)
+    return Row(out, contiguous(out) if len(out) == 5 else as_rows(out, x.layout), saves=(x,))
+
+
+@primitive(_volumes)
+def adaptive_avg_pool(x: Tensor, *, size: Shape) -> Row:
+    """Mean over windows that give a size; to one value it is a mean, which keeps nothing."""
+    out, one = (*x.shape[:2], *size), numel(size) == 1
+    strides = contiguous(out) if len(out) == 5 and not one else as_rows(out, x.layout)
+    return Row(out, strides, saves=() if one else (x,))
+
+
+@primitive(_volumes)
+def adaptive_max_pool(x: Tensor, *, size: Shape) -> Row:
+    """Maximum over windows that give a size, with the places of the maxima."""
+    out = (*x.shape[:2], *size)
+    places = Own("indices", out, INDEX_BYTES)
+    strides = contiguous(out) if len(out) == 5 else as_rows(out, x.layout)
+    return Row(out, strides, makes=(places,), saves=(x, places))
+
+
+@primitive(float32_on("cuda"))
+def interpolate(
+    x: Tensor, *, size: Shape, factor: Any, mode: str, align_corners: bool,
+    antialias: bool = False,
+) -> Row:  # fmt: skip
+    """The map at another size; ``factor`` is what the network asks for instead of the size."""
+    out = (*x.shape[:2], *size)
+    return Row(out, as_maps(out, x.layout))

@@ -1,0 +1,87 @@
+"""The module check: what was read of code against the module itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from archcost.analysis.training import gradients
+from archcost.network import FLOAT
+from archcost.proofs import Check, Subject, validator
+from archcost.proofs.counterparts import one_line
+from archcost.proofs.observe import fake_of, run
+from archcost.proofs.watch import copy_on, training_batch
+from archcost.pytorch import import_torch, random_inputs
+from archcost.shape import numel
+from archcost.storage.saved import saved_for_backward
+
+GROUP = "module"
+
+
+@validator(GROUP)
+def module(subject: Subject) -> Iterator[Check]:
+    """Compare parameters, operations, and what a training step keeps, exactly.
+
+    Operations are those of ``torch.utils.flop_counter`` in evaluation mode, half its FLOPs. What is
+    kept for backward is seen by hooks, on tensors without content that act as a CPU's. A network
+    that is no code has no such check.
+    """
+    network = subject.network
+    if network.module is None:
+        return
+    sizes = {name: tuple(p.shape) for name, p in subject.twin.named_parameters()}
+    trained = network.in_training.params
+    for name in trained:
+        yield Check(GROUP, "parameter", name, trained[name], sizes.get(name))
+    unread = len(sizes.keys() - trained.keys())
+    note = f"{unread} more are read by no layer" if unread else ""
+    total = sum(map(numel, trained.values()))
+    measured = sum(numel(sizes[name]) for name in trained if name in sizes)
+    yield Check(GROUP, "parameters", "", total, measured, note=note)
+    yield from _operations(subject)
+    yield from _training(subject)
+
+
+def _operations(subject: Subject) -> Iterator[Check]:
+    torch, network = import_torch(), subject.network
+    counter: Any = import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
+    counter.mod_tracker = _NoModules()  # its own refuses a parameter that goes into a module
+    twin = copy_on(subject, "meta").eval()
+    with torch.no_grad(), counter:
+        twin(*random_inputs(network, subject.batch, "meta"))
+    expected = subject.batch * sum(layer.macs for layer in network)
+    yield Check(GROUP, "MACs", "", expected, int(counter.get_total_flops()) // 2)
+
+
+class _NoModules:
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _training(subject: Subject) -> Iterator[Check]:
+    network = subject.network.in_training
+    if any(value.dtype != FLOAT for value in network.inputs):
+        reason = "an input of whole numbers is not drawn at random"
+        yield Check(GROUP, "saved bytes", "", None, None, skipped=reason)
+        return
+    batch, note = training_batch(network, subject.batch)
+    expected = saved_for_backward(network, replace(subject.setting, batch=batch, device="cpu"))
+    try:
+        copy, fake = fake_of(subject.twin)
+        found = run(copy, fake, network.inputs, batch)
+    except Exception as error:  # whatever a foreign module raises
+        yield Check(GROUP, "saved bytes", "", expected.total, one_line(error))
+        return
+    measured = sum(storage.bytes for storage in found.storages(()).values())
+    yield Check(GROUP, "saved bytes", "", expected.total, measured, note=note)
+    learns = gradients(network).learns & {
+        name for layer in network if layer.path not in network.dead for name in layer.param_names
+    }
+    yield Check(GROUP, "parameters with a gradient", "", len(learns), len(found.trained))

@@ -1,0 +1,163 @@
+"""The backward pass of the storages reading: the engine of autograd, node by node.
+
+1. Backward visits operations in the reverse of the order in which they ran. While one runs, its
+   incoming gradient, all its results and what it kept are alive (``engine.cpp``,
+   ``evaluate_function``); then it drops what it kept, and only then its results are accumulated.
+2. A result of another shape or type than its tensor is summed or cast (``validate_outputs``).
+3. Gradients of parameters are taken over without a copy if they lie in memory as the parameters
+   do (``accumulate_grad.h``), when those of all operations that read the parameter are there
+   (``compute_dependencies``). The gradient of the loss itself, one element, lives as long as
+   backward.
+4. Where several operations read a tensor, its gradients are added: in place if nobody else holds
+   the sum's storage (``input_buffer.cpp``), else into a new tensor. A result that is added, and not
+   taken over, lives until all results of its operation have gone where they belong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from heapq import heappop, heappush
+
+from archcost.layout import Layout, elementwise
+from archcost.primitives.row import FULL, JOIN, NEW, SAME
+from archcost.readings.ledger import BACKWARD, FORWARD, GRADIENTS, TRANSIENT, Ledger
+from archcost.readings.tensors import Edge, Node, Parameter, Tensor
+
+
+def backward(ledger: Ledger, outputs: list[Tensor], observed: bool) -> None:
+    """Sum the main output up and run backward from there; ``outputs`` is emptied.
+
+    Args:
+        ledger: of the forward pass.
+        outputs: of the network; the first one is the main one.
+        observed: an observer of operations sees gradients added into new tensors.
+    """
+    main = outputs[0]
+    node, place, shape = main.node, main.place, main.shape
+    assert node is not None  # the caller has seen to it
+    ledger.enter(FORWARD)
+    loss = main.like(())
+    del main, outputs[:]
+    ledger.enter(BACKWARD)
+    root = loss.like(())
+    arrived = {node: {place: root.view(shape, (0,) * len(shape))}}
+    left = _readers(node) if ledger.shared else {}
+    waiting: dict[Parameter, dict[int, Tensor]] = {}  # the sums so far
+    ahead = [(-node.number, node)]
+    while ahead:
+        node = heappop(ahead)[1]
+        ledger.enter(BACKWARD, node.layer)
+        results = _gradients(ledger, node, arrived.pop(node))
+        node.saved = ()
+        learnt: list[tuple[Edge, Tensor]] = []
+        alone = len({*results}) == len(results)
+        added: list[Tensor] = []
+        results.reverse()
+        for edge in node.edges:
+            result = results.pop()
+            if edge.late:
+                added.clear()
+            if isinstance(edge.to, Parameter):
+                ahead_of = left.get(edge.to, 1) - 1
+                left[edge.to] = ahead_of
+                if edge.to in waiting:
+                    added.append(result)
+                    _accumulate(waiting[edge.to], 0, result, observed)
+                    result = waiting[edge.to][0]
+                elif ahead_of:
+                    waiting[edge.to] = {0: result.alias()}  # others may hold it
+                if not ahead_of:
+                    waiting.pop(edge.to, None)
+                    learnt.append((edge, result))
+            elif edge.to not in arrived:
+                arrived[edge.to] = {edge.place: result}
+                heappush(ahead, (-edge.to.number, edge.to))
+            else:
+                added.append(result)
+                _accumulate(arrived[edge.to], edge.place, result, observed)
+            del result
+        added.clear()
+        if alone:
+            while learnt:
+                _arrive(*learnt.pop(0), shared=False)
+        elif learnt:
+            passed = [arrived[e.to].get(e.place) for e in node.edges if e.to in arrived]
+            while learnt:
+                edge, result = learnt.pop(0)
+                others = [*passed, *(other for _, other in learnt)]
+                _arrive(edge, result, any(other is result for other in others))
+                del others, result
+            del passed
+    ledger.enter(BACKWARD)
+
+
+def _readers(node: Node) -> Counter[Parameter]:
+    """Return how many gradients of each parameter a backward pass from a node makes."""
+    readers: Counter[Parameter] = Counter()
+    seen, ahead = {node}, [node]
+    while ahead:
+        for edge in ahead.pop().edges:
+            if isinstance(edge.to, Parameter):
+                readers[edge.to] += 1
+            elif edge.to not in seen:
+                seen.add(edge.to)
+                ahead.append(edge.to)
+    return readers
+
+
+def _gradients(ledger: Ledger, node: Node, incoming: dict[int, Tensor]) -> list[Tensor]:
+    """Return the gradients of what a node has read."""
+    kept = [saved.get() for saved in node.saved]
+    if ledger.layer != node.layer:  # a region has been computed again
+        ledger.enter(BACKWARD, node.layer)
+    gradient = next(iter(incoming.values()))
+    results = [_gradient(edge, gradient) for edge in node.edges]
+    scratch = [gradient.like((n,), itemsize=width) for n, width in node.scratch]
+    if node.copies is not None and node.copies(gradient):
+        scratch.append(gradient.like(gradient.shape))
+    if node.outs:
+        for place, (shape, _) in enumerate(node.outs):
+            if place not in incoming:  # zeros: of its size, or one that is repeated
+                whole = len(shape) == len(node.edges[0].shape)
+                scratch.append(gradient.like(shape if whole else ()))
+    del kept, scratch
+    for place, edge in enumerate(node.edges):
+        result = results[place]
+        if result.shape != edge.shape:
+            results[place] = result = result.like(edge.shape, kind=edge.kind)
+        if result.itemsize != edge.itemsize:
+            results[place] = result.like(edge.shape, itemsize=edge.itemsize, kind=edge.kind)
+    return results
+
+
+def _gradient(edge: Edge, gradient: Tensor) -> Tensor:
+    """Return the gradient that an operation makes for one edge, by the rule of its row."""
+    rule = edge.rule
+    if rule is NEW or rule is JOIN:
+        return gradient.like(edge.shape, edge.strides, edge.itemsize, edge.kind)
+    if rule is SAME:
+        return gradient
+    if rule is FULL:
+        return gradient.like(gradient.shape, elementwise(gradient.layout))
+    made: Tensor = rule(gradient)
+    return made
+
+
+def _arrive(edge: Edge, gradient: Tensor, shared: bool) -> None:
+    """Take a parameter's gradient over; copy one that others hold too, or that lies otherwise."""
+    parameter = edge.to
+    assert isinstance(parameter, Parameter)
+    if shared or not Layout(edge.shape, parameter.strides).same_order(gradient.strides):
+        gradient = gradient.like(edge.shape, parameter.strides, kind=GRADIENTS)
+    if gradient.storage.kind == TRANSIENT:
+        gradient.storage.become(GRADIENTS)
+    parameter.grad = gradient
+
+
+def _accumulate(places: dict[int, Tensor], place: int, result: Tensor, observed: bool) -> None:
+    """Add a gradient to those that have arrived at an output of a node."""
+    known = places.get(place)
+    if known is None:
+        places[place] = result
+    elif observed or known.storage.holders > 1 or not known.layout.is_dense:
+        places[place] = known.like(known.shape, elementwise(known.layout, result.layout))

@@ -1,0 +1,386 @@
+"""The storages reading: programs run on tensors without numbers, as PyTorch runs them.
+
+Every primitive makes, keeps and drops storages as its row says, and a ledger adds up what is
+alive. A tensor lives as long as Python holds it, here as in PyTorch: a local variable of an op's
+program keeps a tensor exactly as a local variable of the module's ``forward`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from itertools import count
+from math import prod
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from archcost.errors import ArchcostError
+from archcost.layout import Layout, arranged
+from archcost.network import NETWORK_INPUT, Layer, Network, maker
+from archcost.number import maximum
+from archcost.ops import Cost, Op
+from archcost.primitives.row import (
+    COMPOSITES,
+    FLOAT32,
+    KEEPS,
+    LOWER,
+    OUT,
+    PRIMITIVES,
+    RESULT,
+    WIDEN,
+    Composite,
+    Own,
+    Primitive,
+    Row,
+)
+from archcost.readings.ledger import (
+    BACKWARD,
+    BUFFERS,
+    FORWARD,
+    INPUTS,
+    PARAMETERS,
+    TRANSIENT,
+    Ledger,
+    Storage,
+)
+from archcost.readings.regions import regions
+from archcost.readings.tensors import Again, Edge, Enough, Kept, Node, Parameter, Tensor
+from archcost.setting import AMP, Setting
+from archcost.shape import Shape
+
+BOOL_BYTES = 1
+BUFFER_BYTES = 8  # of an integer buffer
+FLOAT_BYTES = 4
+LOWERED = 2  # bytes per element of the types of autocast
+FLOATS = (LOWERED, FLOAT_BYTES)  # under autocast; other sizes are of integers
+
+
+class Place(NamedTuple):
+    """Where the output of a layer lies: the layer that made the storage, and how it lies in it."""
+
+    owner: str
+    layout: Layout
+    itemsize: int
+
+
+class Storages:
+    """Runs the programs of a network; a primitive is a method of its name.
+
+    ``watched`` says that :meth:`ran` is called for every primitive.
+
+    Args:
+        setting: how it is run.
+        training: whether the network is in training mode.
+        exact: whether an operation is refused of which only the result is known.
+    """
+
+    watched = False
+
+    def __init__(self, setting: Setting, training: bool = True, exact: bool = True) -> None:
+        self.setting, self.training, self.exact = setting, training, exact
+        self.device, self.observed, self.amp = setting.device, setting.observed, setting.amp
+        self.ledger = Ledger(setting.rounded, setting.observed)
+        self.batch = setting.batch
+        self.numbers = count()
+        self.pack: Callable[[Tensor, str], Any] = Kept
+        self.copies: dict[Tensor, Tensor] = {}
+        self.layer = ""
+        self.params: dict[str, dict[str, Parameter]] = {}
+        self.places: dict[str, Place] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the operation of that name as a function of tensors and options."""
+        if name in COMPOSITES:
+            made = partial(self.compose, COMPOSITES[name])
+        elif name in PRIMITIVES:
+            made = partial(self.call, PRIMITIVES[name])
+        else:
+            raise AttributeError(name)
+        setattr(self, name, made)
+        return made
+
+    def compose(self, composite: Composite, *args: Any, **options: Any) -> Any:
+        """Run an operation that is a program over primitives; return its output.
+
+        Where autocast casts what it reads, its primitives run without.
+        """
+        amp, rule = self.amp, composite.autocast
+        if amp:
+            rule = rule if isinstance(rule, str) else rule(*args, **options)
+            args, _ = self._cast(composite, args, options)
+            self.amp = amp if rule == KEEPS else None
+        try:
+            return composite.program(self, *args, **options)
+        finally:
+            self.amp = amp
+
+    # One primitive.
+
+    def call(self, primitive: Primitive, *args: Any, **options: Any) -> Any:
+        """Run a primitive; return its output, or the list of its outputs."""
+        if self.amp:
+            args, widened = self._cast(primitive, args, options)
+        row = primitive.row(*args, **options)
+        if self.amp and widened:
+            row.itemsize = FLOAT_BYTES
+        if row.unknown and self.exact:
+            raise ArchcostError(f"{self.layer}: {row.unknown}")
+        tensors, needs = [], False
+        for arg in args:
+            if isinstance(arg, Tensor):
+                tensors.append(arg)
+                needs = needs or arg.needs
+        node, made = None, {}
+        if needs and primitive.differentiable:
+            self._check_kept(row)
+            node = self._node(row, args)
+            # what it reads is packed before the operation runs, what it makes after
+            for saved in row.saves:
+                if isinstance(saved, Tensor):
+                    node.saved.append(self.pack(saved, self.layer))
+        outs = self._outputs(primitive.name, row, tensors, options, node)
+        if row.makes:
+            made = dict(zip(row.results, outs, strict=False))
+            there = [own for own in row.makes if own not in made and self._itemsize(own) != 0]
+            made |= {own: self._own(own, outs[0]) for own in there}
+        if not self.observed:
+            if row.inner:
+                outs[0].like((row.inner,))
+            if row.passing:
+                [outs[0].like((n,), itemsize=1) for n in row.passing]
+        if node is not None:
+            for saved in row.saves:
+                if not isinstance(saved, Tensor):
+                    kept = outs[0] if saved is OUT else made[saved]
+                    node.saved.append(self.pack(kept, self.layer))
+        if self.watched:
+            self.ran(row, (*args, *options.values()) if args else (), outs)
+        return outs if row.outs or row.results else outs[0]
+
+    def _check_kept(self, row: Row) -> None:
+        """Refuse an operation of which it is not known what autograd keeps."""
+        dtype = AMP[self.amp] if self.amp else self.setting.dtype
+        if row.untold or (row.types and dtype not in row.types):
+            reason = row.untold or f"what it keeps in {dtype} on a CPU is not known"
+            raise ArchcostError(f"{self.layer}: {reason}")
+
+    def _own(self, own: Own, out: Tensor) -> Tensor:
+        """Return an own tensor of a primitive, by one that has its type and device."""
+        return out.like(own.shape, itemsize=self._itemsize(own), what=own.what)
+
+    def _itemsize(self, own: Own) -> int | None:
+        return own.itemsize if own.observed is None or not self.observed else own.observed
+
+    def ran(self, row: Row, read: Sequence[Any], made: Sequence[Tensor]) -> None:
+        """Take note of a primitive that ran: what it has read, tensors among it, and made."""
+
+    def _outputs(
+        self, name: str, row: Row, tensors: Sequence[Tensor], options: Mapping[str, Any],
+        node: Node | None,
+    ) -> list[Tensor]:  # fmt: skip
+        first = tensors[0] if tensors else options["like"]
+        if row.outs:
+            return [
+                Tensor(first.storage, *out, first.itemsize, self.device, node, place)
+                for place, out in enumerate(row.outs)
+            ]
+        if row.results:
+            made = [self._own(own, first) for own in row.results]
+            for place, out in enumerate(made):
+                out.node, out.place, out.needs = node, place, node is not None
+            return made
+        itemsize = self._width(row, tensors or (first,))
+        storage = first.storage
+        if not row.view:
+            room = prod(row.shape)
+            if row.room and not self.observed:
+                room = maximum(room, row.room)
+            storage = Storage(self.ledger, room * itemsize, TRANSIENT, name)
+        strides = row.observed if row.observed and self.observed else row.strides
+        return [Tensor(storage, row.shape, strides, itemsize, self.device, node)]
+
+    def _width(self, row: Row, tensors: Sequence[Tensor]) -> int:
+        """Return the bytes per element of the output."""
+        if self.amp and row.widens and not row.itemsize:
+            return max(t.itemsize for t in tensors if t.itemsize in FLOATS)
+        return row.itemsize or tensors[0].itemsize
+
+    def _node(self, row: Row, args: Sequence[Any]) -> Node:
+        node = Node()
+        node.number, node.layer, node.outs = next(self.numbers), self.layer, row.outs
+        node.saved, node.copies = [], row.copies or (None if self.observed else row.copies_inside)
+        rules = row.gradient
+        if not isinstance(rules, tuple):
+            rules = (rules,) * len(args)
+        node.edges = edges = []
+        for place in row.order or range(len(args)):
+            arg = args[place] if place < min(len(args), len(rules)) else None
+            if isinstance(arg, Tensor) and arg.needs:
+                edge = Edge(arg, rules[place], row.weight_strides if place == 1 else None)
+                edge.late = place in row.late
+                edges.append(edge)
+        hidden = (row.zeros,) if self.observed else (row.inner, row.hidden)
+        unasked = row.unasked if self.observed or self.device == "cuda" else ()
+        node.scratch = []
+        if row.scratch or row.masks or any(hidden) or unasked:
+            width = self._width(row, [arg for arg in args if isinstance(arg, Tensor)])
+            node.scratch += [(n, width) for n in (*row.scratch, *hidden, *unasked) if n]
+            node.scratch += [(n, BOOL_BYTES) for n in row.masks]
+        return node
+
+    def _cast(
+        self, primitive: Primitive | Composite, args: Sequence[Any], options: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], bool]:
+        """Cast what a primitive reads, as autocast does: the last argument first.
+
+        Return it, and whether the result is to be of float32 all the same.
+        """
+        rule: Any = primitive.autocast
+        if not isinstance(rule, str):
+            rule = rule(*args, **options)
+        if rule in (KEEPS, RESULT):
+            return tuple(args), rule == RESULT
+        rules = rule if isinstance(rule, tuple) else (rule,) * len(args)
+        widths = [t.itemsize for t in args if isinstance(t, Tensor) and t.itemsize in FLOATS]
+        width = {LOWER: LOWERED, FLOAT32: FLOAT_BYTES, WIDEN: max(widths), KEEPS: 0}
+        pairs = list(zip(args, rules, strict=False))
+        cast = [self._as(arg, width[own]) if width[own] else arg for arg, own in reversed(pairs)]
+        return tuple(cast[::-1]), False
+
+    def _as(self, arg: Any, width: int) -> Any:
+        if not isinstance(arg, Tensor) or arg.itemsize not in FLOATS or arg.itemsize == width:
+            return arg
+        lower = self.copies.get(arg)
+        if lower is None:
+            lower = self.call(PRIMITIVES["cast"], arg, itemsize=width)
+            if isinstance(arg, Parameter) and arg.learns and width == LOWERED:
+                self.copies[arg] = lower  # autocast keeps it until it ends
+        return lower
+
+    # A network.
+
+    def forward(self, network: Network, learns: Collection[str] = ()) -> list[Tensor]:
+        """Run all layers and return the outputs; ``learns`` are full names of parameters."""
+        self.network = network
+        itemsize, batch = self.setting.itemsize, self.setting.batch
+        known: dict[str, Parameter] = {}
+        for layer in network:
+            self._place(layer, itemsize, learns, known)
+        tensors: dict[str, Tensor] = {}
+        for value in network.inputs:
+            made = self.leaf((batch, *value.shape), INPUTS, value.itemsize(itemsize))
+            made.storage.owner = value.name
+            tensors[value.name] = made
+            self._note(value.name, made)
+            del made
+        self.inputs = [*tensors.values()]
+        self.ledger.timeline.clear()
+        self.static, self.static_taken = dict(self.ledger.kinds), self.ledger.live
+        found = regions(network, self.setting.checkpoint) if self.training else []
+        first = {region.layers[0].path: region for region in found}
+        at = 0
+        while at < len(network.layers):
+            region = first.get(network.layers[at].path)
+            if region is None:
+                self._run(network.layers[at], tensors, FORWARD)
+                at += 1
+                continue
+            # it runs as a function: what it does not return goes with its end
+            inner = {name: tensors[name] for name in region.inputs}
+            self.pack = Again(partial(self._recompute, region.layers), region.name, inner).pack
+            inner = dict(inner)
+            for layer in region.layers:
+                self._run(layer, inner, FORWARD)
+            tensors |= {name: inner[name] for name in region.outputs}
+            inner.clear()
+            self.pack = Kept
+            for layer in region.layers:
+                self._finish(layer, tensors)
+            at += len(region.layers)
+        self.copies.clear()  # autocast ends
+        return [tensors[name] for name in network.outputs]
+
+    def _place(
+        self, layer: Layer, itemsize: int, learns: Collection[str], known: dict[str, Parameter]
+    ) -> None:
+        """Allocate what no layer before has; ``known`` are the parameters by their full names."""
+        path = layer.path
+        if layer.module != path:
+            self.params[path] = self.params[layer.module]
+            return
+        if not layer.cost.params and not layer.cost.buffers:
+            self.params[path] = {}
+            return
+        learnt = [name for name in layer.params if layer.full_name(name) in learns]
+        shared = {name: known[full] for name, full in layer.ties.items()}
+        self.place_params(path, layer.op, layer.cost, itemsize, learnt, shared)
+        known |= {layer.full_name(name): self.params[path][name] for name in layer.params}
+
+    def place_params(
+        self, path: str, op: Op, cost: Cost, itemsize: int, learnt: Collection[str],
+        shared: Mapping[str, Parameter] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Allocate the parameters and buffers of a layer, of which some may be there already.
+
+        ``learnt`` are the names of those that are trained.
+        """
+        params = {**shared}
+        for name, shape in cost.params.items():
+            if name not in shared:
+                params[name] = self.leaf(shape, PARAMETERS, itemsize, name in learnt)
+                params[name].learns = name in learnt or not self.training
+        for name, shape in cost.buffers.items():
+            width = BUFFER_BYTES if name in op.integer_buffers else itemsize
+            params[name] = self.leaf(shape, BUFFERS, width)
+        self.params[path] = params
+
+    def leaf(self, shape: Shape, kind: str, itemsize: int, needs: bool = False) -> Parameter:
+        """Return a tensor that is there before the pass."""
+        storage = Storage(self.ledger, prod(shape) * itemsize, kind, "output")
+        storage.owner = NETWORK_INPUT
+        strides = arranged(shape, self.setting.channels_last)
+        made = Parameter(storage, shape, strides, itemsize, self.device)
+        made.grad, made.learns, made.needs, made.readers = None, False, needs, 0
+        return made
+
+    def run_op(self, path: str, op: Op, args: Sequence[Tensor]) -> Any:
+        """Run the program of an op at a path; return its output, or the list of several."""
+        self.layer = path
+        return op.forward(self, *args, **self.params[path])
+
+    def _run(self, layer: Layer, tensors: dict[str, Tensor], phase: str) -> None:
+        self.ledger.enter(phase, layer.path)
+        made = self.run_op(layer.path, layer.op, [tensors[name] for name in layer.inputs])
+        several = made if isinstance(made, list) else [made]
+        for name, each in zip(layer.outputs, several, strict=True):
+            if phase == FORWARD:
+                self._note(name, each)
+            tensors[name] = each
+            del each
+        del made, several
+        self._finish(layer, tensors)
+
+    def _note(self, path: str, made: Tensor) -> None:
+        storage = made.storage
+        if storage.owner == maker(path):
+            storage.what = "output"
+        self.places[path] = Place(storage.owner, made.layout, made.itemsize)
+
+    def _finish(self, layer: Layer, tensors: dict[str, Tensor]) -> None:
+        """Drop what nothing reads any more."""
+        network = self.network
+        for name in layer.inputs:
+            if network.last_readers[name] == layer.path and name not in network.outputs:
+                tensors.pop(name, None)
+
+    def _recompute(self, layers: Sequence[Layer], again: Again) -> None:
+        """Run a region a second time, up to the last tensor that it keeps."""
+        pack, layer, copies = self.pack, self.layer, self.copies
+        self.pack, self.copies = again.keep, {}
+        try:
+            tensors = dict(again.tensors)
+            for each in layers:
+                self._run(each, tensors, BACKWARD)
+        except Enough:
+            pass
+        self.pack, self.layer, self.copies = pack, layer, copies

@@ -1,0 +1,174 @@
+"""How a network is run and counted: the one argument of all that runs it.
+
+A setting is made from options of the command line, keys of a budget file, or keyword arguments; to
+add an option, add a field here, and its flag to ``FLAGS`` of ``archcost/cli/options.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from archcost.errors import ArchcostError
+from archcost.optimizers import find_kernel, find_optimizer
+from archcost.units import dtype_bytes
+
+if TYPE_CHECKING:
+    from archcost.hardware import Device
+
+MAX_BATCH = 2**31
+DEVICES = ("cpu", "cuda")
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+"""The data types in which PyTorch trains."""
+CUDA_BLOCK = 512
+"""PyTorch's CUDA allocator hands out multiples of this many bytes (``kMinBlockSize``)."""
+AMP: Mapping[str, str] = {"bf16": "bfloat16", "fp16": "float16"}
+"""The types of autocast, by their names on the command line."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a network is run and counted: all that its figures depend on beside its layers.
+
+    Attributes:
+        batch: samples per pass.
+        dtype: data type of parameters and activations.
+        device: ``"cpu"`` or ``"cuda"``.
+        optimizer: name in :data:`archcost.optimizers.OPTIMIZERS`.
+        kernel: how it updates: ``"foreach"``, ``"fused"`` or ``"for-loop"``; None for PyTorch's
+            choice.
+        weight_decay: whether it decays the weights.
+        freeze: shell patterns of layers that are not trained.
+        amp: ``"bf16"`` or ``"fp16"``: under ``torch.autocast`` with that type.
+        channels_last: network and input are moved to ``torch.channels_last``.
+        checkpoint: shell patterns of groups that run under ``torch.utils.checkpoint``, without
+            reentry, so that backward computes them again.
+        convention: name of a counting convention.
+        activations: which outputs count as activations.
+        gpu: which device, None for any; its peaks bound times, and the size of cuBLAS's workspace
+            depends on it.
+        block: the allocator's block in bytes; 0 for that of the device, which is 1 on a CPU.
+        observed: as an observer of every operation on fake tensors sees it, PyTorch's MemTracker
+            for one: gradients are added out of place, and batch normalisation makes a gradient of
+            its input that nobody asked for, as it does on CUDA. A map that is rolled along two axes
+            is not seen in between. Under autocast its statistics are kept in the type of the
+            activations.
+    """
+
+    batch: int = 1
+    dtype: str = "float32"
+    device: str = "cuda"
+    optimizer: str = "sgd-momentum"
+    kernel: str | None = None
+    weight_decay: bool = False
+    freeze: tuple[str, ...] = ()
+    amp: str | None = None
+    checkpoint: tuple[str, ...] = ()
+    channels_last: bool = False
+    convention: str = "flops"
+    activations: str = "lecture"
+    gpu: Device | None = field(default=None, kw_only=True)
+    block: int = field(default=0, kw_only=True)
+    observed: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        batch = self.batch
+        if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
+            whole = f"batch must be a whole number from 1 to {MAX_BATCH:,}"
+            raise ArchcostError(f"{whole}; got {batch!r}")
+        dtype_bytes(self.dtype)
+        if self.device not in DEVICES:
+            raise ArchcostError(f"memory is known on cpu and cuda; got {self.device!r}")
+        find_optimizer(self.optimizer)
+        find_kernel(self.kernel, self.device)
+        if self.amp not in (None, *AMP):
+            raise ArchcostError(f"autocast takes bf16 or fp16; got {self.amp!r}")
+        if self.amp and self.dtype != "float32":
+            raise ArchcostError(f"autocast keeps parameters in float32; got --dtype {self.dtype}")
+        if self.gpu and self.gpu.runs != self.device:
+            kind = self.gpu.kind.upper()
+            raise ArchcostError(f"{self.gpu.name} is a {kind}, which is --device {self.gpu.runs}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **more: Any) -> Setting:
+        """Return the setting of those options that are its; ``more`` are further fields.
+
+        Raises:
+            ArchcostError: an option of another kind, or a setting that cannot be run.
+        """
+        own = {name: options[name] for name in OPTIONS if name in options}
+        lists = {name: patterns(name, own[name]) for name in own if OPTIONS[name] is list}
+        return cls(**{**own, **lists, **more})
+
+    def on(self, device: Device) -> Setting:
+        """Return the same setting on a device."""
+        return replace(self, gpu=device, device=device.runs)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element of parameters and activations."""
+        return dtype_bytes(self.dtype)
+
+    @property
+    def rounded(self) -> int:
+        """The bytes of which the allocator hands out multiples."""
+        return self.block or (CUDA_BLOCK if self.device == "cuda" else 1)
+
+    @property
+    def hardware(self) -> Device:
+        """The device that is named.
+
+        Raises:
+            ArchcostError: there is none.
+        """
+        if self.gpu is None:
+            raise ArchcostError("name a device, such as gpu h100; `archcost hardware` lists them")
+        return self.gpu
+
+    def check_type(self) -> None:
+        """Refuse a data type in which PyTorch has no network run."""
+        if self.dtype not in FLOATS:
+            raise ArchcostError(f"PyTorch cannot train in {self.dtype}; {', '.join(FLOATS)} can")
+
+    @property
+    def update(self) -> str:
+        """The optimizer in words: ``adam, foreach``."""
+        decay = ", weight decay" if self.weight_decay else ""
+        return f"{self.optimizer}, {find_kernel(self.kernel, self.device)}{decay}"
+
+    @property
+    def words(self) -> str:
+        """How a step is run: ``float32, cuda; sgd-momentum, foreach; channels last``."""
+        again = f"; {', '.join(self.checkpoint)} computed again" if self.checkpoint else ""
+        cast = f"; autocast to {AMP[self.amp]}" if self.amp else ""
+        last = "; channels last" if self.channels_last else ""
+        return f"{self.dtype}, {self.device}; {self.update}{cast}{last}{again}"
+
+
+def _kind(default: Any) -> type:
+    return {type(None): str, tuple: list}.get(type(default), type(default))
+
+
+OPTIONS: Mapping[str, type] = {f.name: _kind(f.default) for f in fields(Setting) if not f.kw_only}
+"""What users may set, and of which type."""
+COUNTING = ("batch", "dtype", "convention", "activations")
+"""The options on which the figures of layers depend."""
+TRAINING = tuple(name for name in OPTIONS if name == "dtype" or name not in COUNTING)
+"""Those on which a training step depends, beside its batch."""
+
+CPU = Setting(device="cpu")
+"""Nothing asked for, on a CPU."""
+
+
+def patterns(name: str, value: Any) -> tuple[str, ...]:
+    """Return a list of names as a tuple; a text alone would be taken letter by letter.
+
+    Raises:
+        ArchcostError: a single text, or no list of texts.
+    """
+    listed = isinstance(value, (list, tuple, set, frozenset))
+    if not listed or not all(isinstance(item, str) for item in value):
+        raise ArchcostError(f"{name} is a list of names, such as ['stem']; got {value!r}")
+    return tuple(value)

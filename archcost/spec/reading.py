@@ -1,0 +1,294 @@
+"""How the items of a spec are read: expressions, bounds, and what a mistake leaves unknown."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from archcost.builder import Builder, is_name
+from archcost.errors import Mistakes, OpError, SpecError, did_you_mean, shorten, written
+from archcost.network import Value, maker
+from archcost.ops import OPS
+from archcost.spec import source as yaml
+from archcost.spec.document import Block, Document
+from archcost.spec.expression import Budget, Evaluator, Exhausted, ExpressionError, parse
+from archcost.spec.scope import UNKNOWN, Scope, Skipped
+from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, spatial_size
+
+MAX_STEPS = 100_000
+MAX_NESTING = 50
+MAX_MISTAKES = 100
+
+MERGES = tuple(name for name, op in OPS.items() if op.inputs == ("*",))
+
+
+class TooLarge(SpecError):
+    """A spec that is beyond the bounds: nothing after it is looked at."""
+
+
+class Reading:
+    """Reads the items of one document, within its bounds, and keeps the mistakes."""
+
+    def __init__(self, document: Document, values: Mapping[str, Any]) -> None:
+        self.document = document
+        self.values = dict(values)
+        self.builder = Builder()
+        self.source = document.source
+        self.mistakes = Mistakes(document.mistakes)
+        self.budget = Budget()
+        self.steps = 0
+        self.uses = 0  # of shared items, and of parameters of other layers
+        self.results: dict[str, str] = {}  # the tensor after each group or layer with a name
+
+    def _kept(
+        self, node: yaml.Node | None, scope: Scope, expand: Callable[..., Any], *parts: Any
+    ) -> Any:
+        """Return what ``expand`` gives; after a mistake go on, with what depends on it unknown.
+
+        ``node`` is the item, whose names are then names of something unknown.
+        """
+        try:
+            return expand(*parts)
+        except SpecError as error:
+            self.mistakes.append(error)
+            if isinstance(error, TooLarge) or len(self.mistakes) > MAX_MISTAKES:
+                raise
+        except Skipped:
+            assert self.mistakes, "a part was left out without a mistake"
+        for name in named_in(node):
+            scope.values[name] = UNKNOWN
+        return UNKNOWN
+
+    def evaluate(
+        self, node: yaml.Scalar, text: str, scope: Scope, current: Value, offset: int = 0
+    ) -> Any:
+        """Return the value of an expression in a scope."""
+        return self._evaluated(node, self._parse(node, text, scope, offset), scope, current, offset)
+
+    def _parse(
+        self, node: yaml.Scalar, text: str, scope: Scope | None, offset: int = 0
+    ) -> ast.expr:
+        try:
+            return parse(text)
+        except ExpressionError as error:
+            raise self._error(node, scope, str(error), error.offset + offset) from None
+
+    def _evaluated(
+        self, node: yaml.Scalar, tree: ast.expr, scope: Scope, current: Value, offset: int = 0
+    ) -> Any:
+        if type(tree) is ast.Constant and type(tree.value) is int and tree.value < MAX_NUMBER:
+            self.budget.spend(1)
+            return tree.value
+        evaluator = Evaluator(self._names(scope, current), self.budget)
+        try:
+            return evaluator(tree)
+        except ExpressionError as error:
+            kind = TooLarge if isinstance(error, Exhausted) else SpecError
+            raise self._error(node, scope, str(error), error.offset + offset, kind) from None
+
+    def _names(self, scope: Scope, current: Value) -> Callable[[str], Any]:
+        def find(name: str) -> Any:
+            if current is UNKNOWN and name in ("in_channels", "in_size", "current"):
+                raise Skipped
+            if name == "in_channels":
+                return current.shape[0]
+            if name == "in_size":
+                return spatial_size(current.shape)
+            if name == "current":
+                return current
+            try:
+                return scope.find(name)
+            except KeyError:
+                if name in self.document.blocks or name in OPS or name in self.document.broken:
+                    return name  # a block or op passed as an argument
+                for path, line in self.builder.lines.items():
+                    if path.endswith(f".{name}"):
+                        group = path.removesuffix(f".{name}")
+                        reason = f"{name} is set in line {line}, in {group}, and not seen here"
+                        raise Refused(reason) from None
+                here = ["in_channels", "in_size", "current", *self.document.blocks]
+                raise KeyError([*scope.visible(), *here]) from None
+
+        return find
+
+    def _step(self, node: yaml.Node, scope: Scope) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise self._error(
+                node, scope, f"the spec expands to more than {MAX_STEPS:,} items", kind=TooLarge
+            )
+        if scope.depth > MAX_NESTING:
+            raise self._error(
+                node, scope, f"nested deeper than {MAX_NESTING}; does a block call itself?",
+                kind=TooLarge,
+            )  # fmt: skip
+
+    def _bind(
+        self, node: yaml.Scalar, block: Block, args: list[Any], kwargs: dict[str, Any],
+        scope: Scope, current: Value,
+    ) -> dict[str, Any]:  # fmt: skip
+        names = [param for param, _ in block.params]
+        if len(args) > len(names):
+            raise self._error(
+                node, scope, f"{block.name} takes {len(names)} arguments; got {len(args)}"
+            )
+        values = dict(zip(names, args, strict=False))
+        for key, value in kwargs.items():
+            if key not in names:
+                raise self._error(
+                    node, scope, f"{block.name} has no parameter {key!r}{did_you_mean(key, names)}"
+                )
+            if key in values:
+                raise self._error(node, scope, f"{block.name} got {key} twice")
+            values[key] = value
+        for param, default in block.params:
+            if param not in values:
+                if default is None:
+                    raise self._error(node, scope, f"{block.name} needs {param}")
+                defaults = Scope("", dict(values), outer=Scope("", self.values))
+                values[param] = self._evaluated(block.node, default, defaults, current)
+        return values
+
+    def _is_chain(self, node: yaml.Node, values: Mapping[str, Any], depth: int = 0) -> bool:
+        """Whether a block is a plain chain of unnamed layers, which is spliced into its place."""
+        if depth > MAX_NESTING:
+            return False
+        if isinstance(node, yaml.Sequence):
+            return all(self._is_chain(item, values, depth + 1) for item in node.items)
+        if isinstance(node, yaml.Mapping):
+            return all(
+                key == "let"
+                or (key.split(" ")[0] in ("for", "if") and self._is_chain(body, values, depth + 1))
+                for key, (_, body) in node.entries.items()
+            )
+        tree = self._parse(node, node.text, None)
+        for callee in callees(tree):
+            named = values.get(callee, self.values.get(callee))
+            block = self.document.blocks.get(named if isinstance(named, str) else callee)
+            if block and not block.shared and not self._is_chain(block.body, {}, depth + 1):
+                return False
+        return True
+
+    def _written_out(self, key: yaml.Scalar, scope: Scope, current: Value) -> yaml.Scalar:
+        """Return a name with the values in it, as ``stage{i}`` in a loop over ``i``."""
+        if "{" not in key.text:
+            return key
+
+        def value(match: re.Match[str]) -> str:
+            return str(self.evaluate(key, match[1].strip(), scope, current, match.start(1)))
+
+        return yaml.Scalar(re.sub(r"\{([^{}]+)\}", value, key.text), key.line, key.column)
+
+    def _tied(self, ties: Mapping[str, Value]) -> dict[str, str]:
+        """Return the full names of parameters, by the layers whose tensors are given."""
+        names = {}
+        for key, owner in ties.items():
+            if owner is UNKNOWN:
+                raise Skipped
+            self.uses += 1
+            path = maker(owner.name)
+            layer = None if owner in self.builder.inputs else self.builder.layer(path)
+            params = layer.cost.params if layer else {}
+            if layer is None or key not in params:
+                raise OpError(f"{path} has no parameter {key!r}{did_you_mean(key, params)}")
+            names[key] = layer.full_name(key)
+        return names
+
+    def _outputs(self, scope: Scope, current: Value) -> list[str]:
+        """Return the names of the tensors that come out: the last one, or those that are named."""
+        node = self.document.outputs
+        if node is None:
+            return [current.name]
+        names: list[str] = []
+        items = node.items if isinstance(node, yaml.Sequence) else [node]
+        if not items or (isinstance(node, yaml.Scalar) and node.plain and not node.text):
+            raise self._error(node, scope, "outputs names no layer; leave it out for the last one")
+        for item in items:
+            text = self.source.plain_text(item, "an output")
+            value = self._kept(None, scope, self._output, item, text, scope, current)
+            for one in value if is_tensors(value) else [value]:
+                if not isinstance(one, Value):
+                    reason = f"an output is the name of a layer; got {written(one)}"
+                    raise self._error(item, scope, reason)
+                if one.name in names and one is not UNKNOWN:
+                    raise self._error(item, scope, f"{one.name} is an output already")
+                names.append(one.name)
+        return names
+
+    def _output(self, item: yaml.Scalar, text: str, scope: Scope, current: Value) -> Any:
+        """Return what an output names: an expression of labels, or a path, as ``stage3.out``."""
+        path, index, place = text.partition("[")
+        layers = [layer.path for layer in self.builder.layers]
+        label = "." not in path and path in scope.visible()
+        if label or not all(map(is_name, path.split("."))) or not (path in layers or "." in path):
+            return self.evaluate(item, text, scope, current)
+        if index:
+            text = f"parts[{place}"
+        name = self.results.get(path, path)
+        if self.mistakes and (not name or name not in layers):
+            raise Skipped  # it may be what could not be made
+        if path not in self.results and path not in layers:
+            hint = did_you_mean(path, [*self.results, *layers])
+            raise self._error(item, scope, f"there is no layer or group {shorten(path)!r}{hint}")
+        found = self.builder.siblings(self.builder.value(name))
+        return self.evaluate(item, text, Scope("", {"parts": found}), current) if index else found
+
+    def _error(
+        self, node: yaml.Node, scope: Scope | None, reason: str, offset: int = 0,
+        kind: type[SpecError] = SpecError,
+    ) -> SpecError:  # fmt: skip
+        where = f"{scope.group}: " if scope is not None and scope.group else ""
+        return self.source.error(node, where + reason, offset, kind)
+
+
+def named_in(node: yaml.Node | None) -> Iterator[str]:
+    """Yield the names that an item gives to the items after it."""
+    if isinstance(node, yaml.Sequence):
+        for item in node.items:
+            yield from named_in(item)
+    elif isinstance(node, yaml.Mapping):
+        for key, (_, value) in node.entries.items():
+            word = key.split("(")[0].split(" ")[0]
+            if key in ("let", "aside") or (word in MERGES and isinstance(value, yaml.Mapping)):
+                yield from value.entries if isinstance(value, yaml.Mapping) else ()
+            elif word in ("for", "if"):
+                yield from named_in(value)
+            else:
+                yield key
+
+
+def ties_of(op: str, kwargs: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the arguments by which an op takes parameters of layers, as ``weight=words``.
+
+    ``bias`` is a parameter too, where a layer stands and not true or false.
+    """
+    known = OPS[op].arguments.keys() - {"bias"}
+    return {k: v for k, v in kwargs.items() if k not in known and isinstance(v, Value)}
+
+
+def callees(tree: ast.expr) -> list[str]:
+    """Return the names of the ops and blocks that an item may run."""
+    match tree:
+        case ast.IfExp(body=body, orelse=orelse):
+            return callees(body) + callees(orelse)
+        case ast.BinOp(left=left, op=ast.RShift(), right=right):
+            return callees(left) + callees(right)
+        case ast.BinOp(left=left):
+            return callees(left)
+        case ast.Name(id=name) | ast.Call(func=ast.Name(id=name)):
+            return [name]
+    return []
+
+
+def is_tensors(value: Any) -> bool:
+    """Whether a value is a list of tensors."""
+    return (
+        isinstance(value, list) and all(isinstance(item, Value) for item in value) and value != []
+    )
+
+
+def is_alone(name: str) -> bool:
+    """Whether a name by itself is the call of an op, so that no layer can have it."""
+    return name in OPS and name not in FUNCTIONS and not OPS[name].needs_arguments()

@@ -1,0 +1,89 @@
+"""What the reader of a spec should know: remarks on what is of no use or was meant otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from archcost.network import Layer, Network, Remark, maker
+from archcost.shape import numel
+from archcost.spec.habits import ARGUMENTS, DIMENSIONS, INPUT, input_habit, layer_habits
+from archcost.spec.source import Scalar
+
+UNREAD = "unread"
+MEANT = (UNREAD, INPUT, ARGUMENTS, DIMENSIONS)
+"""The kinds of remarks that a spec can answer by `meant`."""
+
+
+def find_remarks(
+    network: Network,
+    places: Mapping[str, Scalar],
+    positional: Mapping[str, Sequence[Any]],
+    meant: Collection[str] = (),
+) -> list[Remark]:
+    """Return the remarks on a network, in the order of its spec's lines.
+
+    Args:
+        network: the expanded spec.
+        places: where the spec has each layer, by path, and its input; without a place for that,
+            it is not the spec's own.
+        positional: the arguments that a call has without their names, by the layer's path.
+        meant: kinds of remarks of which the spec says that it means what it says.
+    """
+    remarks = [*_unread(network, places)]
+    for value in network.inputs:
+        if value.name not in network.last_readers and value.name not in network.outputs:
+            place, text = places.get(value.name), f"nothing reads the input {value.name}"
+            remarks.append(Remark(UNREAD, text, *((place.line, place.column) if place else (0, 0))))
+    for layer, kind, text in layer_habits(network, positional):
+        remarks.append(Remark(kind, text, places[layer.path].line, places[layer.path].column))
+    if text := input_habit(network):
+        place = places.get(network.inputs[0].name)
+        remarks.append(Remark(INPUT, text, *((place.line, place.column) if place else (0, 0))))
+    remarks = [remark for remark in dict.fromkeys(remarks) if remark.kind not in meant]
+    if network.claims:
+        from archcost.printed import find_lecture_remarks
+
+        remarks += find_lecture_remarks(network)
+    return sorted(remarks, key=lambda remark: (remark.line, remark.column))
+
+
+def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
+    """Yield each layer that no layer reads and that is no output, with what it costs.
+
+    What leads only to it costs in vain too, and counts with it.
+    """
+    rest = set(network.dead)
+    for layer in network:
+        if layer.path not in network.dead or layer.path in network.last_readers:
+            continue
+        vain: list[Layer] = []
+        waiting = [layer.path]
+        while waiting:
+            path = waiting.pop()
+            if path in rest:
+                rest.remove(path)
+                vain.append(network[path])
+                waiting += map(maker, network[path].inputs)
+        params = sum(numel(shape) for one in vain for shape in one.params.values())
+        macs = sum(one.macs for one in vain)
+        before = ", with the layers that only it reads" if len(vain) > 1 else ""
+        text = (
+            f"nothing reads {layer.path}; it costs {params:,} parameters and {macs:,} MACs of the "
+            f"totals{before}"
+        )
+        yield Remark(UNREAD, text, places[layer.path].line, places[layer.path].column)
+
+
+MAX_REMARKS = 5
+
+
+def remark_notes(network: Network) -> list[str]:
+    """Return the first remarks on a network's spec as notes, and how many more there are."""
+    shown = [
+        f"{network.source}:{r.line}: {r.text}" if r.line else r.text
+        for r in network.remarks[:MAX_REMARKS]
+    ]
+    more = len(network.remarks) - len(shown)
+    command = "audit" if network.claims else "lint"
+    return shown + [f"{more} more: archcost {command} {network.source}"] * (more > 0)

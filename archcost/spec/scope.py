@@ -1,0 +1,111 @@
+"""What names mean at a place of a spec: layers and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from archcost.network import Layer, Value
+from archcost.spec.source import Scalar
+from archcost.spec.values import Refused
+
+UNKNOWN = Value("", ())
+"""What a name stands for, or a layer gives, where a mistake keeps it from being known."""
+
+
+TWOFOLD = Value("", (0,))
+"""What the name of a branch stands for after two sums that have a branch of that name."""
+
+NO_BRANCH = Value("none", ())
+"""What a branch gives that is none."""
+
+
+class Skipped(Exception):
+    """What depends on a mistake that was found before, and so is not looked at."""
+
+
+@dataclass
+class Use:
+    """One use of a shared item.
+
+    Attributes:
+        group: the path of its layer or group here.
+        at: where the spec uses it.
+        first: the layers of its first use, by their places in that group.
+        again: whether it was used before.
+        layers: those of this use.
+    """
+
+    group: str
+    at: Scalar
+    first: dict[str, Layer]
+    again: bool
+    layers: dict[str, Layer] = field(default_factory=dict)
+
+    def take(self, layer: Layer) -> None:
+        """Note a layer of this use."""
+        self.layers[layer.path[len(self.group) + 1 :]] = layer
+        if not self.again:
+            self.first.update(self.layers)
+
+    def other(self) -> list[str]:
+        """Return the layers with weights that this use or the first has, and the other not."""
+        odd = self.first.keys() ^ self.layers.keys()
+        both = {**self.first, **self.layers}
+        return sorted(both[place].path for place in odd if has_weights(both[place]))
+
+
+def has_weights(layer: Layer) -> bool:
+    """Whether a layer has parameters or buffers, of its own or shared."""
+    return bool(layer.cost.params or layer.cost.buffers)
+
+
+@dataclass
+class Scope:
+    """What names mean at a place: values, labels of layers, and the enclosing scope.
+
+    ``group`` is the path of the group in which layers are named.
+    """
+
+    group: str
+    values: dict[str, Any]
+    labels: dict[str, Value | list[Value]] = field(default_factory=dict)
+    outer: Scope | None = None
+    depth: int = 0
+    use: Use | None = None
+    loop: int = 0
+    """The line of the loop around it, in which names are set again; 0 in none."""
+
+    def child(self, group: str, values: dict[str, Any] | None = None) -> Scope:
+        """Return a scope inside this one, which sees its names."""
+        return Scope(
+            group, {} if values is None else values, outer=self, depth=self.depth + 1, use=self.use
+        )
+
+    def find(self, name: str) -> Any:
+        """Return a value or a label.
+
+        Raises:
+            KeyError: there is none. Refused: two branches are called so. Skipped: a mistake keeps
+                it from being known.
+        """
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.values.get(name, scope.labels.get(name, scope))
+            if found is UNKNOWN:
+                raise Skipped
+            if found is TWOFOLD:
+                raise Refused(f"two branches before are named {name!r}; give one another name")
+            if found is not scope:
+                return found
+            scope = scope.outer
+        raise KeyError(name)
+
+    def visible(self) -> list[str]:
+        """Return every name that can be found from here."""
+        scope: Scope | None = self
+        names: list[str] = []
+        while scope is not None:
+            names += [*scope.values, *scope.labels]
+            scope = scope.outer
+        return names

@@ -1,0 +1,168 @@
+"""What a block has made, to be made again where it is called with equal values on equal tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from archcost.builder import MAX_LAYERS, Builder
+from archcost.network import Layer, Value
+from archcost.spec.document import Block, Document
+from archcost.spec.reading import MAX_STEPS, Reading
+from archcost.spec.scope import Scope
+from archcost.spec.source import Node, Scalar
+
+PLAIN = (int, float, bool, str, type(None))
+
+
+@dataclass(slots=True)
+class Template:
+    """The layers that a block has made in a group.
+
+    Attributes:
+        group: the path of that group.
+        layers: its layers, in order.
+        outputs: the tensors that they make.
+        tensors: the names of the tensors that the block was called on.
+        result: the name of the tensor after it.
+        lines, places, positional: what the expansion notes of paths, by path.
+        results: the names of the tensors after its groups and named layers, by path.
+        steps, work: how much it took of what a spec may do.
+    """
+
+    group: str
+    layers: list[Layer]
+    outputs: list[Value]
+    tensors: list[str]
+    result: str
+    lines: dict[str, int]
+    places: dict[str, Scalar]
+    positional: dict[str, list[Any]]
+    results: dict[str, str]
+    steps: int = 0
+    work: int = 0
+
+    def fits(self, builder: Builder, steps: int, work: int) -> bool:
+        """Whether so much is left that all its layers can be added."""
+        room = MAX_LAYERS - len(builder.layers)
+        return len(self.layers) <= room and self.steps <= steps and self.work <= work
+
+    def renamed(self, group: str, noted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield what is noted of paths, for the same paths in another group."""
+        cut = len(self.group)
+        return ((group + path[cut:], value) for path, value in noted.items())
+
+
+class Repeating(Reading):
+    """Reads a document, whose blocks it makes again where they depend on nothing new.
+
+    ``options`` are what the layers depend on beside the values.
+    """
+
+    def __init__(
+        self, document: Document, values: Mapping[str, Any], options: tuple[bool, ...]
+    ) -> None:
+        super().__init__(document, values)
+        self.places: dict[str, Scalar] = {}
+        self.positional: dict[str, list[Any]] = {}
+        self.outputs: list[str] = []
+        self.options = options
+
+    def items(self, node: Node, scope: Scope, current: Value) -> Value:
+        """Expand items, and return the tensor after them."""
+        raise NotImplementedError
+
+    def block(self, block: Block, inner: Scope, current: Value) -> Value:
+        """Make the layers of a block in a group of its own."""
+        seen = self._seen(inner)
+        key = self._key(block, inner, seen, current)
+        if key is None:
+            return self.items(block.body, inner, current)
+        tensors = [tensor.name for tensor in tensors_of(seen, current)]
+        known = self.document.templates.get(key)
+        if known and known.fits(self.builder, MAX_STEPS - self.steps, self.budget.left):
+            return self._repeat(known, inner.group, tensors)
+        return self._expand(key, block, inner, current, tensors)
+
+    def _seen(self, inner: Scope) -> list[Any]:
+        """Return the values that a block sees: what it mentions of the network's, and its own."""
+        values = self.values
+        around = [values[name] for name in self.document.mentioned if name in values]
+        return [*around, *inner.values.values()]
+
+    def _key(self, block: Block, inner: Scope, seen: list[Any], current: Value) -> Any:
+        """Return what a block's layers depend on, nothing if they have to be made anew."""
+        known = [name in self.values for name in self.document.mentioned]
+        told = key_of(seen, current)
+        try:
+            hash(told)
+        except TypeError:  # sizes that know their formula
+            return None
+        return told and (block.name, inner.depth, self.options, *known, *told)
+
+    def _expand(
+        self, key: Any, block: Block, inner: Scope, current: Value, tensors: list[str]
+    ) -> Value:
+        """Expand a block, and keep what it has made as a template."""
+        builder = self.builder
+        first, lines, places = len(builder.layers), len(builder.lines), len(self.places)
+        given, named = len(self.positional), len(self.results)
+        others = (len(self.outputs), len(self.mistakes), self.uses)
+        steps, left = self.steps, self.budget.left
+        made = self.items(block.body, inner, current)
+        again = (len(self.outputs), len(self.mistakes), self.uses)
+        if others == again and type(made) is Value:
+            layers = builder.layers[first:]
+            self.document.templates[key] = Template(
+                inner.group, layers, [builder.value(n) for each in layers for n in each.outputs],
+                tensors, made.name, added(builder.lines, lines), added(self.places, places),
+                added(self.positional, given), added(self.results, named),
+                self.steps - steps, left - self.budget.left,
+            )  # fmt: skip
+        return made
+
+    def _repeat(self, known: Template, group: str, tensors: list[str]) -> Value:
+        """Make the layers of a template in a group."""
+        names = dict(zip(known.tensors, tensors, strict=True))
+        self.builder.add_again(known.layers, known.outputs, known.group, group, names)
+        self.builder.lines.update(known.renamed(group, known.lines))
+        self.places.update(known.renamed(group, known.places))
+        self.positional.update(known.renamed(group, known.positional))
+        for path, result in known.renamed(group, known.results):
+            self.results[path] = names.get(result, "")
+        self.steps += known.steps
+        self.budget.spend(known.work)
+        return self.builder.value(names[known.result])
+
+
+def key_of(values: Iterable[Any], current: Value) -> tuple[Any, ...] | None:
+    """Return what tells calls of a block apart; nothing if it cannot be told."""
+    tensors = tensors_of(values, current)
+    names = [tensor.name for tensor in tensors]
+    if not all(names):  # something unknown
+        return None
+    told: list[Any] = []
+    for value in values:
+        if type(value) is not Value and not is_plain(value):
+            return None
+        told.append(None if type(value) is Value else repr(value))
+    told += ((t.shape, t.dtype, t.rows, names.index(t.name)) for t in tensors)
+    return tuple(told)
+
+
+def tensors_of(values: Iterable[Any], current: Value) -> list[Value]:
+    """Return the tensors that a block sees."""
+    return [current, *(value for value in values if type(value) is Value)]
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number or a text, or a list of these."""
+    return type(value) in PLAIN or (type(value) is list and all(map(is_plain, value)))
+
+
+def added(noted: dict[str, Any], before: int) -> dict[str, Any]:
+    """Return the entries of a mapping that were added last, after the first so many."""
+    last: Iterable[str] = islice(reversed(noted), len(noted) - before)
+    return {path: noted[path] for path in reversed([*last])}

@@ -1,0 +1,56 @@
+"""Networks for tests, built layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archcost.builder import Builder
+from archcost.network import Network, Value
+from archcost.ops import Op, make
+from archcost.shape import Shape
+
+
+def chain(*ops: Op, input: str | Shape) -> Network:
+    """Return a network of ops one after the other, named ``relu0``, ``conv1``."""
+    builder = Builder()
+    value = builder.input(input)
+    for i, op in enumerate(ops):
+        value = builder.add(op, value, name=f"{op.name}{i}")
+    return builder.network("chain", value)
+
+
+def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = False) -> Network:
+    """Return a network of one op, with an input for each of its own.
+
+    With ``learnt``, each input needs a gradient, and the output is read once more.
+    """
+    builder = Builder()
+    names = [f"x{i}" for i in range(len(shapes))] if len(shapes) > 1 else ["input"]
+    types = ["int64" if place in op.integers else "float" for place in range(len(shapes))]
+    values: list[Value] = [builder.input(*each) for each in zip(shapes, names, types, strict=True)]
+    if learnt:
+        values = [builder.add(make("bias"), v) if v.dtype == "float" else v for v in values]
+    outputs = builder.add_all(op, *values, name=path)
+    if learnt:
+        outputs = tuple(builder.add(make("rescale", 2.0), value) for value in outputs)
+    return builder.network("one", *outputs)
+
+
+def samples(torch: Any, op: Op, *shapes: Shape, needs: bool = False, **options: Any) -> list[Any]:
+    """Return tensors that an op takes: normally distributed numbers, and 0 and 1 of int64."""
+    return [
+        torch.randint(2, shape)
+        if place in op.integers
+        else torch.randn(shape, requires_grad=needs, **options)
+        for place, shape in enumerate(shapes)
+    ]
+
+
+def peak_is_known(op: Op) -> bool:
+    """Whether what an op takes at once is known."""
+    return op.kind != "recurrent" and op.name != "deform_conv"
+
+
+def several(output: Any) -> list[Any]:
+    """Return the outputs of a program or module as a list, also if it is one."""
+    return list(output) if isinstance(output, (list, tuple)) else [output]

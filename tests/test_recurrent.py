@@ -1,0 +1,202 @@
+"""Recurrent layers against PyTorch's: each primitive for itself, and each op."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from itertools import product
+from typing import Any
+
+import pytest
+from helpers import around
+
+from archcost.errors import ArchcostError, SpecError
+from archcost.network import Network
+from archcost.ops import make
+from archcost.proofs import Subject
+from archcost.readings.ledger import INPUTS, SAVED
+from archcost.readings.storages import Storages
+from archcost.setting import Setting
+from archcost.shape import numel
+from archcost.spec.catalog import expand
+from archcost.spec.document import read_document
+from archcost.spec.source import Source
+from archcost.storage.peaks import inference_peak, training_peak
+from archcost.storage.saved import saved_for_backward
+
+torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+Torch: Any = import_module("torch_reading").Torch
+pytestmark = pytest.mark.torch
+
+N, F, H, P = 2, 5, 4, 3  # samples, features, hidden features, projected ones
+
+
+def case(mode: str, steps: int, bias: bool, projects: bool = False) -> list[tuple[int, ...]]:
+    """Return the shapes of what a layer of one direction reads."""
+    rows, width = {"lstm": 4, "gru": 3, "rnn": 1}[mode] * H, P if projects else H
+    states = [(N, width), (N, H)][: 2 if mode == "lstm" else 1]
+    shapes = [(steps, N, F), *states, (rows, F), (rows, width)]
+    return shapes + [(rows,)] * 2 * bias + [(width, H)] * projects
+
+
+CASES = [
+    *((mode, case(mode, steps, bias), {}) for mode in ("lstm", "gru") for steps in (1, 3) for bias in (True, False)),
+    *(("rnn", case("rnn", steps, True), {"nonlinearity": how}) for steps, how in ((1, "relu"), (3, "tanh"))),
+    *(("lstm", case("lstm", steps, True, True), {}) for steps in (1, 3)),
+]  # fmt: skip
+
+
+def saved_by_torch(run: Any, *given: Any) -> tuple[Any, int]:
+    """Return what PyTorch makes, and the bytes that autograd keeps."""
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Any) -> Any:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        kept.append(tensor)  # so that no address is used twice
+        return tensor
+
+    kept: list[Any] = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        made = run(*given)
+    return made, sum(sizes.values())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("mode", "shapes", "options"), CASES)
+def test_each_layer_keeps_what_pytorch_keeps(
+    mode: str, shapes: list[tuple[int, ...]], options: dict[str, Any], dtype: str
+) -> None:
+    """Shapes, strides, types and saved bytes, whichever of its tensors need a gradient."""
+    width = torch.float64.itemsize if dtype == "float64" else 4
+    for wanted in product((True, False), repeat=len(shapes)):
+        reading = Storages(Setting(device="cpu", dtype=dtype), exact=False)
+        mine = [
+            reading.leaf(s, INPUTS, width, needs) for s, needs in zip(shapes, wanted, strict=True)
+        ]
+        theirs = [
+            torch.randn(s, dtype=getattr(torch, dtype), requires_grad=needs)
+            for s, needs in zip(shapes, wanted, strict=True)
+        ]
+        expected = getattr(reading, f"{mode}_layer")(*mine, **options)
+        made, size = saved_by_torch(
+            lambda *given: getattr(Torch, f"{mode}_layer")(*given, **options), *theirs
+        )
+        for own, other in zip(expected, made, strict=True):
+            assert tuple(other.shape) == own.shape
+            assert other.stride() == own.strides
+            assert other.element_size() == own.itemsize
+        assert made[0].requires_grad == expected[0].needs
+        assert size == reading.ledger.kinds[SAVED], wanted
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("steps", "samples", "features", "hidden"),
+    [(1, 1, 64, 64), (100, 1, 64, 64), (10, 3, 100, 20), (10, 3, 20, 100), (26, 4, 512, 256),
+     (7, 5, 33, 129), (2, 1, 1000, 16), (2, 1, 16, 1000), (50, 16, 200, 512), (3, 64, 16, 1024)],
+)  # fmt: skip
+def test_the_workspace_of_onednn(
+    steps: int, samples: int, features: int, hidden: int, dtype: str
+) -> None:
+    """Its parts are aligned to lines and pages, those of the gradients in single precision."""
+    network = around(make("lstm", hidden), ((steps, features),))
+    setting = Setting(samples, dtype=dtype, device="cpu")
+    kept = {s.what: s.bytes for s in saved_for_backward(network, setting).storages}
+    own = getattr(torch, dtype)
+    module = torch.nn.LSTM(features, hidden, batch_first=True, dtype=own)
+    sizes: list[int] = []
+
+    def keep(tensor: Any) -> Any:
+        sizes.append(tensor.numel() if tensor.dtype == torch.uint8 else 0)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module(torch.zeros(samples, steps, features, dtype=own))
+    assert kept["workspace"] == max(sizes) > 0
+
+
+def network(layers: str, shape: str = "7x6") -> Network:
+    text = (
+        "name: n\ninput: "
+        + shape
+        + "\nlayers:\n"
+        + "".join(f"  - {line}\n" for line in layers.split("; "))
+    )
+    return expand(read_document(Source("n.yaml", text)), "")
+
+
+def failures(net: Network, **setting: Any) -> list[Any]:
+    """Return the checks of what is kept that fail."""
+    from archcost.proofs.memory import memory
+    from archcost.pytorch import build
+
+    subject = Subject(net, build(net), "cpu", Setting(device="cpu", **setting))
+    found = list(memory(subject))
+    assert found and not any(check.skipped for check in found)
+    return [check for check in found if not check.passed]
+
+
+NETWORKS = {
+    "one after another": "lstm(5); gru(4); rnn(3); lstm(6, proj_size=2); lstm(4); linear(2)",
+    "behind layers": "linear(8) >> relu; lstm(5, 2, bidirectional=True, dropout=0.3); layernorm; gru(4, bidirectional=True); relu",
+    "beside a layer": "x: linear(6); add: {body: lstm(6), other: gru(6)}; multiply(x, current)",
+    "an output twice": "x: lstm(6); add: {body: lstm(6), same: identity}; linear(4)",
+    "states": "s: lstm(6, 2, return_state=True); concat(s[1], s[2]); linear(3)",
+    "last step": "gru(6, return_state=True); slice(0, in_channels - 1); flatten; linear(3)",
+    "from maps": "reshape([1, 7, 6]); conv(4, 3, padding=1); permute([1, 0, 2]); flatten(1); lstm(5, bias=False); gru(5, bias=False)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("amp", [None, "bf16"])
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
+def test_networks_keep_what_pytorch_keeps(layers: str, amp: str | None) -> None:
+    """Also what each layer's storages are, in batches of 1 and 3, frozen and not."""
+    net = network(layers)
+    frozen = [layer.path for layer in net if layer.op.kind == "recurrent"][:1]
+    for batch in (1, 3):
+        for freeze in ((), tuple(frozen)):
+            assert failures(net, batch=batch, freeze=freeze, amp=amp) == [], (batch, freeze)
+
+
+def test_what_is_not_known_is_refused_in_a_line() -> None:
+    """The peak anywhere; on CUDA, whose cuDNN chooses, also what is kept; and half on a CPU."""
+    net = network("linear(8); lstm(5)")
+    for device in ("cpu", "cuda"):
+        for run in (inference_peak, training_peak):
+            with pytest.raises(ArchcostError) as refused:
+                run(net, Setting(device=device))
+            assert str(refused.value) == "lstm1: the peak of a recurrent layer is not known"
+    with pytest.raises(ArchcostError, match=r"^lstm1: what cuDNN keeps of a recurrent layer is"):
+        saved_for_backward(net, Setting(device="cuda"))
+    with pytest.raises(ArchcostError, match=r"^lstm1: what it keeps in float16 on a CPU is not"):
+        saved_for_backward(net, Setting(device="cpu", dtype="float16"))
+    assert saved_for_backward(net, Setting(device="cuda", freeze=("*",))).total == 0
+
+
+def test_counts_by_hand() -> None:
+    """An LSTM of 64 units on 64 features: 4·(64 + 64)·64 weights and 8·64 biases, a GRU of 3/4."""
+    for name, gates in (("lstm", 4), ("gru", 3), ("rnn", 1)):
+        [layer] = network(f"{name}(64)", "100x64")
+        assert sum(map(numel, layer.params.values())) == gates * (64 + 64) * 64 + 2 * gates * 64
+        assert layer.macs == 100 * gates * 64 * (64 + 64)
+    both = network("lstm(256, 2, bidirectional=True)", "26x512")["lstm1"]
+    names = [n for n, _ in torch.nn.LSTM(512, 256, 2, bidirectional=True).named_parameters()]
+    assert [*both.params] == names
+    assert both.cost.output == (26, 512)
+    projected = network("lstm(64, proj_size=16)", "100x64")["lstm1"]
+    assert projected.macs == 100 * (256 * 64 + 256 * 16 + 16 * 64)
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ("lstm(4, proj_size=4)", "proj_size 4 is not less than hidden_size 4"),
+        ("rnn(4, nonlinearity='sigmoid')", "nonlinearity 'sigmoid'"),
+        ("gru(4, num_layers=2**40)", "num_layers 1099511627776 is more than 1,000"),
+        ("gru(4, proj_size=2)", "gru has no argument 'proj_size'"),
+        ("reshape([1, 7, 6]); gru(4)", "gru takes steps x features, not 1x7x6; its columns are steps after reshape([7, 6]) >> permute([1, 0])"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(layers: str, reason: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        network(layers)
+    assert reason in str(refused.value)
