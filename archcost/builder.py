@@ -251,7 +251,8 @@ def check_inputs(op: Op, count: int, all_given: bool = False) -> None:
         if count < (op.least if all_given or op.least > 1 else 0):
             raise OpError(f"{op.name} merges two or more named layers; got {count}")
     elif count > len(op.inputs):
-        raise OpError(f"{op.name} takes {len(op.inputs)} layers at most; got {count}")
+        most = "one tensor" if len(op.inputs) == 1 else f"{len(op.inputs)} tensors at most"
+        raise OpError(f"{op.name} takes {most}; got {count}")
     elif all_given and count < len(op.inputs):
         raise OpError(f"{op.name} takes {len(op.inputs)} inputs; got {count}")
 

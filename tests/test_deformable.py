@@ -140,7 +140,7 @@ def test_a_network_is_verified() -> None:
         ("- o: conv(18, 3, padding=1)\n  - deform_conv(input, o, 8, 3)", "offsets are 18x5x6 or"),
         ("- o: conv(54, 3)\n  - deform_conv(input, o, 8, 3)", "4 channels are not divisible by 3 sets of offsets"),
         ("- o: conv(18, 3)\n  - deform_conv(input, o, o, 8, 3)", "the mask is 9x5x6; got 18x5x6"),
-        ("- o: conv(18, 3)\n  - deform_conv(input, o, o, o, 8, 3)", "deform_conv takes 3 layers at most; got 4"),
+        ("- o: conv(18, 3)\n  - deform_conv(input, o, o, o, 8, 3)", "deform_conv takes 3 tensors at most; got 4"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(layers: str, reason: str) -> None:

@@ -253,7 +253,8 @@ def test_a_name_with_values_that_is_none_is_refused(name: str, reason: str) -> N
 
 def test_an_output_that_a_mistake_hides_is_no_mistake_of_its_own() -> None:
     text = STAGES.replace("OUTPUTS", "[stage1.out, more.0.out]").replace("stage{i + 1}", "stage{j}")
-    assert refused(text) == "n.yaml:12:15: unknown name 'j'"
+    known = "current, i, in_channels, in_size, input, stage, w"
+    assert refused(text) == f"n.yaml:12:15: unknown name 'j'; expected one of: {known}"
 
 
 # Inputs of variants.

@@ -352,7 +352,7 @@ def test_the_mistakes_of_a_spec_are_told_together() -> None:
         "many.yaml:3:7: year must have four digits; got '15'",
         "many.yaml:4:1: unknown key 'titel'; did you mean 'title'?",
         "many.yaml:5:12: not an expression: '1 +'",
-        "many.yaml:6:24: unknown name 'e'; did you mean 'len'?",
+        "many.yaml:6:24: unknown name 'e'; expected one of: a, b, c, current, fine, in_channels, in_size",
         "many.yaml:8:7: a block's parameter is a name",
         "many.yaml:10:7: conv1: conv: conv has no argument 'paddin'; did you mean 'padding'?",
         "many.yaml:13:11: stem: unknown op or block 'conf'; did you mean 'conv'?",

@@ -237,7 +237,7 @@ def test_who_freezes_a_layer_freezes_its_parameters_everywhere() -> None:
         (lambda b, x: b.add(make("relu"), x, name="g"), "two layers or groups are named g"),
         (lambda b, x: b.add(make("relu"), x, name="a:1"), "'a:1' is no path: letters, digits, _ - +, with dots between"),
         (lambda b, x: b.add(make("add"), x), "add1: add on 3x9x9: add merges two or more named layers; got 1"),
-        (lambda b, x: b.add(make("relu"), x, x, name="g."), "g.relu2: relu on 3x9x9 and 3x9x9: relu takes 1 layers at most; got 2"),
+        (lambda b, x: b.add(make("relu"), x, x, name="g."), "g.relu2: relu on 3x9x9 and 3x9x9: relu takes one tensor; got 2"),
         (lambda b, x: b.add(make("conv", 3, 11), x), "conv1: conv on 3x9x9: kernel_size 11 does not fit the padded input 9"),
         (lambda b, x: b.add(make("relu"), b.input("4", "t", "int64")), "relu1: relu on 4: relu takes float; got int64"),
         (lambda b, x: b.input("4", "t", "int32"), "unknown type of an input 'int32'; did you mean 'int64'?"),
@@ -350,7 +350,7 @@ def test_rows_that_do_not_fit(layers: list[str], reason: str) -> None:
     [
         ("take(parts)", "take needs the name of one layer"),
         ("take(parts[3])", "parts has no item 3; its items are 0 to 2"),
-        ("relu(parts)", "relu takes 1 layers at most; got 3"),
+        ("relu(parts)", "relu takes one tensor; got 3"),
         ("split(1)", "split on 4x4x8: split makes a single piece of 4"),
     ],
 )

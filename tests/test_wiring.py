@@ -384,12 +384,74 @@ def test_other_shapes_for_inputs(tmp_path: Path) -> None:
         ("input: 3x512x512", "inputs: {a: 3x512x512, classes: 77}", "net.yaml:2:24: classes is a knob already"),
         ("input: 3x512x512", "input: 3x512x512\ninputs: {a: 3x512x512}", "net.yaml:3:1: a spec has input or inputs"),
         ("input: 3x512x512", "inputs: {a: 3x512x512, c3: 4}", "net.yaml:10:5: duplicate name 'c3'; first in line 2"),
-        ("conv(256, 1)\n  - p4", "conv(c4, c5, 256, 1)\n  - p4", "net.yaml:13:5: p5: conv on 1024x32x32 and 2048x16x16: conv takes 1 layers at most; got 2"),
+        ("conv(256, 1)\n  - p4", "conv(c4, c5, 256, 1)\n  - p4", "net.yaml:13:5: p5: conv on 1024x32x32 and 2048x16x16: conv takes one tensor; got 2"),
     ],
 )  # fmt: skip
 def test_what_inputs_and_outputs_may_not_be(old: str, new: str, reason: str) -> None:
     assert old in DETECTOR
     assert told(DETECTOR.replace(old, new)).split("\n")[0] == reason
+
+
+ONE, TWO, ROWS = "input: 4x8x8", "inputs: {a: 4x8x8, b: 4x8x8}", "input: 20x8"
+ODD = [
+    ("inputs: {}", "- relu", "2:9: inputs has no input; a network reads one at least"),
+    (TWO, "- relu(a, b)", "4:5: relu1: relu on 4x8x8 and 4x8x8: relu takes one tensor; got 2"),
+    (TWO, "- add(a)", "4:5: add1: add on 4x8x8: add merges two or more named layers; got 1"),
+    (TWO, "- take(a, b)", "4:5: take needs the name of one layer"),
+    (TWO, "- b: relu", "4:5: duplicate name 'b'; first in line 2"),
+    ("inputs: {a: 4, b: 4 int64}", "- add(a, b)", "4:5: add1: add on 4 and 4: add takes float; got int64"),
+    (ONE, "- let: {maps: '[]'}\n  - concat(maps)", "5:5: concat1: concat on 4x8x8: concat merges two or more named layers; got 0"),
+    (ONE, "- add(later, current)\n  - later: relu", "4:9: later is set in line 5, and not seen here"),
+    (ONE, "- if 1 > 2:\n    - x: relu\n  - add(x, current)", "6:9: x is set in line 5, and not seen here"),
+    (ONE, "- add:\n      a: add(x, current)\n      b:\n        - x: relu", "5:14: a: x is set in line 7, and not seen here"),
+    (ONE, "- inner: relu\n  - add(iner, current)", "5:9: unknown name 'iner'; did you mean 'inner'?"),
+    (ONE, "- add(flor, current)", "4:9: unknown name 'flor'; expected one of: current, in_channels, in_size, input"),
+    (ROWS, "- a: linear(4)\n  - linear(8, weight=a)", "5:5: linear1: linear on 20x4: weight is 8x4, and a.weight is 4x8; PyTorch shares no weight turned round"),
+    (ROWS, "- a: linear(4)\n  - linear(5, bias=a)", "5:5: linear1: linear on 20x4: bias is 5, and a.bias is 4"),
+    (ROWS, "- a: relu\n  - linear(8, weight=a)", "5:5: a has no parameter 'weight'"),
+    (ROWS, "- a: linear(8, bias=False)\n  - linear(8, bias=a)", "5:5: a has no parameter 'bias'; expected one of: weight"),
+    (ROWS, "- linear(8, weight=b)\n  - b: linear(8)", "4:22: b is set in line 5, and not seen here"),
+    (ROWS, "- linear(8, weight=3)", "4:5: linear1: linear on 20x8: linear has no argument 'weight'; the name of a layer stands there: weight=words takes the weight of words"),
+]  # fmt: skip
+SHARED = [
+    ("t: conv(8, 3)", "- t\n  - t", "7:5: t2: conv on 8x6x6: weight is 8x8x3x3, and t.weight is 8x4x3x3"),
+    ("t: flatten >> linear(3)", "- b: slice(1, 1) >> t\n  - t(input)", "7:5: t.linear1: linear on 256: weight is 3x256, and b.t.linear1.weight is 3x224"),
+    ("t: conv(4, 3) if in_channels == 4 else relu", "- t\n  - conv(8, 1)\n  - t", "8:5: t2: relu on 8x6x6: t is another op: conv(out_channels=4, kernel_size=3)"),
+    ("t: conv(3, 3)", "- t(8)", "6:5: t is shared: it takes a tensor and no values"),
+    ("t: conv(3, 3)", "- t(width=8)", "6:5: t is shared: it takes a tensor and no values"),
+    ("t: conv(3, 3)", "- t(input, input)", "6:5: t takes one tensor; got 2"),
+    ("t(n): conv(n, 3)", "- t(8)", "4:4: t has one set of weights and so no parameters; a block has some"),
+    ("t: []", "- t", "4:3: t is empty; write its items below it"),
+    ("t:", "- t", "4:3: t is empty; write its items below it"),
+    ("t: relu >> t", "- t", "4:6: nested deeper than 50; does a block call itself?"),
+    ("t: add(x, current)", "- x: relu\n  - t", "4:10: x is set in line 6, and not seen here"),
+    ("t: conv(4, 1)", "- t\n  - linear(8, dim=-1, weight=t)", "7:5: linear1: linear on 4x8x8: linear has no argument 'weight'; the name of a layer stands there: weight=words takes the weight of words"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "layers", "reason"), ODD)
+def test_what_is_refused_of_inputs_labels_and_ties(head: str, layers: str, reason: str) -> None:
+    text = f"name: net\n{head}\nlayers:\n  {layers}\n"
+    assert told(text).split("\n")[0] == f"net.yaml:{reason}"
+
+
+@pytest.mark.parametrize(("item", "layers", "reason"), SHARED)
+def test_what_is_refused_of_shared_items(item: str, layers: str, reason: str) -> None:
+    text = f"name: net\ninput: 4x8x8\nshared:\n  {item}\nlayers:\n  {layers}\n"
+    assert told(text).split("\n")[0] == f"net.yaml:{reason}"
+
+
+def test_a_group_of_a_block_is_an_output_by_its_number() -> None:
+    block = "blocks:\n  b:\n    - s: conv(4, 1)\n"
+    network = loads(f"name: net\ninput: 4x8x8\n{block}layers: [b, b]\noutputs: [0, 1.s]\n")
+    assert network.outputs == ("0.s", "1.s")
+
+
+def test_a_parameter_that_another_layer_takes_is_read() -> None:
+    text = "name: net\ninput: 20x8\nlayers:\n  - p: OP\n  - linear(input, 8, weight=p)\n"
+    assert [*loads(text.replace("OP", "parameter([8, 8])")).remarks] == []
+    [remark] = loads(text.replace("OP", "linear(8)")).remarks
+    assert remark.text == "nothing reads p; it costs 8 parameters and 1,280 MACs of the totals"
 
 
 def test_a_label_of_one_branch_is_not_seen_in_another() -> None:

@@ -45,7 +45,7 @@ class DeformConv(Op):
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
         offset, *masks = others
-        check(len(masks) < 2, f"deform_conv takes 3 layers at most; got {len(others) + 1}")
+        check(len(masks) < 2, f"deform_conv takes 3 tensors at most; got {len(others) + 1}")
         check(len(x) == 3, f"deform_conv takes a map of two axes, not {show(x)}")
         check_groups(x[0], self.out_channels, self.groups)
         kernel, stride, pads, dilation = self.geometry()

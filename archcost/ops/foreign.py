@@ -156,6 +156,7 @@ NO_ARGUMENT: Mapping[str, str] = {
     "inplace": "operations are not in place; leave it out",
     "dtype": "the type is an option of the commands, --dtype; leave it out",
     "enablegqa": "write how many heads of keys and values there are, as in kv_heads=2",
+    "weight": "the name of a layer stands there: weight=words takes the weight of words",
     "attnmask": "name it as the last of the tensors that attention takes",
     "autopad": "write padding='same' or padding='valid'",
     "pads": "write a pair (before, after) for each axis, as in padding=[[1, 1], [1, 1]]",

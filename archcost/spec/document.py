@@ -82,6 +82,15 @@ class Document:
         words = (word for block in self.blocks.values() for word in _words(block.body))
         return tuple(dict.fromkeys(words))
 
+    @cached_property
+    def named(self) -> Mapping_[str, int]:
+        """The names that items give, wherever they stand, each with the line of the first."""
+        found: dict[str, int] = {}
+        for node in (self.layers, *(block.body for block in self.blocks.values())):
+            for key in _keys(node):
+                found.setdefault(key.text, key.line)
+        return found
+
     def models(self) -> list[str]:
         """Return the names of the models that the file defines."""
         return list(self.variants) if self.variants else [self.name]
@@ -97,6 +106,16 @@ def _words(node: Node) -> Iterator[str]:
         for key, value in node.entries.values():
             yield from _words(key)
             yield from _words(value)
+
+
+def _keys(node: Node) -> Iterator[Scalar]:
+    """Yield the keys of all mappings in a node."""
+    for item in node.items if isinstance(node, Sequence) else ():
+        yield from _keys(item)
+    if isinstance(node, Mapping):
+        for key, value in node.entries.values():
+            yield key
+            yield from _keys(value)
 
 
 def read_document(source: Source) -> Document:
@@ -231,6 +250,8 @@ def _inputs(document: Document, node: Node | None) -> None:
     if node is not None and not isinstance(node, Mapping):
         reason = "inputs are names with shapes, as {left: 1x105x105, right: 1x105x105}"
         raise document.source.error(node, reason)
+    if node is not None and not node.entries:
+        raise document.source.error(node, "inputs has no input; a network reads one at least")
     for key, (key_node, value) in _entries(document.source, node, "inputs"):
         with document.mistakes.kept():
             if key != NETWORK_INPUT:
@@ -292,6 +313,8 @@ def _blocks(document: Document, node: Node | None, shared: bool = False) -> None
             if shared and "(" in head:
                 reason = f"{name} has one set of weights and so no parameters; a block has some"
                 raise document.source.error(key_node, reason, len(name))
+            if shared and isinstance(body, Sequence) and not body.items:
+                raise document.source.error(key_node, f"{name} is empty; write its items below it")
         except SpecError as error:
             document.mistakes.append(error)
             document.broken.add(name)
@@ -329,6 +352,8 @@ def _block(document: Document, head: str, node: Scalar, body: Node) -> Block:
         )
     if name in document.knobs or name in document.let:
         raise source.error(node, f"{name} is a knob already")
+    if isinstance(body, Scalar) and body.plain and not body.text:
+        raise source.error(node, f"{name} is empty; write its items below it")
     return Block(name, tuple(params), body, node)
 
 

@@ -23,7 +23,7 @@ from archcost.shape import Shape, show
 from archcost.spec import source as yaml
 from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.habits import meant_call, meant_input
-from archcost.spec.reading import MERGES, TooLarge, is_alone, is_tensors, ties_of
+from archcost.spec.reading import MERGES, TooLarge, flattened, is_alone, ties_of
 from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use, has_weights
 from archcost.spec.template import Repeating
 from archcost.spec.values import FUNCTIONS, Refused
@@ -392,7 +392,7 @@ class Expander(Repeating):
         kwargs = {key: kwargs[key] for key in kwargs if key not in ties} if ties else kwargs
         if not self.bias:
             ties.pop("bias", None)
-        args = [item for arg in args for item in (arg if is_tensors(arg) else [arg])]
+        args = flattened(name, args)
         tensors = [arg for arg in args if isinstance(arg, Value)]
         if any(isinstance(arg, Value) for arg in args[len(tensors) :]):
             raise self._error(at, scope, f"{name}: tensors come before other arguments")

@@ -210,7 +210,7 @@ class Evaluator:
         try:
             return self.names(name)
         except KeyError as error:
-            hint = did_you_mean(name, [*error.args[0], *self.functions])
+            hint = did_you_mean(name, error.args[0])
             raise ExpressionError(f"unknown name {shorten(name)!r}{hint}", offset) from None
 
     def _compare(

@@ -108,6 +108,8 @@ class Reading:
                         group = path.removesuffix(f".{name}")
                         reason = f"{name} is set in line {line}, in {group}, and not seen here"
                         raise Refused(reason) from None
+                if line := self.document.named.get(name):
+                    raise Refused(f"{name} is set in line {line}, and not seen here") from None
                 here = ["in_channels", "in_size", "current", *self.document.blocks]
                 raise KeyError([*scope.visible(), *here]) from None
 
@@ -120,10 +122,8 @@ class Reading:
                 node, scope, f"the spec expands to more than {MAX_STEPS:,} items", kind=TooLarge
             )
         if scope.depth > MAX_NESTING:
-            raise self._error(
-                node, scope, f"nested deeper than {MAX_NESTING}; does a block call itself?",
-                kind=TooLarge,
-            )  # fmt: skip
+            reason = f"nested deeper than {MAX_NESTING}; does a block call itself?"
+            raise self._error(node, None, reason, kind=TooLarge)  # whose path fills the screen
 
     def _bind(
         self, node: yaml.Scalar, block: Block, args: list[Any], kwargs: dict[str, Any],
@@ -222,7 +222,8 @@ class Reading:
         path, index, place = text.partition("[")
         layers = [layer.path for layer in self.builder.layers]
         label = "." not in path and path in scope.visible()
-        if label or not all(map(is_name, path.split("."))) or not (path in layers or "." in path):
+        known = path in layers or path in self.results or "." in path
+        if label or not known or not all(map(is_name, path.split("."))):
             return self.evaluate(item, text, scope, current)
         if index:
             text = f"parts[{place}"
@@ -287,6 +288,14 @@ def is_tensors(value: Any) -> bool:
     return (
         isinstance(value, list) and all(isinstance(item, Value) for item in value) and value != []
     )
+
+
+def flattened(op: str, args: list[Any]) -> list[Any]:
+    """Return the arguments of an op, of a list of tensors its items; one of a merge may be empty."""
+    lists = [is_tensors(arg) or (arg == [] and op in MERGES) for arg in args]
+    return [
+        item for arg, listed in zip(args, lists, strict=True) for item in (arg if listed else [arg])
+    ]
 
 
 def is_alone(name: str) -> bool:

@@ -54,6 +54,7 @@ def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
     What leads only to it costs in vain too, and counts with it.
     """
     rest = set(network.dead)
+    used = {n for layer in network if layer.path not in rest for n in layer.param_names}
     for layer in network:
         if layer.path not in network.dead or layer.path in network.last_readers:
             continue
@@ -65,8 +66,11 @@ def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
                 rest.remove(path)
                 vain.append(network[path])
                 waiting += map(maker, network[path].inputs)
-        params = sum(numel(shape) for one in vain for shape in one.params.values())
+        own = {one.full_name(name): shape for one in vain for name, shape in one.params.items()}
+        params = sum(numel(shape) for name, shape in own.items() if name not in used)
         macs = sum(one.macs for one in vain)
+        if layer.op.kind == "parameter" and not params:  # others take it as theirs
+            continue
         before = ", with the layers that only it reads" if len(vain) > 1 else ""
         text = (
             f"nothing reads {layer.path}; it costs {params:,} parameters and {macs:,} MACs of the "
