@@ -9,17 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, OpError, did_you_mean, shorten
-from archcost.network import (
-    DTYPES,
-    FLOAT,
-    NETWORK_INPUT,
-    Layer,
-    Network,
-    Value,
-    made_dtype,
-    prefixes,
-)
+from archcost.network import NETWORK_INPUT, Layer, Network, Value, made_dtype, prefixes
 from archcost.ops import Cost, Op
+from archcost.ops.base import DTYPES, FLOAT
 from archcost.shape import LARGEST, Shape, numel, read_shape, show
 
 MAX_LAYERS = 20_000

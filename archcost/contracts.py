@@ -13,7 +13,8 @@ from typing import Any, get_type_hints
 
 from archcost.analysis.report import Row, Totals
 from archcost.budget.matching import KINDS, LAYER_FIGURES
-from archcost.network import DTYPES, Remark
+from archcost.network import Remark
+from archcost.ops.base import DTYPES
 from archcost.published import FIGURES, VERDICTS
 from archcost.spec.remarks import MEANT
 

@@ -14,15 +14,13 @@ from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, OpError
 from archcost.ops import Cost, Op
+from archcost.ops.base import BYTES, FLOAT, INT64
 from archcost.published import Claim, Published
 from archcost.shape import Shape, numel, show
 
 NETWORK_INPUT = "input"
 """The name of a network's input, unless it has several."""
-
-FLOAT, INT64 = DTYPES = ("float", "int64")
-"""What tensors hold: numbers in the data type in which a network runs, or whole numbers."""
-INT64_BYTES = 8
+INT64_BYTES = BYTES[INT64]
 
 WEIGHT_KINDS = ("conv", "linear")
 """The kinds of op that a network's depth counts."""
@@ -35,7 +33,7 @@ class Value:
     Attributes:
         name: that of the input; of a layer's output its path, with ``:1``, ``:2`` for further ones.
         shape: without batch.
-        dtype: ``"float"``, or ``"int64"`` as tokens are.
+        dtype: ``"float"``, ``"int64"`` as tokens are, or ``"bool"`` as masks are.
         rows: of the batch for each sample, where windows, heads or levels are folded into it.
     """
 
@@ -51,7 +49,7 @@ class Value:
 
     def itemsize(self, floats: int) -> int:
         """Return the bytes per element if a float has so many."""
-        return floats if self.dtype == FLOAT else INT64_BYTES
+        return floats if self.dtype == FLOAT else BYTES[self.dtype]
 
     def __str__(self) -> str:
         """Return how it is shown: ``left 3x32x32``, ``tokens 16 of int64``."""
@@ -357,14 +355,16 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
     """Return the type of what an op makes of inputs of these types; refuse others than it takes."""
     if op.makes:
         return op.makes
-    if op.kind == "reshape" or op.name == "concat":
+    typed = op.integers or op.masks
+    if (op.kind == "reshape" and not typed) or op.name == "concat":
         if len(set(dtypes)) > 1:
             raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
         return dtypes[0]
     for place, dtype in enumerate(() if op.kind == "parameter" else dtypes):
-        wanted = INT64 if place in op.integers else FLOAT
+        wanted = op.takes(place)
         if dtype != wanted:
-            hint = "; the type of an input stands behind its shape, as 77 int64" * (wanted == INT64)
+            shown = "" if wanted == FLOAT else f"77 {wanted}"
+            hint = f"; the type of an input stands behind its shape, as {shown}" if shown else ""
             raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")
     return FLOAT
 

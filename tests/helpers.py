@@ -7,6 +7,8 @@ from typing import Any
 from archcost.builder import Builder
 from archcost.network import Network, Value
 from archcost.ops import Op, make
+from archcost.ops.base import BYTES
+from archcost.readings.ledger import INPUTS
 from archcost.shape import Shape
 
 
@@ -26,7 +28,7 @@ def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = F
     """
     builder = Builder()
     names = [f"x{i}" for i in range(len(shapes))] if len(shapes) > 1 else ["input"]
-    types = ["int64" if place in op.integers else "float" for place in range(len(shapes))]
+    types = [op.takes(place) for place in range(len(shapes))]
     values: list[Value] = [builder.input(*each) for each in zip(shapes, names, types, strict=True)]
     if learnt:
         values = [builder.add(make("bias"), v) if v.dtype == "float" else v for v in values]
@@ -37,12 +39,24 @@ def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = F
 
 
 def samples(torch: Any, op: Op, *shapes: Shape, needs: bool = False, **options: Any) -> list[Any]:
-    """Return tensors that an op takes: normally distributed numbers, and 0 and 1 of int64."""
+    """Return tensors that an op takes: normally distributed numbers; 0 and 1 of other types."""
+    types = [op.takes(place) for place in range(len(shapes))]
     return [
-        torch.randint(2, shape)
-        if place in op.integers
-        else torch.randn(shape, requires_grad=needs, **options)
-        for place, shape in enumerate(shapes)
+        torch.randn(shape, requires_grad=needs, **options)
+        if dtype == "float"
+        else torch.randint(2, shape).to(getattr(torch, dtype))
+        for dtype, shape in zip(types, shapes, strict=True)
+    ]
+
+
+def leaves(
+    reading: Any, op: Op, *shapes: Shape, itemsize: int = 4, needs: bool = False
+) -> list[Any]:
+    """Return tensors without numbers that an op takes."""
+    widths = [BYTES.get(op.takes(place), itemsize) for place in range(len(shapes))]
+    return [
+        reading.leaf(shape, INPUTS, width, needs=needs and op.takes(place) == "float")
+        for place, (shape, width) in enumerate(zip(shapes, widths, strict=True))
     ]
 
 

@@ -17,9 +17,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from archcost.errors import ArchcostError, OpError
-from archcost.network import FLOAT, INT64, Network
+from archcost.network import Network
 from archcost.ops import OPS, Op
 from archcost.ops.arguments import REQUIRED
+from archcost.ops.base import FLOAT, INT64
 from archcost.shape import Shape, numel, show
 from archcost.spec import source as yaml
 from archcost.spec.catalog import expand
@@ -160,6 +161,12 @@ def arguments(op: type[Op]) -> tuple[Argument, ...]:
     )
 
 
+def input_types(op: type[Op]) -> list[str]:
+    """Return the type of each input that an op always has."""
+    fixed = isinstance(op.inputs, tuple) and op.inputs != ("*",)  # of some they follow from others
+    return [op.takes(place) for place in range(len(op.inputs) if fixed else 1)]
+
+
 def written(value: Any) -> str:
     """Return a value as a spec writes it."""
     if isinstance(value, (list, tuple)):
@@ -182,6 +189,7 @@ class Place:
         nameless: whether names would occur twice, as in a loop.
         depth: how many lists enclose it.
         dtype: what the current tensor holds.
+        typed: inputs that hold no floats, by name, with their types.
     """
 
     shape: Shape
@@ -191,12 +199,14 @@ class Place:
     nameless: bool = False
     depth: int = 0
     dtype: str = FLOAT
+    typed: dict[str, tuple[Shape, str]] = dataclasses.field(default_factory=dict)
 
     def inside(self, *, group: bool = True, **values: Any) -> Place:
         """Return the place of the items of a group, or of items under a condition or loop."""
         return Place(
             self.shape, dict(self.labels), self.values | values, set() if group else self.names,
             nameless=not group or self.nameless, depth=self.depth + 1, dtype=self.dtype,
+            typed=self.typed,
         )  # fmt: skip
 
 
@@ -223,9 +233,8 @@ class Writer:
         self._values(shape)
         self.document = self._read()
         place = Place(shape, {"input": shape}, dict(self.values))
-        if first and 0 in OPS[first].integers:
-            self.header["input"] += f" {INT64}"
-            place.labels, place.dtype = {}, INT64
+        if first:
+            self._type(first, place)
         layers: list[Item] = []
         if first and (call := self.call(place, tries=12, only=first)):
             self.put(layers, call, place)
@@ -235,6 +244,21 @@ class Writer:
         blocks = {"blocks": self.blocks} if self.blocks else {}
         return {**self.header, **blocks, "layers": layers or ["identity"]}
 
+    def _type(self, first: str, place: Place) -> None:
+        """Give inputs the types that the first op takes, further ones those of an example."""
+        op = OPS[first]
+        types = input_types(op)
+        if types == [INT64]:
+            self.header["input"] += f" {INT64}"
+            place.labels, place.dtype = {}, INT64
+        elif {*types} != {FLOAT}:
+            main = len(types) - 1
+            shapes = next(e.inputs for e in op.examples if e.inputs[main] == place.shape)
+            columns = zip(types, shapes, strict=True)
+            place.typed = {f"given{i}": (n, t) for i, (t, n) in enumerate(columns) if t != FLOAT}
+            more = {name: f"{show(n)} {t}" for name, (n, t) in place.typed.items()}
+            self.header["inputs"] = {"input": self.header.pop("input"), **more}
+
     def chance(self, probability: float) -> bool:
         """Return True with a probability."""
         return self.rng.random() < probability
@@ -243,7 +267,9 @@ class Writer:
 
     def _input(self, first: str) -> Shape:
         if first:
-            shapes = [example.inputs[0] for example in OPS[first].examples]
+            op = OPS[first]
+            main = 0 if op.takes(0) == FLOAT else len(input_types(op)) - 1
+            shapes = [example.inputs[main] for example in op.examples]
             small = [shape for shape in shapes if numel(shape) <= LARGEST_TENSOR // 2]
             if small:
                 return self.rng.choice(small)
@@ -297,7 +323,8 @@ class Writer:
         expander = Expander(self.document, self.values, aux=True)
         scope = Scope("", dict(place.values))
         given = expander.builder.input
-        scope.labels = {name: given(shape, f"given-{name}") for name, shape in place.labels.items()}
+        known = {name: (shape, FLOAT) for name, shape in place.labels.items()} | place.typed
+        scope.labels = {name: given(n, f"label-{name}", t) for name, (n, t) in known.items()}
         self.counts["asked"] += 1
         try:
             after = expander.items(to_node(item), scope, given(place.shape, "given", place.dtype))
@@ -660,7 +687,10 @@ class Writer:
         except OpError:
             return []
         count = len(inputs) if len(inputs) > 1 else int(self.chance(0.05))
-        return [self.rng.choice(names) for _ in range(count)]
+        of = {FLOAT: names}
+        for name, (_, dtype) in place.typed.items():
+            of.setdefault(dtype, []).append(name)
+        return [self.rng.choice(of.get(op.takes(i), names)) for i in range(count)]
 
     def _arguments(self, op: type[Op], place: Place) -> dict[str, Any]:
         """Return values for an op's arguments: those of an example, or each drawn anew."""

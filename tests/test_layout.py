@@ -8,12 +8,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from helpers import samples, several
+from helpers import leaves, samples, several
 
 from archcost.layout import Layout, Strides, channels_last, contiguous, elementwise, fresh
 from archcost.ops import OPS, Op
 from archcost.ops.base import Example, example
-from archcost.readings.ledger import INPUTS
 from archcost.readings.recorder import module_of
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
@@ -65,7 +64,8 @@ def test_strides_of_every_op(name: str, case: Example) -> None:
     module = module_of(torch, op, case.inputs).train()
     outs = [(BATCH, *shape) for shape in op.cost(*case.inputs).outputs]
     for x in inputs(torch, case.inputs[0]):
-        first = x.abs().long() if 0 in op.integers else x.requires_grad_()
+        of_floats = op.takes(0) == "float"
+        first = x.requires_grad_() if of_floats else x.abs().to(getattr(torch, op.takes(0)))
         others = samples(torch, op, *((BATCH, *shape) for shape in case.inputs))[1:]
         tensors = [first, *others]
         try:
@@ -84,10 +84,8 @@ def run(op: Op, layouts: list[Layout], shapes: tuple[Shape, ...]) -> list[Stride
     """Return the strides of what the op's program makes of inputs that lie so."""
     reading = Storages(cpu(), exact=False)
     reading.place_params("op", op, cost := op.cost(*shapes), 4, cost.params)
-    first = 0 not in op.integers
-    tensors = [
-        reading.leaf(x.shape, INPUTS, 4, needs=first and i == 0) for i, x in enumerate(layouts)
-    ]
+    tensors = leaves(reading, op, *(x.shape for x in layouts))
+    tensors[0].needs = op.takes(0) == "float"
     for tensor, layout in zip(tensors, layouts, strict=True):
         tensor.strides = layout.strides
     return [each.strides for each in several(reading.run_op("op", op, tensors))]

@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from helpers import several
+from helpers import leaves, several
 
 from archcost import load
 from archcost.network import Network
 from archcost.ops import OPS, Example, Op
 from archcost.proofs.memory import LARGE
-from archcost.readings.ledger import INPUTS
 from archcost.readings.recorder import module_of
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
@@ -336,7 +335,12 @@ def test_types_under_autocast(device: str, name: str, case: Example) -> None:
             with mode, torch.no_grad():
                 made = module(
                     *(
-                        tensor((2, *shape), torch.int64 if place in op.integers else dtype)
+                        tensor(
+                            (2, *shape),
+                            dtype
+                            if op.takes(place) == "float"
+                            else getattr(torch, op.takes(place)),
+                        )
                         for place, shape in enumerate(case.inputs)
                     )
                 )
@@ -350,5 +354,5 @@ def width(op: Op, case: Example, device: str, itemsize: int) -> int:
     """Return the bytes per element of what the op's program makes of such inputs."""
     reading = Storages(Setting(device=device, amp="bf16"), exact=False)
     reading.place_params("op", op, op.cost(*case.inputs), 4, ())
-    tensors = [reading.leaf((2, *shape), INPUTS, itemsize) for shape in case.inputs]
+    tensors = leaves(reading, op, *((2, *shape) for shape in case.inputs), itemsize=itemsize)
     return several(reading.run_op("op", op, tensors))[0].itemsize

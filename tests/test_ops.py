@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from helpers import samples, several
+from helpers import leaves, samples, several
 
 from archcost.conventions.facts import MEASURES, OWN, amount
 from archcost.errors import OpError
 from archcost.manual import op_page
 from archcost.network import Layer
 from archcost.ops import OPS, Cost, Example, Op, find_op
-from archcost.readings.ledger import INPUTS, SAVED
+from archcost.readings.ledger import SAVED
 from archcost.readings.recorder import module_of
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
@@ -455,11 +455,7 @@ def test_twin_saves_the_stated_bytes(op: type[Op], example: Example) -> None:
 
     reading = Storages(cpu(), exact=False)
     reading.place_params("op", made, cost := made.cost(*example.inputs), 4, cost.params)
-    whole = [place in made.integers for place in range(len(shapes))]
-    tensors = [
-        reading.leaf(shape, INPUTS, 8 if ints else 4, needs=not ints)
-        for shape, ints in zip(shapes, whole, strict=True)
-    ]
+    tensors = leaves(reading, made, *shapes, needs=True)
     result = reading.run_op("op", made, tensors)
     assert measured == reading.ledger.kinds[SAVED]
     made_shapes = [tuple(each.shape) for each in several(result)]

@@ -34,6 +34,19 @@ CONV = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
 NORM = {"training": True, "momentum": 0.1, "eps": 1e-5}
 X = (2, 4, 6, 8)
 
+
+class Whole(tuple[int, ...]):
+    """The shape of a tensor of int64, all zero."""
+
+    itemsize = 8
+
+
+class Truth(tuple[int, ...]):
+    """The shape of a tensor of booleans."""
+
+    itemsize = 1
+
+
 Case = tuple[tuple[Shape | float, ...], dict[str, Any]]
 CASES: dict[str, list[Case]] = {
     "conv": [((X, (6, 2, 3, 2), (6,)), CONV), ((X, (6, 2, 3, 2)), CONV)],
@@ -50,6 +63,12 @@ CASES: dict[str, list[Case]] = {
         (((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8)), {"enable_gqa": True}),
         (((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 6)), {"enable_gqa": True}),
     ],
+    "where": [((Truth(X), X, X), {}), ((Truth((6, 8)), X, (4, 1, 8)), {}), ((Truth(X), (2, 4, 1, 1), (1,)), {})],
+    "masked_fill": [((X, Truth(X)), {"value": 0.5}), ((X, Truth((6, 1))), {"value": 0.0})],
+    "gather": [((X, Whole((2, 4, 6, 5))), {"dim": 3}), ((X, Whole((2, 3, 9, 8))), {"dim": 2})],
+    "topk": [((X,), {"k": 3, "dim": 1}), ((X,), {"k": 2, "dim": 3, "largest": False})],
+    "sort": [((X,), {"dim": 2}), ((X,), {"dim": 3, "descending": True})],
+    "cumsum": [((X,), {"dim": 1}), ((X,), {"dim": 3})],
     "flip": [((X,), {"dims": (1, 3)})],
     "tile": [((X,), {"repeats": (1, 2, 1, 3)}), ((X,), {"repeats": (1, 1, 2, 1)})],
     "tril": [((X,), {"diagonal": 0})],
@@ -127,6 +146,7 @@ ELSEWHERE = {
         "run as other operations on fake tensors; test_recurrent.py",
     ),
 }
+TYPES = {8: torch.int64, 1: torch.bool}
 TENSORS = ("mean", "var", "like")  # options that are tensors
 
 LAID = {
@@ -149,7 +169,7 @@ def test_every_primitive_has_a_case() -> None:
 
 def needs(case: Case) -> list[tuple[bool, ...]]:
     """Return every way in which some of the tensors need a gradient."""
-    tensors = [arg for arg in case[0] if isinstance(arg, tuple)]
+    tensors = [arg for arg in case[0] if type(arg) is tuple]
     return list(product((True, False), repeat=len(tensors)))
 
 
@@ -158,9 +178,15 @@ def arguments(
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments and options as PyTorch's tensors, some of which need a gradient."""
     flags = iter(wanted)
-    args = [
-        make(arg).requires_grad_(next(flags)) if isinstance(arg, tuple) else arg for arg in case[0]
-    ]
+
+    def made(arg: Any) -> Any:
+        if type(arg) is tuple:
+            return make(arg).requires_grad_(next(flags))
+        if isinstance(arg, (Whole, Truth)):
+            return torch.zeros_like(make(tuple(arg)), dtype=TYPES[arg.itemsize])
+        return arg
+
+    args = [made(arg) for arg in case[0]]
     return args, {key: make(value) if key in TENSORS else value for key, value in case[1].items()}
 
 
@@ -180,7 +206,14 @@ def run_reading(
         return held[-1]
 
     flags = iter(wanted)
-    args = [make(arg, needs=next(flags)) if isinstance(arg, tuple) else arg for arg in case[0]]
+    args = [
+        make(arg, needs=next(flags))
+        if type(arg) is tuple
+        else make(arg, arg.itemsize)
+        if isinstance(arg, (Whole, Truth))
+        else arg
+        for arg in case[0]
+    ]
     options = {
         key: make(v, itemsize if key == "like" else 4) if key in TENSORS else v
         for key, v in case[1].items()

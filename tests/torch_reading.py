@@ -10,7 +10,8 @@ import torch
 
 from archcost.packages import import_package
 from archcost.primitives import COMPOSITES, PRIMITIVES
-from archcost.readings.spelling import Written, spelled
+from archcost.readings.spelling import spelled
+from archcost.readings.words import Written
 
 
 class Reading:

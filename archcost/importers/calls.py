@@ -8,8 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from archcost.errors import ArchcostError
 from archcost.importers.functions import FUNCTIONS
 from archcost.importers.registry import Program
-from archcost.network import FLOAT, INT64
-from archcost.ops.base import Cost, Op
+from archcost.ops.base import FLOAT, INT64, Cost, Op
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape
 

@@ -14,6 +14,12 @@ from archcost.ops.reads import SAME, Reads, kept
 from archcost.shape import Shape
 
 INPUT, OUTPUT = "input", "output"
+FLOAT, INT64, BOOL = DTYPES = ("float", "int64", "bool")
+"""What tensors hold: numbers in the data type in which a network runs, whole numbers, or yes and
+no, as masks do."""
+BYTES = {INT64: 8, BOOL: 1}
+"""The bytes per element of those whose type no setting says."""
+
 T = TypeVar("T", bound="Op")
 
 
@@ -77,6 +83,7 @@ class Op:
         makes: the type of what it makes, if that does not follow from its inputs.
         no_gradient: which inputs get none, because only their shape or their order counts.
         integers: which inputs are int64, as the places in a table are.
+        masks: which inputs are booleans.
         integer_buffers: names of the buffers that are int64 whatever the dtype.
         initial: what parameters and buffers of its program are at first, as PyTorch source with
             ``{}`` for the sizes and ``{op.x}`` for what the op has; zeros unless given.
@@ -92,6 +99,7 @@ class Op:
     makes: ClassVar[str] = ""
     no_gradient: ClassVar[tuple[int, ...]] = ()
     integers: ClassVar[tuple[int, ...]] = ()
+    masks: ClassVar[tuple[int, ...]] = ()
     integer_buffers: ClassVar[tuple[str, ...]] = ()
     initial: ClassVar[Mapping[str, str]] = MappingProxyType({})
     examples: ClassVar[tuple[Example, ...]]
@@ -164,6 +172,11 @@ class Op:
     def rows(self, rows: int, x: Shape, *others: Shape) -> int:
         """Return how many rows of the batch each sample is afterwards, if it is so many before."""
         return rows
+
+    @classmethod
+    def takes(cls, place: int) -> str:
+        """Return the type of its input at a place: ``float``, ``int64`` or ``bool``."""
+        return INT64 if place in cls.integers else BOOL if place in cls.masks else FLOAT
 
     def part(self, place: int) -> Op:
         """Return the op that makes one of several outputs alone."""

@@ -5,6 +5,7 @@ over them; ``archcost.ops`` holds the programs.
 """
 
 from archcost.primitives import (
+    choices,
     composed,
     norms,
     pointwise,
@@ -18,5 +19,6 @@ from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
 
 __all__ = [
     "COMPOSITES", "PRIMITIVES", "Primitive", "Row",
-    "composed", "norms", "pointwise", "products", "recurrent", "reductions", "shapes", "windows",
+    "choices", "composed", "norms", "pointwise", "products", "recurrent", "reductions", "shapes",
+    "windows",
 ]  # fmt: skip

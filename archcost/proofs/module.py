@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from archcost.analysis.training import gradients
-from archcost.network import FLOAT
+from archcost.ops.base import FLOAT
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.counterparts import one_line
 from archcost.proofs.observe import fake_of, run

@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import Any
 
 from archcost.counterparts import COLLECTIONS
-from archcost.network import FLOAT, Network, maker
+from archcost.network import Network, maker
+from archcost.ops.base import FLOAT
 from archcost.ops.embedding import Embedding
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.counterparts import (

@@ -234,7 +234,7 @@ def calflops_macs(twin: Any, inputs: Sequence[Any]) -> Counts:
 def _calflops(twin: Any, inputs: Sequence[Any]) -> tuple[int, int]:
     torch = import_torch()
     if next(twin.parameters(), None) is None:  # which it asks for the device
-        twin.register_parameter("nothing", torch.nn.Parameter(inputs[0].new_empty(0)))
+        twin.register_parameter("nothing", torch.nn.Parameter(inputs[0].new_empty(0).float()))
     # it patches these, and leaves them so where a network cannot be counted
     patched = [(place, dict(vars(place))) for place in (torch, torch.nn.functional, torch.Tensor)]
     try:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from archcost.errors import ArchcostError
-from archcost.network import FLOAT, Network, Value
+from archcost.network import Network, Value
+from archcost.ops.base import FLOAT
 from archcost.readings.recorder import body, module_of
 from archcost.shape import show
 
@@ -152,12 +153,14 @@ def random_inputs(
 def random_values(
     values: Iterable[Value], batch: int, device: Any = "cpu", dtype: Any = None
 ) -> tuple[Any, ...]:
-    """Return a batch of each tensor: normally distributed numbers, or zeros of int64."""
+    """Return a batch of each tensor: normally distributed numbers, or zeros of other types."""
     torch = import_torch()
     return tuple(
         torch.randn(batch * value.rows, *value.shape, device=device, dtype=dtype)
         if value.dtype == FLOAT
-        else torch.zeros(batch * value.rows, *value.shape, device=device, dtype=torch.int64)
+        else torch.zeros(
+            batch * value.rows, *value.shape, device=device, dtype=getattr(torch, value.dtype)
+        )
         for value in values
     )
 

@@ -19,9 +19,10 @@ from archcost.ops import Op
 from archcost.packages import import_package
 from archcost.primitives.row import Composite, Primitive
 from archcost.readings.ledger import INPUTS, PARAMETERS
-from archcost.readings.spelling import BATCH, Written, spelled
+from archcost.readings.spelling import spelled
 from archcost.readings.storages import FLOAT_BYTES, Storages
 from archcost.readings.tensors import Tensor
+from archcost.readings.words import BATCH, Written
 from archcost.setting import Setting
 from archcost.shape import Shape, show
 

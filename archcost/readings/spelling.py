@@ -1,49 +1,32 @@
-"""How each primitive is written in PyTorch: its name, and the text of a call.
-
-A tensor is passed as a :class:`Written`: its text and its shape. Sizes with a batch in them are
-written so that the text holds for every batch.
-"""
+"""How each primitive is written in PyTorch: its name, and the text of a call."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from archcost.layout import differing
+from archcost.readings.spelling_choices import CHOICES
+from archcost.readings.words import (
+    ATOM,
+    BATCH,
+    SPELLINGS,
+    TYPES,
+    Written,
+    by_rank,
+    call,
+    function_call,
+    method_call,
+    sizes,
+    spelling,
+    torch_call,
+    value,
+)
 from archcost.shape import Shape, Sides
 
-BATCH = 2**61 - 1
-"""The batch of a program that is written: a prime, so that sizes with the batch in them tell."""
-ATOM = 9
 INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2), "pow": ("**", 3)}
 """Primitives that are operators, and how closely these bind."""
-TYPES = {1: "torch.bool", 2: "torch.bfloat16", 4: "torch.float32", 8: "torch.int64"}
-USUAL = {
-    "stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "ceil_mode": False,
-    "count_include_pad": True, "keepdim": False, "mode": "constant", "align_corners": None,
-    "antialias": False, "scale": None, "is_causal": False, "enable_gqa": False, "padding_idx": None,
-    "size": None, "scale_factor": None, "approximate": "none", "negative_slope": 0.01,
-}  # fmt: skip
-"""What functions of PyTorch take unless told otherwise."""
-
-
-class Written:
-    """A tensor as text: a name or an expression, and how closely that binds."""
-
-    __slots__ = ("level", "shape", "text")
-
-    def __init__(self, text: str, shape: Shape, level: int = ATOM) -> None:
-        self.text, self.shape, self.level = text, shape, level
-
-    def __str__(self) -> str:
-        """Return the text as an argument of a call."""
-        return self.text
-
-    def inside(self, level: int = ATOM) -> str:
-        """Return the text as it stands where something binds as closely as ``level``."""
-        return self.text if self.level >= level else f"({self.text})"
 
 
 def spelled(name: str, args: Sequence[Any], options: dict[str, Any]) -> tuple[str, int]:
@@ -53,56 +36,14 @@ def spelled(name: str, args: Sequence[Any], options: dict[str, Any]) -> tuple[st
         left, right = (arg if isinstance(arg, Written) else Written(repr(arg), ()) for arg in args)
         power = name == "pow"  # which takes the right side first
         return f"{left.inside(level + power)} {sign} {right.inside(level + (not power))}", level
-    return (SPELLINGS.get(name) or _function(name))(*args, **options), ATOM
+    return (SPELLINGS.get(name) or function_call(name))(*args, **options), ATOM
 
 
-def value(given: Any) -> str:
-    """Return an option as source: one number where all axes have the same."""
-    if isinstance(given, (tuple, list)) and given:
-        if len(set(given)) == 1:
-            return repr(given[0])
-        inside = ", ".join(map(repr, given))
-        return f"[{inside}]" if isinstance(given, list) else f"({inside})"
-    if given == -math.inf:
-        return 'float("-inf")'
-    return repr(given)
-
-
-def call(function: str, *args: Any, **options: Any) -> str:
-    """Return a call; options that are as usual are left out."""
-    written = [str(arg) for arg in args]
-    for name, given in options.items():
-        text = value(given)
-        if name not in USUAL or text != repr(USUAL[name]):
-            written.append(f"{name}={text}")
-    return f"{function}({', '.join(written)})"
-
-
-def _function(name: str) -> Callable[..., str]:
-    return lambda *args, **options: call(f"nn.functional.{name}", *args, **options)
-
-
-def _torch(name: str) -> Callable[..., str]:
-    return lambda *args, **options: call(f"torch.{name}", *args, **options)
-
-
-def _method(name: str) -> Callable[..., str]:
-    return lambda x, *args, **options: call(f"{x.inside()}.{name}", *args, **options)
-
-
-def _by_rank(name: str, x: Written) -> str:
-    return f"nn.functional.{name}{len(x.shape) - 2}d"
-
-
-def sizes(shape: Shape) -> str:
-    """Return the sizes of a new tensor; the batch is that of ``x``."""
-    return ", ".join("len(x)" if n == BATCH else str(n) for n in shape)
-
-
-SPELLINGS: dict[str, Callable[..., str]] = {
-    "matmul": _method("matmul"),
+SPELLINGS |= {
+    **CHOICES,
+    "matmul": method_call("matmul"),
     **{
-        name: _method(name)
+        name: method_call(name)
         for name in (
             "abs",
             "clamp",
@@ -118,14 +59,14 @@ SPELLINGS: dict[str, Callable[..., str]] = {
             "sqrt",
         )
     },
-    **{name: _torch(name) for name in ("maximum", "minimum")},
-    "not_equal": _method("ne"),
-    "scaled_in_place": _method("mul_"),
-    "added_in_place": _method("add_"),
-    "contiguous": _method("contiguous"),
+    **{name: torch_call(name) for name in ("maximum", "minimum")},
+    "not_equal": method_call("ne"),
+    "scaled_in_place": method_call("mul_"),
+    "added_in_place": method_call("add_"),
+    "contiguous": method_call("contiguous"),
     "roll": lambda x, *, shifts, dims: f"torch.roll({x}, {tuple(shifts)}, {tuple(dims)})",
     "repeat": lambda x, *, times: f"{x.inside()}.repeat({times})",
-    "addcmul": _torch("addcmul"),
+    "addcmul": torch_call("addcmul"),
     "index_select": lambda x, places, *, dim: f"{x.inside()}.index_select({dim}, {places})",
     "flip": lambda x, *, dims: f"{x.inside()}.flip({', '.join(map(str, dims))})",
     "tile": lambda x, *, repeats: f"{x.inside()}.repeat({', '.join(map(str, repeats))})",
@@ -133,8 +74,8 @@ SPELLINGS: dict[str, Callable[..., str]] = {
     "triu": lambda x, *, diagonal: f"{x.inside()}.triu({diagonal or ''})",
     "pixel_shuffle": lambda x, *, factor: f"nn.functional.pixel_shuffle({x}, {factor})",
     "pixel_unshuffle": lambda x, *, factor: f"nn.functional.pixel_unshuffle({x}, {factor})",
-    "attention": _function("scaled_dot_product_attention"),
-    "sum_in_place": _method("add_"),
+    "attention": function_call("scaled_dot_product_attention"),
+    "sum_in_place": method_call("add_"),
     "safe_softmax": lambda x, *, dim: f"torch.ops.aten._safe_softmax({x}, {dim})",
     "cat": lambda *tensors, dim: f"torch.cat([{listed(tensors)}], {dim})",
     "index": lambda table, places, dim=0: f"{table.inside()}[{':, ' * dim}{places}]",
@@ -144,18 +85,12 @@ SPELLINGS: dict[str, Callable[..., str]] = {
     "max_unpool": lambda x, places, *, shape: call(
         "torch.ops.aten.max_unpool2d", x, places, tuple(shape[2:])
     ),
-    "adaptive_avg_pool": lambda x, *, size: f"{_by_rank('adaptive_avg_pool', x)}({x}, {size})",
+    "adaptive_avg_pool": lambda x, *, size: f"{by_rank('adaptive_avg_pool', x)}({x}, {size})",
     # the operation itself, which counters do not patch
     "adaptive_max_pool": lambda x, *, size: (
         f"torch.ops.aten.adaptive_max_pool{len(size)}d({x}, {size})[0]"
     ),
 }
-
-
-def spelling(function: Callable[..., str]) -> Callable[..., str]:
-    """Register a function that writes a call of the primitive of its name."""
-    SPELLINGS[function.__name__.rstrip("_")] = function
-    return function
 
 
 def listed(tensors: Sequence[Written]) -> str:
@@ -177,13 +112,13 @@ def listed(tensors: Sequence[Written]) -> str:
 @spelling
 def conv(x: Any, weight: Any, bias: Any = None, **options: Any) -> str:
     """As ``conv2d``."""
-    return call(_by_rank("conv", x), x, weight, bias, **options)
+    return call(by_rank("conv", x), x, weight, bias, **options)
 
 
 @spelling
 def conv_transpose(x: Any, weight: Any, bias: Any = None, **options: Any) -> str:
     """As ``conv_transpose2d``."""
-    return call(_by_rank("conv_transpose", x), x, weight, bias, **options)
+    return call(by_rank("conv_transpose", x), x, weight, bias, **options)
 
 
 @spelling
@@ -249,7 +184,7 @@ def max_pool(
     """As ``max_pool2d``."""
     window = (value(kernel), value(stride))
     options = {"padding": padding, "dilation": dilation, "ceil_mode": ceil}
-    return call(_by_rank("max_pool", x), x, *window, **options)
+    return call(by_rank("max_pool", x), x, *window, **options)
 
 
 @spelling
@@ -263,7 +198,7 @@ def avg_pool(
     options["count_include_pad"] = count_include_pad
     if divisor is not None:
         options["divisor_override"] = divisor
-    return call(_by_rank("avg_pool", x), x, *window, **options)
+    return call(by_rank("avg_pool", x), x, *window, **options)
 
 
 @spelling

@@ -11,8 +11,9 @@ from functools import cached_property, partial
 from typing import Any
 
 from archcost.errors import Mistakes, SpecError, did_you_mean, nearest, shorten
-from archcost.network import DTYPES, FLOAT, NETWORK_INPUT, Value
+from archcost.network import NETWORK_INPUT, Value
 from archcost.ops import OPS
+from archcost.ops.base import DTYPES, FLOAT
 from archcost.published import Claim, Published
 from archcost.shape import Shape, parse_shape
 from archcost.spec.expression import WORDS, Evaluator, ExpressionError, literal, parse

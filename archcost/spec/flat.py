@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 
 from archcost.errors import ArchcostError
-from archcost.network import FLOAT, NETWORK_INPUT, Network
+from archcost.network import NETWORK_INPUT, Network
 from archcost.ops import OPS
+from archcost.ops.base import FLOAT
 from archcost.shape import show
 from archcost.spec.document import RESERVED, VARIANT_HEADER
 

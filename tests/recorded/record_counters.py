@@ -127,7 +127,7 @@ def twin_and_inputs(name: str, example: Example, function: bool = False) -> tupl
     op = OPS[name].create(example.args, example.kwargs)
     twin = module_of(torch, op, example.inputs)
     inputs = [
-        torch.zeros(1, *shape, dtype=torch.int64 if place in op.integers else torch.float32)
+        torch.zeros(1, *shape, dtype=getattr(torch, op.takes(place).replace("float", "float32")))
         for place, shape in enumerate(example.inputs)
     ]
     return wrapped(called(twin) if function else twin), inputs

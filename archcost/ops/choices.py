@@ -1,0 +1,187 @@
+"""Ops that choose among elements: by a mask, by places that an input gives, by their order."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from archcost.errors import OpError
+from archcost.ops.arguments import axis, axis_of, check, count, flag, real
+from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.merge import repeated
+from archcost.ops.reads import ALL, SAME, Reads
+from archcost.shape import Shape, show
+
+
+def fitted(op: str, *shapes: Shape) -> Shape:
+    """Return the shape to which tensors of as many dimensions are repeated; refuse others."""
+    out = shapes[0]
+    for shape in shapes[1:]:
+        found = repeated(out, shape)
+        if found is None:
+            raise OpError(f"{op} cannot repeat {' to '.join(map(show, (out, shape)))}")
+        out = found
+    return out
+
+
+def along(x: Shape, out: Shape, dim: int | None = None) -> Reads:
+    """Return that dimensions are read in their places, of ``dim`` all; size 1 is repeated."""
+    how = (ALL if d == dim else SAME for d in range(len(x)))
+    columns = enumerate(zip(x, out, how, strict=True))
+    return [[(d, read)] if n == m or d == dim else [] for d, (n, m, read) in columns]
+
+
+class Masked(Op):
+    """An op whose first input is a mask of booleans, which no gradient comes through."""
+
+    masks: ClassVar[tuple[int, ...]] = (0,)
+    no_gradient: ClassVar[tuple[int, ...]] = (0,)
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        return Cost(fitted(self.name, x, *others))
+
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        return along(x, self.cost(x, *others).output)
+
+
+@op("where", kind="merge")
+class Where(Masked):
+    """The first tensor's elements where a mask says so, the second's elsewhere.
+
+    The mask holds booleans, as in ``inputs: {image: 3x8x8, mask: 1x8x8 bool}``; a size of 1 is
+    repeated. ``where(mask, a)`` takes the current tensor elsewhere.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("mask", "a", "b")  # type: ignore[misc]
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=[(4, 5, 6), (4, 5, 6), (4, 5, 6)]),
+        example(x=[(1, 5, 6), (4, 5, 6), (4, 1, 1)]),
+    )
+
+    def forward(self, F: Any, mask: Any, a: Any, b: Any) -> Any:
+        return F.where(mask, a, b)
+
+
+@op("masked_fill", kind="merge")
+class MaskedFill(Masked):
+    """A tensor with one value where a mask says so.
+
+    The mask holds booleans, as in ``inputs: {scores: 2x7x7, mask: 1x7x7 bool}``; a size of 1 is
+    repeated. ``masked_fill(mask, 0)`` fills the current tensor.
+    """
+
+    value: float = real()
+
+    inputs: ClassVar[tuple[str, ...]] = ("mask", "x")  # type: ignore[misc]
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(0, x=[(4, 5, 6), (4, 5, 6)]),
+        example(-1e9, x=[(1, 7, 7), (2, 7, 7)]),
+    )
+
+    def forward(self, F: Any, mask: Any, x: Any) -> Any:
+        return F.masked_fill(x, mask, value=self.value)
+
+
+@op("gather", kind="reshape")
+class Gather(Op):
+    """Of each line along ``dim``, the elements at its own places, which the first input gives.
+
+    Places are int64, as in ``inputs: {tokens: 49x64, picks: 9x64 int64}``, and have as many
+    dimensions as the tensor. ``gather(picks)`` takes of the current tensor.
+    """
+
+    dim: int = axis(0)
+
+    inputs: ClassVar[tuple[str, ...]] = ("index", "x")  # type: ignore[misc]
+    integers: ClassVar[tuple[int, ...]] = (0,)
+    no_gradient: ClassVar[tuple[int, ...]] = (0,)
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=[(3, 5, 6), (4, 5, 6)]),
+        example(-1, x=[(4, 5, 9), (4, 6, 6)]),
+    )
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        [table] = others
+        where = axis_of(self.dim, table, "gather")
+        fits = len(x) == len(table)
+        fits = fits and all(
+            n <= m or d == where for d, (n, m) in enumerate(zip(x, table, strict=True))
+        )
+        check(
+            fits,
+            f"gather takes places of as many dimensions, none larger but dim {where}: {show(x)} of "
+            f"{show(table)}",
+        )
+        return Cost(x)
+
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        where = axis_of(self.dim, others[0], "gather")
+        return [[(d, ALL if d == where else SAME)] for d in range(len(x))]
+
+    def forward(self, F: Any, index: Any, x: Any) -> Any:
+        return F.gather(x, index, dim=axis_of(self.dim, x.shape[1:], "gather") + 1)
+
+
+class Ordered(Op):
+    """An op that works on each line along a dimension."""
+
+    dim: int
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        axis_of(self.dim, x, self.name)
+        return Cost(x)
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        where = axis_of(self.dim, x, self.name)
+        return [[(d, ALL if d == where else SAME)] for d in range(len(x))]
+
+
+@op("topk", kind="adaptive_pool")
+class TopK(Ordered):
+    """The ``k`` largest elements along ``dim``, in order, or the smallest."""
+
+    k: int = count()
+    dim: int = axis(-1)
+    largest: bool = flag(True)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, x=(6, 5, 4)),
+        example(3, 0, largest=False, x=(6, 5)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        where = axis_of(self.dim, x, "topk")
+        check(self.k <= x[where], f"topk of {self.k} from {x[where]} elements")
+        return Cost((*x[:where], self.k, *x[where + 1 :]))
+
+    def forward(self, F: Any, x: Any) -> Any:
+        dim = axis_of(self.dim, x.shape[1:], "topk") + 1
+        return F.topk(x, k=self.k, dim=dim, largest=self.largest)
+
+
+@op("sort", kind="adaptive_pool")
+class Sort(Ordered):
+    """The elements in order along ``dim``, the smallest first unless ``descending``."""
+
+    dim: int = axis(-1)
+    descending: bool = flag(False)
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=(6, 5, 4)),
+        example(0, descending=True, x=(6, 5)),
+    )
+
+    def forward(self, F: Any, x: Any) -> Any:
+        dim = axis_of(self.dim, x.shape[1:], "sort") + 1
+        return F.sort(x, dim=dim, descending=self.descending)
+
+
+@op("cumsum", kind="adaptive_pool")
+class CumSum(Ordered):
+    """The sum of all elements up to each along ``dim`` (0 = channels)."""
+
+    dim: int = axis(0)
+
+    examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)), example(-1, x=(6, 5)))
+
+    def forward(self, F: Any, x: Any) -> Any:
+        return F.cumsum(x, dim=axis_of(self.dim, x.shape[1:], "cumsum") + 1)

@@ -1,0 +1,66 @@
+"""What chooses among elements: by masks, by places, by their order."""
+
+from __future__ import annotations
+
+from archcost.layout import contiguous, elementwise
+from archcost.number import maximum
+from archcost.primitives.pointwise import broadcast
+from archcost.primitives.row import FULL, RESULT, Own, Row, Tensor, elements, float32_on, primitive
+from archcost.shape import numel
+
+PLACE_BYTES = 8  # PyTorch gives places as int64
+
+
+@primitive()
+def where(mask: Tensor, a: Tensor, b: Tensor) -> Row:
+    """The first tensor's elements where a mask says so, else the second's."""
+    strides = elementwise(mask.layout, a.layout, b.layout)
+    return Row(
+        broadcast(mask, a, b), strides, saves=(mask,), gradient=FULL, scratch=(1,),
+        itemsize=maximum(a.itemsize, b.itemsize),
+    )  # fmt: skip
+
+
+@primitive()
+def masked_fill(x: Tensor, mask: Tensor, *, value: float) -> Row:
+    """The tensor with one value where a mask says so."""
+    return Row(
+        broadcast(x, mask), elementwise(x.layout), saves=(mask,), gradient=FULL, widens=False
+    )
+
+
+@primitive()
+def gather(x: Tensor, places: Tensor, *, dim: int) -> Row:
+    """Of each line along a dimension, the elements at its own places."""
+    return Row(
+        places.shape, contiguous(places.shape), saves=(x, places), zeros=elements(x), widens=False
+    )
+
+
+def _chosen(x: Tensor, dim: int, size: int) -> Row:
+    """Return the row of elements that are kept with their places, so many along a dimension."""
+    out = (*x.shape[:dim], size, *x.shape[dim + 1 :])
+    places = Own("indices", out, PLACE_BYTES)
+    return Row(out, contiguous(out), makes=(places,), saves=(places,), zeros=elements(x))
+
+
+@primitive()
+def topk(x: Tensor, *, k: int, dim: int, largest: bool = True) -> Row:
+    """The largest elements along a dimension, in order; or the smallest."""
+    return _chosen(x, dim, k)
+
+
+@primitive()
+def sort(x: Tensor, *, dim: int, descending: bool = False) -> Row:
+    """The elements in order along a dimension; their places are counted up before."""
+    row = _chosen(x, dim, x.shape[dim])
+    row.passing = (x.shape[dim] * PLACE_BYTES,)
+    row.strides = elementwise(x.layout)
+    return row
+
+
+@primitive(float32_on("cuda", RESULT))
+def cumsum(x: Tensor, *, dim: int) -> Row:
+    """The sums of all elements up to each along a dimension; backward turns around twice."""
+    size = numel(x.shape)
+    return Row(x.shape, contiguous(x.shape), scratch=(size, size))

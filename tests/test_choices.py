@@ -1,0 +1,114 @@
+"""What chooses among elements: masks, places and order; figures by hand, and PyTorch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_products import both, network, refusal
+
+from archcost import analyze, build
+from archcost.errors import SpecError
+from archcost.pytorch import random_inputs
+
+MASKED = """
+inputs: {x: 6x5x4, mask: 1x5x4 bool, picks: 6x5x3 int64}
+layers:
+  - a: bias
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "torchs"),
+    [
+        ("masked_fill(mask, -2)", "x.masked_fill(mask, -2)"),
+        ("masked_fill(mask, x, 0)", "x.masked_fill(mask, 0)"),
+        ("where(mask, x)", "x"),
+        ("where(mask, x, neg(current))", "torch.where(mask, x, -x)"),
+        ("where(mask, mean([1, 2], keepdim=True), x)", "x.mean((2, 3), True).where(mask, x)"),
+        ("gather(picks, -1)", "x.gather(3, picks)"),
+        ("gather(picks, neg(x), dim=2)", "(-x).gather(3, picks)"),
+        ("topk(2)", "x.topk(2)[0]"),
+        ("topk(3, 0, largest=False)", "x.topk(3, 1, False)[0]"),
+        ("sort(1)", "x.sort(2)[0]"),
+        ("sort(descending=True)", "x.sort(descending=True)[0]"),
+        ("cumsum", "x.cumsum(1)"),
+        ("cumsum(-1)", "x.cumsum(-1)"),
+    ],
+)
+@pytest.mark.torch
+def test_what_chooses_does_what_pytorch_does(call: str, torchs: str) -> None:
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net = network(MASKED + f"  - {call}\n")
+    x, mask = torch.randn(2, 6, 5, 4), torch.rand(2, 1, 5, 4) < 0.5
+    picks = torch.randint(3, (2, 6, 5, 3))
+    expected = eval(torchs, {"x": x, "mask": mask, "picks": picks, "torch": torch})
+    made = build(net)(x, mask, picks)
+    assert made.equal(expected) and tuple(made.shape[1:]) == net.output
+    assert analyze(net).total.macs == 0
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("call", "kept"),
+    [
+        ("masked_fill(mask, 0)", 5 * 4),  # one byte for each place of the mask
+        ("where(mask, a, current)", 5 * 4),
+        ("gather(picks, -1)", 8 * 6 * 5 * 3 + 4 * 6 * 5 * 4),
+        ("topk(2)", 8 * 6 * 5 * 2),
+        ("sort(0)", 8 * 6 * 5 * 4),
+        ("cumsum", 0),
+    ],
+)
+def test_what_chooses_keeps_masks_and_places(call: str, kept: int) -> None:
+    assert both(network(MASKED + f"  - {call}\n")) == (2 * kept,) * 2
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "call",
+    ["masked_fill(mask, 0)", "where(mask, a, tanh(current))", "gather(picks, -1)", "topk(3, 0)",
+     "topk(3)", "sort", "sort(0)", "cumsum", "cumsum(-1)"],
+)  # fmt: skip
+def test_peaks_on_a_real_cpu(call: str) -> None:
+    real_peaks(network(MASKED.replace("5x4", "32x16").replace("5x3", "32x9") + f"  - {call}\n"))
+
+
+def real_peaks(net: Any, batch: int = 4) -> None:
+    """Compare the peaks of forward and backward with those of PyTorch's allocator on a CPU."""
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from test_memory import backward_peak
+
+    from archcost.setting import Setting
+    from archcost.storage.peaks import training_peak
+
+    twin, given = build(net), random_inputs(net, batch)
+    run = training_peak(net, Setting(batch, device="cpu", optimizer="sgd"))
+    before = run.params + run.input
+    first = (lambda made: made[0]) if len(net.outputs) > 1 else lambda made: made
+    measured = {
+        "forward": backward_peak(torch, lambda: first(twin(*given)).sum()),
+        "backward": backward_peak(torch, lambda: first(twin(*given)).sum().backward()),
+    }
+    assert {phase: run.peaks[phase].total - before for phase in measured} == measured
+
+
+def test_choices_that_are_refused() -> None:
+    x = (6, 5, 4)
+    assert refusal("topk", 7, 0, x=[x]) == "topk of 7 from 6 elements"
+    assert refusal("sort", 3, x=[x]) == (
+        "sort has no dim 3 on 6x5x4; 0 is the channels, the batch is not counted"
+    )
+    assert refusal("masked_fill", 0, x=[(5, 4), x]) == "masked_fill cannot repeat 5x4 to 6x5x4"
+    assert refusal("where", x=[(1, 5, 4), x, (6, 5)]) == "where cannot repeat 6x5x4 to 6x5"
+    assert refusal("gather", 1, x=[(6, 9, 5), x]) == (
+        "gather takes places of as many dimensions, none larger but dim 1: 6x9x5 of 6x5x4"
+    )
+    with pytest.raises(SpecError) as refused:
+        network("input: 6x5\nlayers: ['masked_fill(input, 0)']")
+    assert (
+        "masked_fill takes bool; got float; the type of an input stands behind its shape, as 77 bool"
+        in str(refused.value)
+    )
+    with pytest.raises(SpecError, match="relu takes float; got bool"):
+        network("input: 6x5 bool\nlayers: [relu]")
