@@ -26,21 +26,23 @@ def plot(
     gpu: str | Device | None = None,
     **options: Unpack[Options],
 ) -> Picture | Diagram:
-    """Return a picture, which a notebook shows; ``save`` writes it, ``text`` draws it as text.
+    """Return a picture. A notebook shows it, ``save`` writes it, ``text`` draws it as text.
 
     Args:
         kind: ``layers`` (memory, parameters and operations, layer by layer), ``scatter`` (accuracy
             against operations), ``timeline`` (winners of ILSVRC), ``receptive`` (receptive field
-            over depth), ``memory`` (live bytes over a training step), ``roofline`` (layers under
-            the roof of a device), ``graph`` (the network, box by box).
-        *models: catalog names, paths or Networks; roofline and graph draw one, timeline none.
-        depth: layers, graph: fold groups below this many dotted names.
-        x: scatter: its x axis.
-        y: scatter: its y axis.
-        size: scatter: what the areas of the bubbles show.
-        record: scatter, roofline: a record of ``archcost profile``.
-        gpu: roofline: a device of ``archcost hardware``.
-        **options: as for :func:`archcost.analyze`; memory: as for :func:`archcost.memory`, too.
+            over depth), ``memory`` (live bytes over a training step), ``roofline`` (the rate of
+            each layer below the limits of a device), ``graph`` (the network, box by box).
+        *models: catalog names, paths or Networks. ``roofline`` and ``graph`` draw one model,
+            ``timeline`` draws none.
+        depth: for ``layers`` and ``graph``: show this many levels of groups.
+        x: for ``scatter``: the figure on the x axis.
+        y: for ``scatter``: the figure on the y axis.
+        size: for ``scatter``: the figure that the areas of the bubbles show.
+        record: for ``scatter`` and ``roofline``: a record of ``archcost profile``.
+        gpu: for ``roofline``: a device of ``archcost hardware``.
+        **options: as for :func:`archcost.analyze`; for ``memory`` also as for
+            :func:`archcost.memory`.
 
     Raises:
         LookupFailed: an unknown kind, model, device or option.

@@ -16,21 +16,22 @@ VERDICTS = Names("verdict", listed("published:VERDICTS"), strict=True)
 @click.command("audit")
 @model_argument(many=True, required=False)
 @all_option
-@click.option("--lectures", is_flag=True, help="What five lectures claim, figure by figure.")
+@click.option("--lectures", is_flag=True, help="Audit the claims of five lectures.")
 @names_option("--verdict", "verdicts", names=VERDICTS, multiple=True,
-              help="Show only figures with this verdict; may be repeated")  # fmt: skip
+              help="Show only figures with this verdict. May be repeated")  # fmt: skip
 @output_options("findings.audit:COLUMNS")
 @click.pass_context
 def command(
     ctx: click.Context, models: tuple[str, ...], everything: bool, lectures: bool,
     verdicts: tuple[str, ...], out: Output,
 ) -> None:  # fmt: skip
-    """Hold published figures against the computed ones: exact, rounds to, ambiguous or wrong.
+    """Compare published figures with the computed ones: exact, rounds to, ambiguous or wrong.
 
     MODEL is a name or family of the catalog, a .yaml spec with published figures, a lecture's
     table as .txt, or - for standard input.
 
-    Exit status 1 says that a figure is wrong and nothing explains it, or that there is none.
+    The exit code is 1 if a figure is wrong and nothing explains it. It is also 1 if there are no
+    published figures.
 
     Example: archcost audit --lectures --verdict wrong
     """

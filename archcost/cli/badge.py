@@ -22,14 +22,14 @@ from archcost.setting import TRAINING
 @click.command("badge")
 @model_argument()
 @names_option("--metric", names=METRICS, default="macs", show_default=True,
-              help="A figure, as in budgets")  # fmt: skip
+              help="The figure to show, as in budgets")  # fmt: skip
 @names_option(
     "--budget",
     names=METRICS,
     metavar="CONDITION",
-    help="Instead a bound on a figure, 'macs <= 4.2G': green if it holds, else red",
+    help="Show a bound on a figure, e.g. 'macs <= 4.2G': green if it holds, red if not",
 )
-@click.option("--label", help="Words on the left; the default names model and figure.")
+@click.option("--label", help="Text on the left. The default is the model and the figure.")
 @setting_options("batch", *TRAINING)
 @network_options
 @text_file_option(".svg")

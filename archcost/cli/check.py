@@ -17,10 +17,10 @@ from archcost.setting import COUNTING
 @click.argument("file", required=False, type=click.Path(dir_okay=False), metavar="[FILE]")
 @names_option(
     "--budget", "texts", names=METRICS, multiple=True, metavar="'MODEL: CONDITION'",
-    help="A bound on a figure, e.g. 'resnet50: macs <= 4.2G', may be repeated",
+    help="A bound on a figure, e.g. 'resnet50: macs <= 4.2G'. May be repeated",
 )  # fmt: skip
-@click.option("--baseline", help="What +2% refers to: a git revision, a file or a model.")
-@click.option("--all", "everything", is_flag=True, help="Show the budgets that hold, too.")
+@click.option("--baseline", help="What +2% is relative to: a git revision, a file or a model.")
+@click.option("--all", "everything", is_flag=True, help="Show also the budgets that hold.")
 @setting_options(*COUNTING)
 @output_options("budget.budget:COLUMNS")
 @click.pass_context
@@ -28,12 +28,13 @@ def command(
     ctx: click.Context, /, file: str | None, texts: tuple[str, ...], baseline: str | None,
     everything: bool, setting: Any, out: Output,
 ) -> None:  # fmt: skip
-    """Hold networks against their budgets, and name the layers that cost most where one is broken.
+    """Check networks against their budgets, and name the layers that cost most if one is broken.
 
-    Budgets stand in FILE, in archcost.toml or pyproject.toml here or above, or in options. A
-    condition bounds a figure, or its change from a baseline: `params <= +2% of main`.
+    The budgets are those in FILE and in --budget. Without either, archcost reads archcost.toml or
+    pyproject.toml in this folder or a folder above. A condition bounds a figure, or its change from
+    a baseline: `params <= +2% of main`.
 
-    Exit status 1 says that a budget is broken.
+    The exit code is 1 if a budget is broken.
 
     Example: archcost check --budget 'resnet50: macs <= 4.2G'
     """

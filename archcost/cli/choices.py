@@ -85,7 +85,7 @@ def names_option(flag: str, *more: str, names: Names, help: str, **rest: Any) ->
     rest.setdefault("metavar", "NAME,..." if names.many else "NAME")
     if names.many:
         rest |= {"multiple": True, "callback": _flat}
-    text = f"{help.rstrip('.')}; `{flag} {HELP}` lists them."
+    text = f"{help.rstrip('.')}. `{flag} {HELP}` lists them."
     return click.option(flag, *more, type=names, help=text, **rest)
 
 

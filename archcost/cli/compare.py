@@ -23,9 +23,11 @@ COLUMNS = ("report.comparison:COLUMNS", "report.comparison:OTHERS")
 
 @click.command("compare")
 @selection_options
-@click.option("--baseline", help="The model to which the ratios refer; the first by default.")
+@click.option("--baseline", help="The model that ratios refer to. The default is the first.")
 @names_option(
-    "--sort", names=Names("column", lambda: columns_of(COLUMNS)), help="Order by a column"
+    "--sort",
+    names=Names("column", lambda: columns_of(COLUMNS)),
+    help="Order the models by this column",
 )
 @network_options
 @setting_options(*COUNTING)

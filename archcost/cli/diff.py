@@ -23,10 +23,10 @@ from archcost.setting import TRAINING
 @click.argument("new", shell_complete=complete_model)
 @names_option(
     "--fail-on", "conditions", names=METRICS, multiple=True, metavar="CONDITION",
-    help="Exit with 1 if this comes true of a figure, e.g. 'macs > +5%', may be repeated",
+    help="Exit with 1 if this is true, e.g. 'macs > +5%'. May be repeated",
 )  # fmt: skip
-@gpu_option("Also the largest batch on a device", default="")
-@click.option("--layers", is_flag=True, help="Only the layers, in one table.")
+@gpu_option("Show also the largest batch on this device", default="")
+@click.option("--layers", is_flag=True, help="Show only the layers, in one table.")
 @setting_options("batch", *TRAINING)
 @network_options
 @output_options(
@@ -37,13 +37,13 @@ def command(
     ctx: click.Context, /, old: str, new: str, conditions: tuple[str, ...], gpu: str, layers: bool,
     setting: Any, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
-    """Show what changed from OLD to NEW: the figure that moved most first, and the layers.
+    """Show what changed from OLD to NEW: the figures, largest change first, and the layers.
 
-    OLD and NEW are models, files, or files at a git revision, as in main:specs/net.yaml; OLD may
-    be a revision of NEW's file. Layers are matched by path, then by structure. Of a family, every
-    variant is compared.
+    OLD and NEW are models, files, or files at a git revision, as in main:specs/net.yaml. OLD may
+    also be a revision alone, which means NEW's file at that revision. Layers are matched by path,
+    then by structure. For a family, every variant is compared.
 
-    Exit status 1 says that a --fail-on condition came true.
+    The exit code is 1 if a --fail-on condition is true.
 
     Example: archcost diff resnet50 resnext50_32x4d --fail-on 'macs > +5%'
     """

@@ -26,7 +26,7 @@ from archcost.setting import COUNTING
 def command(
     model: str, layer: str | None, options: dict[str, Any], setting: Any, out: Output,
 ) -> None:  # fmt: skip
-    """Derive each figure of a layer, or of all layers, with the layer's own numbers.
+    """Derive each figure of a layer, or of all layers, from the layer's own numbers.
 
     Example: archcost explain vgg16 CONV3-64
     """

@@ -21,14 +21,16 @@ ENDINGS = {".py": "pytorch", ".onnx": "onnx"}
 
 @click.command("export")
 @model_argument()
-@names_option("--to", names=FORMATS, help="The default is pytorch, or the file's ending")
+@names_option(
+    "--to", names=FORMATS, help="What to write. The default is pytorch, or the file's ending"
+)
 @network_options
-@file_option("Write to a .py or .onnx file, whole or not at all.")
+@file_option("Write the output to this .py or .onnx file.")
 def command(model: str, to: str | None, output: str | None, options: dict[str, Any]) -> None:
     """Write the network as PyTorch source or as an ONNX file.
 
-    The names in the source's state dict are the layers' paths. An ONNX file holds initial weights
-    and takes any batch.
+    The names in the module's state dict are the layers' paths. An ONNX file holds initial weights
+    and accepts any batch size.
 
     Example: archcost export resnet18 --to pytorch --output resnet18.py
     """

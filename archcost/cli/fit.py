@@ -21,15 +21,15 @@ from archcost.setting import TRAINING
 @click.command("fit")
 @model_argument()
 @setting_options("gpu", *TRAINING)
-@click.option("--memory", metavar="SIZE", help="3GB is 3·10^9 bytes, 3GiB is 3·2^30.")
-@click.option("--reserve", metavar="SIZE", help="Memory to leave to CUDA and its libraries.")
+@click.option("--memory", metavar="SIZE", help="Memory: 3GB is 3·10^9 bytes, 3GiB is 3·2^30.")
+@click.option("--reserve", metavar="SIZE", help="Memory to leave for CUDA and its libraries.")
 @network_options
 @output_options("storage.fit:COLUMNS")
 def command(
     model: str, memory: str | None, reserve: str | None, setting: Any,
     options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
-    """Show the largest batch that fits a memory, in training and in inference, and what binds.
+    """Show the largest batch that fits in memory, for training and inference, and what limits it.
 
     Example: archcost fit alexnet --gpu gtx580
     """

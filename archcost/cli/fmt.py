@@ -21,10 +21,10 @@ from archcost.cli.progress import progress
 def command(
     ctx: click.Context, specs: tuple[str, ...], check: bool, as_diff: bool, skip_others: bool
 ) -> None:
-    """Put specs into the one layout: order of keys, indentation, spaces in calls.
+    """Format specs: order of keys, indentation, spaces in calls.
 
-    SPEC is a .yaml file, or - to read standard input and write standard output. Comments and what
-    a spec means stay as they are; a spec that cannot be read is left alone.
+    SPEC is a .yaml file, or - to read standard input and write standard output. Comments and the
+    meaning of a spec do not change. A spec that cannot be read is left as it is.
 
     Example: archcost fmt --diff specs/unet.yaml
     """

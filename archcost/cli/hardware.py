@@ -16,7 +16,7 @@ from archcost.errors import ArchcostError
 def command(ctx: click.Context, out: Output) -> None:
     """List the known devices, or measure your own.
 
-    For each: memory, bandwidth, and the peak of its arithmetic per data type.
+    The table shows memory, bandwidth, and the peak rate of arithmetic for each data type.
 
     Example: archcost hardware
     """
@@ -30,8 +30,8 @@ def command(ctx: click.Context, out: Output) -> None:
 
 @command.command("calibrate")
 @names_option("--device", names=OWN_DEVICES, default="cpu", show_default=True,
-              help="What to measure")  # fmt: skip
-@click.option("--name", default="mine", show_default=True, help="What to call it in --gpu NAME.")
+              help="The device to measure")  # fmt: skip
+@click.option("--name", default="mine", show_default=True, help="The name for --gpu NAME.")
 @click.option(
     "--seconds",
     type=float,
@@ -41,10 +41,11 @@ def command(ctx: click.Context, out: Output) -> None:
 )
 @output_options("analysis.listing:DEVICE_COLUMNS")
 def calibrate(device: str, name: str, seconds: float, out: Output) -> None:
-    """Measure this machine's CPU or GPU, and keep it for --gpu NAME.
+    """Measure this machine's CPU or GPU, and keep the result for --gpu NAME.
 
-    A large copy and sum give the bandwidth, large matrix products the peak per data type; the
-    best of several runs counts. What is kept is a file in your folder of configuration.
+    A copy and a sum of a large tensor give the bandwidth. Large matrix products give the peak of
+    each data type. The best of several runs counts. The result is kept in a file in your
+    configuration folder.
 
     Example: archcost hardware calibrate --device cuda --name mine
     """

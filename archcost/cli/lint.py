@@ -1,4 +1,4 @@
-"""``archcost lint``: what is of no use in a spec, or cannot be right."""
+"""``archcost lint``: parts of a spec that nothing uses, or that cannot be right."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from archcost.cli.progress import progress
 @output_options("findings.lint:COLUMNS")
 @click.pass_context
 def command(ctx: click.Context, specs: tuple[str, ...], skip_others: bool, out: Output) -> None:
-    """Validate specs, and find what is of no use in them or cannot be right.
+    """Validate specs, and find parts that nothing uses or that cannot be right.
 
     SPEC is a .yaml file, a .txt lecture table, or - for standard input. Every variant is expanded.
-    Findings are knobs, values, blocks and parameters that nothing uses, variants that are one
-    network, published figures that disagree and do not say why, and what had to be assumed.
+    lint finds knobs, values, blocks and parameters that nothing uses, variants that are the same
+    network, and published figures that differ without a reason. It also lists the assumptions
+    that archcost had to make.
 
-    Exit status 1 says that something was found.
+    The exit code is 1 if lint finds something.
 
     Example: archcost lint specs/resnet.yaml
     """

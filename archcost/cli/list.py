@@ -13,13 +13,13 @@ ORDERS = Names("order", listed("analysis.listing:ORDERS"), strict=True)
 
 @click.command("list")
 @click.argument("pattern", required=False)
-@names_option("--family", names=FAMILIES, help="Only the models of one family")
+@names_option("--family", names=FAMILIES, help="List only the models of this family")
 @names_option("--sort", names=ORDERS, default="family", show_default=True, help="Order of the rows")
 @output_options("analysis.listing:COLUMNS")
 def command(pattern: str | None, family: str | None, sort: str, out: Output) -> None:
     """List the models of the catalog, by family or year.
 
-    PATTERN keeps the names that contain it, or that match it as a shell pattern.
+    PATTERN selects the names that contain it, or that match it as a shell pattern.
 
     Example: archcost list resnet --sort year
     """

@@ -20,18 +20,18 @@ from archcost.setting import TRAINING
 @click.command("memory")
 @model_argument()
 @setting_options("batch", "gpu", *TRAINING)
-@click.option("--timeline", is_flag=True, help="Live bytes, layer by layer, over the step.")
+@click.option("--timeline", is_flag=True, help="Show live bytes over the step, layer by layer.")
 @network_options
 @output_options("storage.footprint:COLUMNS", "storage.footprint:TIMELINE_COLUMNS")
 def command(
     model: str, timeline: bool, setting: Any, options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
-    """Show the memory of training and inference: lines that add up to each peak, and where it is.
+    """Show the memory of training and inference: the parts of each peak, and the layer it is in.
 
-    Saved for backward is what autograd keeps of the forward pass. Transient is what an operation
-    makes and drops again. The inference peak is as PyTorch runs it; ideal is what a planner could
-    reach by dropping every tensor after its last use. Below the totals stands what CUDA takes
-    beside tensors, as far as it is known without measuring.
+    Saved for backward is what autograd keeps from the forward pass. Transient is what an operation
+    allocates and frees again. The inference peak is that of PyTorch; ideal is what a planner could
+    reach if it freed every tensor after its last use. Below the totals is the memory that CUDA
+    takes beside tensors, as far as archcost knows it without measuring.
 
     Example: archcost memory resnet50 --batch 256 --optimizer adam
     """

@@ -60,10 +60,10 @@ def model_argument(many: bool = False, required: bool = True) -> Decorator:
 
 
 all_option = click.option("--all", "everything", is_flag=True, help="All models of the catalog.")
-depth_option = click.option("--depth", type=int, help="Fold groups below this many dotted names.")
+depth_option = click.option("--depth", type=int, help="Show this many levels of groups.")
 
 
-def gpu_option(help: str = "A device", **more: Any) -> Decorator:
+def gpu_option(help: str = "The device", **more: Any) -> Decorator:
     """The --gpu option: a device that is known."""
     return names_option("--gpu", names=choices.GPUS, help=help, **more)
 
@@ -139,7 +139,7 @@ network_options = bundle(
         "--input",
         metavar="SHAPE",
         multiple=True,
-        help="Input shape instead of the spec's: 3x384x384; NAME=SHAPE of several.",
+        help="Input shape, e.g. 3x384x384, instead of the spec's. For several inputs: NAME=SHAPE.",
     ),
     click.option(
         "--set",
@@ -147,10 +147,10 @@ network_options = bundle(
         "knobs",
         metavar="KNOB=VALUE",
         multiple=True,
-        help="Set a knob of the spec (`--set help` lists those of MODEL), or an argument of code.",
+        help="Set a knob of the spec, or an argument of code. `--set help` lists MODEL's knobs.",
     ),
     click.option("--aux", is_flag=True, help="Include side outputs (auxiliary classifiers)."),
-    click.option("--no-bias", is_flag=True, help="Drop the biases, as the lectures' VGG table."),
+    click.option("--no-bias", is_flag=True, help="Drop the biases, as in the lectures' VGG table."),
     make=_network,
 )
 """Hands over ``options``, for :func:`load_network`."""
@@ -183,33 +183,36 @@ FLAGS: Mapping[str, tuple[Decorator, ...]] = {
     "dtype": (names_option("--dtype", names=choices.DTYPES, default="float32", show_default=True,
                            help="Data type of the tensors"),),
     "convention": (names_option("--convention", names=choices.CONVENTIONS, default="flops",
-                                show_default=True, help="How to count"),),
+                                show_default=True, help="How operations are counted"),),
     "activations": (names_option("--activations", names=choices.ACTIVATIONS, default="lecture",
-                                 show_default=True, help="Which outputs count"),),
+                                 show_default=True, help="Which outputs count as activations"),),
     "gpu": (gpu_option(),),
     "device": (names_option("--device", names=choices.DEVICES, default="cuda", show_default=True,
-                            help="Where it runs"),),
+                            help="The kind of device that it runs on"),),
     "optimizer": (names_option("--optimizer", names=choices.OPTIMIZERS, default="sgd-momentum",
-                               show_default=True, help="What updates the weights"),),
+                               show_default=True, help="The optimizer of the training step"),),
     "kernel": (
-        click.option("--foreach", is_flag=True, help="Update lists at a time."),
-        click.option("--fused", is_flag=True, help="Update in one kernel."),
-        click.option("--for-loop", is_flag=True, help="Update a parameter at a time."),
+        click.option("--foreach", is_flag=True, help="The optimizer updates lists of parameters."),
+        click.option("--fused", is_flag=True, help="The optimizer updates in one fused kernel."),
+        click.option("--for-loop", is_flag=True,
+                     help="The optimizer updates one parameter at a time."),
     ),
     "weight_decay": (
-        click.option("--weight-decay", is_flag=True, help="The optimizer decays the weights."),
+        click.option("--weight-decay", is_flag=True, help="The optimizer uses weight decay."),
     ),
     "freeze": (
         click.option("--freeze", multiple=True, metavar="PATTERN",
-                     help="Layers not trained, e.g. 'stem*'."),
+                     help="Layers that are not trained, e.g. 'stem*'."),
     ),
-    "amp": (names_option("--amp", names=choices.AMP, help="Run forward under autocast to a type"),),
+    "amp": (names_option("--amp", names=choices.AMP,
+                         help="Run forward under torch.autocast with this type"),),
     "checkpoint": (
         click.option("--checkpoint", multiple=True, metavar="GROUP",
-                     help="Groups that backward computes again."),
+                     help="Groups that backward recomputes (activation checkpointing)."),
     ),
     "channels_last": (
-        click.option("--channels-last", is_flag=True, help="Network and input in channels-last."),
+        click.option("--channels-last", is_flag=True,
+                     help="Use torch.channels_last for the network and the input."),
     ),
 }  # fmt: skip
 """The options of the fields of a :class:`~archcost.setting.Setting`."""
@@ -229,7 +232,7 @@ def given_options(ctx: click.Context, names: Iterable[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def file_option(help: str = "Write to a file, whole or not at all.", **more: Any) -> Decorator:
+def file_option(help: str = "Write the output to this file.", **more: Any) -> Decorator:
     """The --output option of every command that writes."""
     return click.option(
         "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help=help, **more
@@ -243,7 +246,7 @@ def text_file_option(*endings: str) -> Decorator:
         format_of(None, value, dict.fromkeys(endings, ""))
         return value
 
-    return file_option(f"Write to a {endings[0]} file, whole or not at all.", callback=checked)
+    return file_option(f"Write the output to this {endings[0]} file.", callback=checked)
 
 
 def output_options(*places: str) -> Decorator:
@@ -261,16 +264,16 @@ def output_options(*places: str) -> Decorator:
         names_option("--columns", names=columns, help="Columns to show, in this order"),
         names_option(
             "--format", names=choices.TABLE_FORMATS, metavar="NAME",
-            help="Format of the output; the default is a table, or the one of the file's ending",
+            help="Format of the output. The default is a table, or the format of the file's ending",
         ),
-        file_option("Write to a file, whole or not at all; its ending chooses the format."),
+        file_option("Write the output to this file. Its ending selects the format."),
         make=make,
     )  # fmt: skip
 
 
 skip_option = click.option(
     "--skip-others", is_flag=True,
-    help="Leave out YAML files that are no specs: without `layers` and `input` or `family`.",
+    help="Skip YAML files that are not specs. A spec has `layers`, and `input` or `family`.",
 )  # fmt: skip
 
 

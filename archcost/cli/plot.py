@@ -27,17 +27,18 @@ AXIS = Names("axis", listed("pictures.scatter:AXES"))
 OPTIONS = {
     "depth": depth_option,
     "x": names_option("--x", names=AXIS, default="operations", show_default=True,
-                      help="The x axis"),
-    "y": names_option("--y", names=AXIS, default="top1", show_default=True, help="The y axis"),
+                      help="The figure on the x axis"),
+    "y": names_option("--y", names=AXIS, default="top1", show_default=True,
+                      help="The figure on the y axis"),
     "size": names_option("--size", names=AXIS, default="params", show_default=True,
-                         help="The areas of the bubbles"),
+                         help="The figure that the areas of the bubbles show"),
     "record": click.option("--record", metavar="FILE", help="A record of `archcost profile`."),
 }  # fmt: skip
 DRAWING = (
-    click.option("--terminal", is_flag=True, help="Draw it as text."),
+    click.option("--terminal", is_flag=True, help="Print the picture as text."),
     click.option("--dpi", type=click.IntRange(20, 1200), default=200, show_default=True,
                  help="Dots per inch of a PNG."),
-    file_option("A .png, .svg or .pdf, written whole or not at all."),
+    file_option("Write the picture to this .png, .svg or .pdf file."),
 )  # fmt: skip
 
 
@@ -60,12 +61,12 @@ class Kinds(click.Group):
 
 @click.group("plot", cls=Kinds, subcommand_metavar="KIND MODEL... [OPTIONS]", no_args_is_help=False)
 def command() -> None:
-    """Draw a picture, to a PNG, SVG or PDF file, or as text in the terminal.
+    """Draw a picture: a PNG, SVG or PDF file, or text in the terminal.
 
     KIND is one of: layers (memory, parameters and operations, layer by layer), scatter (accuracy
     against operations, with the Pareto front), timeline (winners of ILSVRC), receptive (receptive
-    field over depth), memory (live bytes over a training step), roofline (layers under the roof of
-    a device), graph (the network, box by box).
+    field over depth), memory (live bytes over a training step), roofline (the rate of each layer
+    below the limits of a device), graph (the network, box by box).
 
     Example: archcost plot layers alexnet vgg16 -o layers.pdf
     """

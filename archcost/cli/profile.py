@@ -43,9 +43,9 @@ DTYPES = Names(
 @click.command("profile")
 @selection_options
 @names_option(
-    "--device", names=OWN_DEVICES, default="cpu", show_default=True, help="What to measure on"
+    "--device", names=OWN_DEVICES, default="cpu", show_default=True, help="The device to measure"
 )
-@click.option("--batch", default="1", show_default=True, help="Batches: 1,32,256.")
+@click.option("--batch", default="1", show_default=True, help="Batch sizes, e.g. 1,32,256.")
 @names_option(
     "--dtype",
     "dtypes",
@@ -67,12 +67,12 @@ DTYPES = Names(
     type=click.IntRange(1, 1000),
     default=11,
     show_default=True,
-    help="Timed passes at most; slow ones are fewer.",
+    help="Timed passes at most. A slow model gets fewer.",
 )
-@click.option("--no-training", is_flag=True, help="Forward passes only.")
-@click.option("--record", metavar="FILE", help="Write the record, whole or not at all.")
-@click.option("--resume", is_flag=True, help="Continue the record; what it has stays.")
-@click.option("--time-limit", metavar="TIME", help="Stop after the measurement that passes: 8m.")
+@click.option("--no-training", is_flag=True, help="Measure forward passes only.")
+@click.option("--record", metavar="FILE", help="Write the record to this file.")
+@click.option("--resume", is_flag=True, help="Continue the record, and keep what it holds.")
+@click.option("--time-limit", metavar="TIME", help="Stop at the first measurement after this, 8m.")
 @network_options
 @output_options("performance.measured:COLUMNS")
 def command(
@@ -82,10 +82,11 @@ def command(
 ) -> None:  # fmt: skip
     """Measure latency, memory and counters of models on this machine's CPU or GPU.
 
-    Times are medians with quartiles after a warm-up, by CUDA events on a GPU. That a model runs out
-    of memory, or cannot run, is a row of the result. All models are measured in one setting before
-    any in the next, so a run that is cut short (--time-limit) leaves a useful record, and --resume
-    goes on with it. On a GPU a second table holds the memory peaks against the predicted.
+    Times are medians with quartiles, after a warm-up. On a GPU they are measured by CUDA events. A
+    model that runs out of memory or cannot run gets a row with the reason. All models are measured
+    in one setting before the next setting begins. A run that is cut short (--time-limit) therefore
+    leaves a useful record, and --resume continues it. On a GPU, a second table compares the
+    measured memory peaks with the predicted ones.
 
     Example: archcost profile resnet50 --device cuda --batch 1,32 --record gpu.json
     """

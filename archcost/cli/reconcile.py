@@ -14,9 +14,9 @@ from archcost.cli.output import Output
 @click.command("reconcile")
 @model_argument()
 @names_option("--tool", "tools", names=CONVENTIONS, multiple=True,
-              help="Only this convention; may be repeated")  # fmt: skip
+              help="Show only this convention. May be repeated")  # fmt: skip
 @names_option("--base", names=CONVENTIONS, default="macs", show_default=True,
-              help="What differences refer to")  # fmt: skip
+              help="The convention that differences refer to")  # fmt: skip
 @network_options
 @output_options("analysis.reconcile:COLUMNS")
 def command(

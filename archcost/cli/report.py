@@ -27,15 +27,15 @@ FORMATS = Names("format of a report", listed("report:FORMATS"), strict=True)
 @selection_options
 @click.option("--title", default="", help="Title of the page.")
 @click.option(
-    "--verification", metavar="FILE", help="What `archcost verify --format json` printed."
+    "--verification", metavar="FILE", help="The output of `archcost verify --format json`."
 )
 @click.option("--budgets", metavar="FILE", help="Budgets, as for `archcost check`.")
 @network_options
 @setting_options("device", "optimizer", *COUNTING)
 @names_option(
-    "--format", names=FORMATS, help="The default is html, or the one of the file's ending"
+    "--format", names=FORMATS, help="The default is html, or the format of the file's ending"
 )
-@file_option("Write to a file, whole or not at all; its ending chooses the format.")
+@file_option("Write the page to this file. Its ending selects the format.")
 @click.pass_context
 def command(
     ctx: click.Context, /, chosen: dict[str, Any], title: str, verification: str | None,
@@ -44,9 +44,9 @@ def command(
 ) -> None:  # fmt: skip
     """Write a page on models: totals, layers, memory, published figures, checks, conventions.
 
-    The HTML needs no network: tables sort and fold, charts tell what is under the pointer. Markdown
-    is for a comment on a pull request, JUnit XML makes a test case of every published
-    figure, budget and check.
+    The HTML page needs no network. Its tables sort and fold, and its charts show the values under
+    the pointer. Markdown is for a comment on a pull request. JUnit XML has a test case for every
+    published figure, budget and check.
 
     Example: archcost report resnet18 resnet50 -o report.html
     """

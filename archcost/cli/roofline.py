@@ -20,7 +20,7 @@ from archcost.cli.output import Output
 @click.command("roofline")
 @model_argument()
 @setting_options("gpu", "batch", "dtype")
-@click.option("--record", metavar="FILE", help="A record of `archcost profile`, to put beside.")
+@click.option("--record", metavar="FILE", help="Measured times: a record of `archcost profile`.")
 @depth_option
 @network_options
 @output_options("performance.roofline:COLUMNS")
@@ -28,11 +28,12 @@ def command(
     model: str, setting: Any, record: str | None, depth: int | None, options: dict[str, Any],
     out: Output,
 ) -> None:  # fmt: skip
-    """Show which layers compute or memory bounds on a device, and the lower bound on time.
+    """Show whether compute or memory limits each layer on a device, and a lower bound on the time.
 
-    The hard bound is what no execution of these layers beats: of the least operations and the
-    compulsory bytes, the slower. The eager roofline is a sum over kernels, each of which reads
-    from memory and writes there. A record adds measured times; without --gpu, its device is taken.
+    No execution of these layers is faster than the hard bound. The hard bound is the larger of two
+    times: that of the fewest operations, and that of the compulsory bytes. The eager roofline adds
+    up the kernels, each of which reads its inputs from memory and writes its outputs there. A
+    record adds measured times; its device is the default for --gpu.
 
     Example: archcost roofline resnet50 --gpu h100 --batch 32 --depth 1
     """

@@ -20,9 +20,9 @@ def _names() -> dict[str, str]:
 @click.argument("name", required=False, shell_complete=Names("schema", _names).shell_complete)
 @text_file_option(".json")
 def command(name: str | None, output: str | None) -> None:  # fmt: skip
-    """Print a JSON Schema: of a spec, for editors, or of a command's --format json.
+    """Print the JSON Schema of a spec, for editors, or of a command's --format json.
 
-    Without NAME, the names are listed.
+    Without NAME, the command lists the names.
 
     Example: archcost schema spec --output spec.schema.json
     """

@@ -15,7 +15,7 @@ from archcost.cli.output import write
 @network_options
 @text_file_option(".yaml", ".yml")
 def command(model: str, output: str | None, options: dict[str, Any]) -> None:
-    """Print the expanded spec: one call per layer, no blocks or knobs; itself a valid spec.
+    """Print the expanded spec, which is a valid spec: one call per layer, no blocks, no knobs.
 
     Example: archcost show resnet18 --input 3x64x64
     """

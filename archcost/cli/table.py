@@ -24,7 +24,7 @@ from archcost.setting import COUNTING
 @network_options
 @setting_options(*COUNTING, "freeze")
 @depth_option
-@click.option("--training", is_flag=True, help="Forward, backward and step in place of memory.")
+@click.option("--training", is_flag=True, help="Show the FLOPs of forward, backward and step.")
 @output_options("analysis.report:COLUMNS", "analysis.training:COLUMNS")
 def command(
     model: str, depth: int | None, training: bool,
@@ -32,7 +32,7 @@ def command(
 ) -> None:  # fmt: skip
     """Show every layer's shape, parameters, MACs and memory, and the totals.
 
-    With --training: the FLOPs of forward, of both gradients, and of a step.
+    With --training, the table shows the FLOPs of forward, of both gradients, and of a step.
 
     MODEL is a name of the catalog, a .yaml spec or .txt lecture table, or - for standard input.
 

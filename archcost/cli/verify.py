@@ -32,21 +32,24 @@ DEVICES = Names("device", lambda: {
 
 @click.command("verify")
 @selection_options
-@names_option("--checks", names=CHECKS, help="The default is all that apply")
-@names_option("--device", names=DEVICES, default="cpu", show_default=True, help="Where to run")
-@click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True)
+@names_option("--checks", names=CHECKS, help="Checks to run. The default is all that apply")
+@names_option(
+    "--device", names=DEVICES, default="cpu", show_default=True, help="The device to run on"
+)
+@click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True,
+              help="Samples per pass.")  # fmt: skip
 @names_option(
     "--against", names=COLLECTIONS, metavar="WHAT,...",
-    help="References: torchvision, timm or pytorchcv for the counterpart that is known there, "
-    "timm:darknet53 for a network by its name there, module:callable for one of your own",
+    help="References: torchvision, timm or pytorchcv for the known counterpart, "
+    "timm:darknet53 for a network by its name there, module:callable for your own",
 )  # fmt: skip
 @FLAGS["freeze"][0]
 @click.option(
     "--jobs", type=click.IntRange(1, 256),
-    help="Models at a time; the default is one per core, up to 4.",
+    help="Models at a time. The default is one per core, up to 4.",
 )  # fmt: skip
-@click.option("--summary", is_flag=True, help="One row per model, one column per check.")
-@click.option("--junit", metavar="FILE", help="Write JUnit XML too, whole or not at all.")
+@click.option("--summary", is_flag=True, help="Print a row per model and a column per check.")
+@click.option("--junit", metavar="FILE", help="Write JUnit XML to this file too.")
 @click.option("--replay", metavar="FILE", help="Check today's predictions against a record.")
 @network_options
 @output_options("proofs.results:COLUMNS", "proofs.results:summary_columns")
@@ -58,14 +61,13 @@ def command(
 ) -> None:  # fmt: skip
     """Check every figure of a model against PyTorch, the counters, and reference models.
 
-    A twin of each model is built in PyTorch and compared with the spec: shapes, parameters and
-    flow (structure); what each tool counts (counters); bytes kept for backward (memory); FLOPs of
-    a training step (training); memory in use at once (peaks); the outputs of a reference with its
-    weights (reference). A record of `archcost profile` can be checked without its device
-    (--replay).
+    archcost builds each model in PyTorch and compares the module with the spec: shapes, parameters
+    and flow (structure); what each tool counts (counters); bytes kept for backward (memory); FLOPs
+    of a training step (training); memory in use at once (peaks); the outputs of a reference with
+    its weights (reference). --replay checks a record of `archcost profile` without its device.
 
-    Exit code 1 says that a check failed, the first difference names the layer; or that a model, a
-    check or a reference was asked for by name and nothing was compared.
+    The exit code is 1 if a check fails; the first difference names the layer. It is also 1 if you
+    name a model, a check or a reference, and nothing is compared.
 
     Example: archcost verify resnet50 --against torchvision
     """

@@ -49,7 +49,8 @@ KINDS: Mapping[str, Kind] = {
     "receptive": Kind("receptive field over depth", "alexnet vgg16 -o receptive.png"),
     "memory": Kind("live bytes over a training step", "resnet50 --batch 32 -o memory.png",
                    ("batch", *TRAINING)),
-    "roofline": Kind("layers under the roof of a device", "resnet50 --gpu h100 -o roofline.png",
+    "roofline": Kind("the rate of each layer below the limits of a device",
+                     "resnet50 --gpu h100 -o roofline.png",
                      ("gpu", "batch", "dtype"), ("record",), 1),
     "graph": Kind("the network, box by box", "resnet18 -o graph.png", (), ("depth",), 1),
 }  # fmt: skip
