@@ -108,8 +108,8 @@ class Reading:
                         group = path.removesuffix(f".{name}")
                         reason = f"{name} is set in line {line}, in {group}, and not seen here"
                         raise Refused(reason) from None
-                if line := self.document.named.get(name):
-                    raise Refused(f"{name} is set in line {line}, and not seen here") from None
+                if set_in := self.document.named.get(name):
+                    raise Refused(f"{name} is set in line {set_in}, and not seen here") from None
                 here = ["in_channels", "in_size", "current", *self.document.blocks]
                 raise KeyError([*scope.visible(), *here]) from None
 
@@ -291,7 +291,10 @@ def is_tensors(value: Any) -> bool:
 
 
 def flattened(op: str, args: list[Any]) -> list[Any]:
-    """Return the arguments of an op, of a list of tensors its items; one of a merge may be empty."""
+    """Return the arguments of an op, with the items of lists of tensors in place of the lists.
+
+    The list of a merge may be empty.
+    """
     lists = [is_tensors(arg) or (arg == [] and op in MERGES) for arg in args]
     return [
         item for arg, listed in zip(args, lists, strict=True) for item in (arg if listed else [arg])
