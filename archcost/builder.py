@@ -1,4 +1,4 @@
-"""Makes a network layer by layer: whoever describes one adds its layers here, one by one."""
+"""Builds a network layer by layer. All layers are added here."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class TooManyLayers(ArchcostError):
 
 
 class Builder:
-    """Makes a network layer by layer: infers shapes and costs, finds names, keeps within limits.
+    """Builds a network layer by layer: infers shapes and costs, finds names, keeps within limits.
 
-    ``layers`` are those so far, and ``lines`` the paths that are taken, each with the line of a
-    spec that takes it, if one does.
+    ``layers`` holds the layers so far. ``lines`` holds the paths that are taken, each with its line
+    in the spec if there is one.
 
     Examples:
         >>> from archcost.ops import make
@@ -65,27 +65,27 @@ class Builder:
         self, op: Op, *inputs: Value | str, name: str = "",
         params: str | Mapping[str, str] | None = None,
     ) -> Value:  # fmt: skip
-        """Add a layer; return its output, the first of several; see :meth:`add_all`."""
+        """Add a layer and return its (first) output; see :meth:`add_all`."""
         return self.add_all(op, *inputs, name=name, params=params)[0]
 
     def add_all(
         self, op: Op, *inputs: Value | str, name: str = "",
         params: str | Mapping[str, str] | None = None, names: Mapping[str, str] = _NONE,
     ) -> tuple[Value, ...]:  # fmt: skip
-        """Add a layer; return all its outputs.
+        """Add a layer and return all its outputs.
 
         Args:
             op: the operator with its arguments.
             inputs: the tensors that it reads, or their names.
-            name: the layer's path; if it is empty or ends in a dot, a numbered name is found.
-            params: the path of a layer whose module runs again, or parameters that are another
-                layer's, by the op's name: ``{"weight": "embedding.weight"}``.
-            names: the full names of its own parameters that are not its path and theirs.
+            name: the layer's path. If it is empty or ends in a dot, the builder numbers the layer.
+            params: the path of a layer whose module runs again, or a mapping from the op's names
+                to parameters of other layers: ``{"weight": "embedding.weight"}``.
+            names: full names of its own parameters, if they do not begin with its path.
 
         Raises:
             OpError: the op does not take such inputs or parameters; the text has the path.
-            LookupFailed: there is no tensor, layer or parameter of a name.
-            ArchcostError: the path is taken, or the layer is too large or one too many.
+            LookupFailed: there is no tensor, layer or parameter with this name.
+            ArchcostError: the path is taken, the layer is too large, or there are too many layers.
         """
         group, _, own = name.rpartition(".")
         path = name if own else self.number(group, op.name)

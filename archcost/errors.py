@@ -12,26 +12,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 MAX_MISTAKES = 10
-"""How many mistakes of one spec are told; the rest is counted."""
+"""How many mistakes of one spec are printed; the others are only counted."""
 
 
 class ArchcostError(Exception):
-    """Anything that archcost refuses. ``str(error)`` is a line, ready for the user.
+    """Anything that archcost refuses. ``str(error)`` is one line for the user.
 
-    A spec with several mistakes has a line for each.
+    A spec with several mistakes has one line for each.
     """
 
 
 class OpError(ArchcostError):
-    """An op refuses its arguments or input shapes; who walks the network adds the place."""
+    """An op refuses its arguments or its input shapes."""
 
 
 class SpecError(ArchcostError):
     """A spec that cannot be read.
 
     The text is ``file:line:column: layer: reason``; line and column count from 1. A spec with
-    several mistakes has such a line for each, up to ten, and ``mistakes`` are all of them; the
-    attributes are those of the first.
+    several mistakes has one such line for each, up to ten. ``mistakes`` holds all of them. The
+    other attributes are those of the first mistake.
     """
 
     def __init__(self, reason: str, file: str = "", line: int = 0, column: int = 0) -> None:
@@ -71,7 +71,10 @@ class Mistakes(list[SpecError]):
 
 
 class LookupFailed(ArchcostError):
-    """A name that is not among the valid ones; ``instead`` says what to write, if that is known."""
+    """A name that archcost does not know. The text gives the nearest known name.
+
+    ``instead`` says what to write, if that is known.
+    """
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], instead: str = "") -> None:
         hint = f"; {instead}" if instead else did_you_mean(name, choices)

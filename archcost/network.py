@@ -31,10 +31,12 @@ class Value:
     """A tensor that goes into a network or from layer to layer.
 
     Attributes:
-        name: that of the input; of a layer's output its path, with ``:1``, ``:2`` for further ones.
-        shape: without batch.
-        dtype: ``"float"``, ``"int64"`` as tokens are, or ``"bool"`` as masks are.
-        rows: of the batch for each sample, where windows, heads or levels are folded into it.
+        name: the name of the input, or the path of the layer that makes it. Further outputs of a
+            layer are ``path:1``, ``path:2``.
+        shape: the shape without batch.
+        dtype: ``"float"``, ``"int64"`` for tokens, or ``"bool"`` for masks.
+        rows: rows of the batch per sample; more than 1 if windows, heads or levels are folded into
+            the batch.
     """
 
     name: str
@@ -44,11 +46,11 @@ class Value:
 
     @property
     def elements(self) -> int:
-        """The elements for one sample."""
+        """Number of elements for one sample."""
         return numel(self.shape) * self.rows
 
     def itemsize(self, floats: int) -> int:
-        """Return the bytes per element if a float has so many."""
+        """Return the bytes per element; ``floats`` is the bytes of a float."""
         return floats if self.dtype == FLOAT else BYTES[self.dtype]
 
     def __str__(self) -> str:
@@ -62,21 +64,21 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One op at one place.
+    """One op at one place in a network.
 
     Attributes:
         path: dotted name, unique in the network: ``layer1.0.body.conv2``.
         op: the operator with its arguments.
         inputs: names of the tensors that it reads.
         shapes: the shapes of those inputs, without batch.
-        cost: what it costs for each row of the batch, of which a sample usually is one.
-        module: path of the layer whose module it runs, parameters and buffers and all: its own,
-            or that of a layer before, which then runs twice.
-        ties: parameters that are another module's, by the op's name for them: their full names.
-        rows: of the batch for each sample, in what it reads.
-        names: the full names of its own parameters where these are not its path and theirs.
-        function: whether the network calls a function in place of a module, which changes what
-            counters that hook modules see, and nothing else.
+        cost: what it costs for each row of the batch. A sample is usually one row.
+        module: path of the layer whose module it runs, with its parameters and buffers. This is its
+            own path, or the path of an earlier layer, whose module then runs twice.
+        ties: parameters that belong to another module: from the op's name to the full name.
+        rows: rows of the batch per sample in its inputs.
+        names: full names of its own parameters, if they do not begin with its path.
+        function: whether the network calls a function instead of a module. This changes only what
+            counters see that hook modules.
     """
 
     path: str
@@ -111,12 +113,12 @@ class Layer:
 
     @property
     def made_rows(self) -> int:
-        """Rows of the batch for each sample, in what it makes."""
+        """Rows of the batch per sample in its outputs."""
         return self.op.rows(self.rows, *self.shapes)
 
     @property
     def params(self) -> Mapping[str, Shape]:
-        """The parameters that no layer before has, by the op's names."""
+        """The parameters that no earlier layer has, by the op's names."""
         if self.module != self.path:
             return {}
         if not self.ties:
@@ -125,7 +127,7 @@ class Layer:
 
     @property
     def buffers(self) -> Mapping[str, Shape]:
-        """The buffers that no layer before has, by the op's names."""
+        """The buffers that no earlier layer has, by the op's names."""
         return self.cost.buffers if self.module == self.path else {}
 
     def full_name(self, param: str) -> str:
@@ -139,13 +141,13 @@ class Layer:
 
     @property
     def settings(self) -> str:
-        """The op's arguments as one table cell, and whose weights it uses."""
+        """The op's arguments as one table cell, with the layer whose weights it shares."""
         own = self.op.settings(len(self.shapes[0]) - 1)
         return ", ".join(filter(None, (own, self.sharing)))
 
     @property
     def sharing(self) -> str:
-        """Whose parameters it uses, in words; empty if its own."""
+        """The layer whose parameters it uses, in words; empty if they are its own."""
         if self.module != self.path:
             return f"weights of {self.module}" if self.cost.params or self.cost.buffers else ""
         return ", ".join(
@@ -155,10 +157,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What the reader of a spec should know: a part is of no use, or probably meant otherwise.
+    """A note on a part of a spec that nothing uses, or that probably means something else.
 
     Attributes:
-        kind: what it is about, in one word: ``unread``.
+        kind: the subject in one word: ``unread``.
         text: the remark in words, without its place.
         line, column: where it is in the spec, from 1.
     """
@@ -174,22 +176,24 @@ class Network:
     """Layers in execution order.
 
     Attributes:
-        name: the name under which the catalog or the file knows it.
-        inputs: what goes in; the first is the main one.
-        layers: the layers, each after those that it reads.
-        outputs: names of the tensors that come out; the first is the main one.
-        title: what it is, in a line.
+        name: its name in the catalog or in the file.
+        inputs: the tensors that go in; the first is the main input.
+        layers: the layers; each comes after the layers that it reads.
+        outputs: names of the tensors that come out; the first is the main output.
+        title: a description in one line.
         paper: where it was published.
-        year: when.
-        published: what others print of it, as written in the spec.
-        claims: what a lecture prints beside its layers.
-        knobs: the values with which the spec was expanded.
-        source: the file that it came from.
-        find_remarks: gives the remarks of a network, which are found when they are asked for.
-        remake: gives the same network with other options of :func:`archcost.load`; None for one
-            that no spec describes.
-        module: gives the PyTorch module that it was read of; None if it was read of a spec.
-        trains: gives the network that runs in training mode; None if it is the same.
+        year: the year of publication.
+        family: the family of the catalog that it belongs to.
+        published: figures that others print of it, as the spec has them.
+        claims: figures that a lecture prints beside its layers.
+        knobs: the values of the knobs that the spec was expanded with.
+        source: the file that it was read from.
+        find_remarks: a function that returns the remarks on a network; :attr:`remarks` calls it.
+        remake: a function that returns the same network with other options of
+            :func:`archcost.load`; None for a network without a spec.
+        module: a function that returns the PyTorch module that the network was read from; None for
+            a network that was read from a spec.
+        trains: a function that returns the network in training mode; None if it is the same.
     """
 
     name: str
@@ -212,7 +216,7 @@ class Network:
     module: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that names are unique and that every layer reads earlier ones."""
+        """Check that names are unique and that every layer reads earlier layers."""
         known = {value.name for value in self.inputs}
         for layer in self.layers:
             for name in layer.inputs:
@@ -250,19 +254,19 @@ class Network:
 
     @cached_property
     def remarks(self) -> tuple[Remark, ...]:
-        """What the reader of its spec should know, in the order of the lines."""
+        """The remarks on its spec, in the order of the lines."""
         return tuple(self.find_remarks(self))
 
     @cached_property
     def last_readers(self) -> Mapping[str, str]:
-        """The last layer that reads each tensor; tensors that nobody reads are not in it."""
+        """The last layer that reads each tensor. Tensors that no layer reads are left out."""
         return MappingProxyType(
             {name: layer.path for layer in self.layers for name in layer.inputs}
         )
 
     @cached_property
     def dead(self) -> frozenset[str]:
-        """Paths of the layers on which no output depends."""
+        """Paths of the layers that no output depends on."""
         live = set(map(maker, self.outputs))
         for layer in reversed(self.layers):
             if layer.path in live:
@@ -281,7 +285,7 @@ class Network:
     def depth(self, chosen: Callable[[Layer], bool] = lambda _: True) -> dict[str, int]:
         """Return how many weight layers are on the longest path to each layer, and to each input.
 
-        Only convolutions and linear layers count that are ``chosen``.
+        Weight layers are convolutions and linear layers; only those that are ``chosen`` count.
         """
         depth = {value.name: 0 for value in self.inputs}
         for layer in self.layers:
@@ -305,7 +309,7 @@ class Network:
 
     @property
     def input_text(self) -> str:
-        """The shape of the input; of several the names, too."""
+        """The shape of the input, with the names if there are several inputs."""
         if len(self.inputs) == 1 and self.inputs[0].dtype == FLOAT:
             return show(self.input)
         return ", ".join(map(str, self.inputs))
@@ -338,7 +342,7 @@ class Network:
 
     @cached_property
     def in_training(self) -> Network:
-        """The network that runs in training mode: of code it may have other layers."""
+        """The network in training mode. A network from code may have other layers there."""
         return self.trains() if self.trains else self
 
     def renamed(self, name: str) -> Network:
@@ -347,12 +351,16 @@ class Network:
 
 
 def maker(name: str) -> str:
-    """Return the path of the layer that makes a tensor; that of an input is its name."""
+    """Return the path of the layer that makes a tensor, or the name of an input."""
     return name.partition(":")[0]
 
 
 def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
-    """Return the type of what an op makes of inputs of these types; refuse others than it takes."""
+    """Return the type of an op's output for inputs of these types.
+
+    Raises:
+        OpError: the op does not take these types.
+    """
     if op.makes:
         return op.makes
     typed = op.integers or op.masks
@@ -378,19 +386,19 @@ def prefixes(path: str) -> list[str]:
 def frozen_params(network: Network, patterns: Sequence[str]) -> frozenset[str]:
     """Return the full names of the parameters of the layers that match any of the patterns.
 
-    Who else uses such a parameter does not train it, either, as in PyTorch.
+    A parameter that several layers share is then frozen for all of them, as in PyTorch.
     """
     chosen = select_layers(network, patterns, "layer or group to freeze")
     return frozenset(name for layer in chosen for name in layer.param_names)
 
 
 def matched(network: Network, patterns: Sequence[str], what: str) -> dict[str, str]:
-    """Return the layers that match any of the shell patterns, each with the name that does.
+    """Return the layers that match any of the shell patterns, each with the name that matches.
 
-    That is the outermost group around the layer that matches, or its own path.
+    The name is that of the outermost group around the layer that matches, or the layer's path.
 
     Raises:
-        LookupFailed: a pattern matches nothing; ``what`` says what was looked for.
+        LookupFailed: a pattern matches nothing. ``what`` is the kind of name in the message.
     """
     if not patterns:
         return {}

@@ -1,4 +1,4 @@
-"""How a network is run and counted: the one argument of all that runs it.
+"""How a network is run and counted: the one argument of everything that runs a network.
 
 A setting is made from options of the command line, keys of a budget file, or keyword arguments; to
 add an option, add a field here, and its flag to ``FLAGS`` of ``archcost/cli/options.py``.
@@ -29,31 +29,31 @@ AMP: Mapping[str, str] = {"bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True)
 class Setting:
-    """How a network is run and counted: all that its figures depend on beside its layers.
+    """How a network is run and counted: everything, apart from its layers, that figures depend on.
 
     Attributes:
         batch: samples per pass.
         dtype: data type of parameters and activations.
         device: ``"cpu"`` or ``"cuda"``.
         optimizer: name in :data:`archcost.optimizers.OPTIMIZERS`.
-        kernel: how it updates: ``"foreach"``, ``"fused"`` or ``"for-loop"``; None for PyTorch's
-            choice.
-        weight_decay: whether it decays the weights.
+        kernel: how the optimizer updates: ``"foreach"``, ``"fused"`` or ``"for-loop"``; None for
+            PyTorch's default.
+        weight_decay: whether the optimizer uses weight decay.
         freeze: shell patterns of layers that are not trained.
-        amp: ``"bf16"`` or ``"fp16"``: under ``torch.autocast`` with that type.
-        channels_last: network and input are moved to ``torch.channels_last``.
-        checkpoint: shell patterns of groups that run under ``torch.utils.checkpoint``, without
-            reentry, so that backward computes them again.
+        amp: ``"bf16"`` or ``"fp16"``: forward runs under ``torch.autocast`` with this type.
+        channels_last: whether the network and the input are in ``torch.channels_last``.
+        checkpoint: shell patterns of groups that run under ``torch.utils.checkpoint`` with
+            ``use_reentrant=False``; backward recomputes them.
         convention: name of a counting convention.
-        activations: which outputs count as activations.
-        gpu: which device, None for any; its peaks bound times, and the size of cuBLAS's workspace
-            depends on it.
-        block: the allocator's block in bytes; 0 for that of the device, which is 1 on a CPU.
-        observed: as an observer of every operation on fake tensors sees it, PyTorch's MemTracker
-            for one: gradients are added out of place, and batch normalisation makes a gradient of
-            its input that nobody asked for, as it does on CUDA. A map that is rolled along two axes
-            is not seen in between. Under autocast its statistics are kept in the type of the
-            activations.
+        activations: name of an activation convention: which outputs count as activations.
+        gpu: a device, or None for any. Its peaks bound times, and it decides the size of cuBLAS's
+            workspace.
+        block: the allocator's block in bytes; 0 for the block of the device, which is 1 on a CPU.
+        observed: whether an observer of operations on fake tensors runs, such as PyTorch's
+            MemTracker. Gradients are then added out of place. Batch normalisation makes a gradient
+            of its input even if none is needed, as it does on CUDA. The map in the middle of a
+            roll along two axes is not seen. Under autocast, the statistics of batch normalisation
+            have the type of the activations.
     """
 
     batch: int = 1
@@ -93,10 +93,10 @@ class Setting:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **more: Any) -> Setting:
-        """Return the setting of those options that are its; ``more`` are further fields.
+        """Return the setting for the options that are fields of it; ``more`` are further fields.
 
         Raises:
-            ArchcostError: an option of another kind, or a setting that cannot be run.
+            ArchcostError: an option of another type, or a setting that cannot run.
         """
         own = {name: options[name] for name in OPTIONS if name in options}
         lists = {name: patterns(name, own[name]) for name in own if OPTIONS[name] is list}
@@ -113,7 +113,7 @@ class Setting:
 
     @property
     def rounded(self) -> int:
-        """The bytes of which the allocator hands out multiples."""
+        """The allocator's block in bytes: it hands out multiples of this size."""
         return self.block or (CUDA_BLOCK if self.device == "cuda" else 1)
 
     @property
@@ -128,7 +128,7 @@ class Setting:
         return self.gpu
 
     def check_type(self) -> None:
-        """Refuse a data type in which PyTorch has no network run."""
+        """Refuse a data type that PyTorch cannot train in."""
         if self.dtype not in FLOATS:
             raise ArchcostError(f"PyTorch cannot train in {self.dtype}; {', '.join(FLOATS)} can")
 
@@ -163,10 +163,10 @@ CPU = Setting(device="cpu")
 
 
 def patterns(name: str, value: Any) -> tuple[str, ...]:
-    """Return a list of names as a tuple; a text alone would be taken letter by letter.
+    """Return a list of names as a tuple; a single str is refused, because it is not a list.
 
     Raises:
-        ArchcostError: a single text, or no list of texts.
+        ArchcostError: a single str, or anything else that is not a list of str.
     """
     listed = isinstance(value, (list, tuple, set, frozenset))
     if not listed or not all(isinstance(item, str) for item in value):

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 class Row:
     """One layer's figures for the whole batch.
 
-    ``counted`` is the count of the report's convention; ``activations`` are the output's elements
-    if the activation convention counts the layer, else 0; bytes follow the dtype.
+    ``counted`` is the number of operations in the report's convention. ``activations`` is the
+    number of elements of the output if the activation convention counts the layer, else 0. Bytes
+    follow the dtype.
     """
 
     layer: Layer
@@ -93,7 +94,7 @@ class Report(Tabled):
     Attributes:
         network: the analysed network.
         setting: how it is run and counted.
-        convention: what ``counted`` counts.
+        convention: how ``counted`` counts operations.
         activations: which outputs count as activations.
         rows: one per layer, in execution order.
     """
@@ -116,7 +117,7 @@ class Report(Tabled):
 
     @cached_property
     def total(self) -> Totals:
-        """Totals over all layers, and the inputs' elements if the activations count them."""
+        """Totals over all layers, with the inputs if the activation convention counts them."""
         return sum((totals for _, totals in self._inputs()), self._sum(self.rows))
 
     def _inputs(self) -> list[tuple[Value, Totals]]:

@@ -26,7 +26,7 @@ Model = str | os.PathLike[str] | Network
 
 
 class LoadOptions(TypedDict, total=False):
-    """How a model is loaded; see :func:`archcost.load`. A Network is taken as it is."""
+    """How a model is loaded; see :func:`archcost.load`. A Network takes none of these options."""
 
     input: Inputs | None
     knobs: Mapping[str, Any] | None
@@ -44,12 +44,13 @@ class CountOptions(LoadOptions, total=False):
 
 
 class RunOptions(LoadOptions, total=False):
-    """How a network is run, beside its batch; see ``archcost memory --help``.
+    """How a network is run, apart from its batch; see ``archcost memory --help``.
 
-    ``dtype`` is that of parameters and activations, ``device`` is cuda or cpu, ``optimizer`` is
-    sgd, sgd-momentum, adam or adamw and ``kernel`` how it updates (foreach, fused, for-loop; None
-    for PyTorch's choice), ``freeze`` are patterns of layers that are not trained, ``amp`` is bf16
-    or fp16, ``checkpoint`` are groups that backward computes again.
+    ``dtype`` is the type of parameters and activations. ``device`` is cuda or cpu. ``optimizer`` is
+    sgd, sgd-momentum, adam or adamw. ``kernel`` is how the optimizer updates: foreach, fused,
+    for-loop, or None for PyTorch's default. ``freeze`` holds shell patterns of layers that are not
+    trained. ``amp`` is bf16 or fp16. ``checkpoint`` holds shell patterns of groups that backward
+    recomputes.
     """
 
     dtype: str

@@ -42,10 +42,10 @@ def analyze(
 
     Args:
         model: a catalog name, a path, or a Network.
-        batch: samples per pass; all counts but the parameters are for the whole batch.
+        batch: samples per pass. All counts except the parameters are for the whole batch.
         dtype: data type of parameters and activations, for the sizes in bytes.
-        convention: how operations are counted in ``counted``: ``macs`` and ``flops`` are
-            multiply-accumulates and twice that, ``fvcore`` is what fvcore prints, and so on.
+        convention: how ``counted`` counts operations. ``macs`` are multiply-accumulates, ``flops``
+            are two per multiply-accumulate, ``fvcore`` is what fvcore prints, and so on.
         activations: which outputs count as activations, in elements.
         freeze: shell patterns of layer paths whose parameters are not trained.
         **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
@@ -79,7 +79,7 @@ def compare(
     Args:
         *models: catalog names, paths or Networks; ``7*alexnet`` and ``googlenet+2*vgg16`` are
             ensembles. ``*archcost.catalog("resnet")`` is a family.
-        baseline: the name of the model to which the ratios refer; the first by default.
+        baseline: the name of the model that the ratios refer to. The default is the first.
         sort: a column to order by, such as ``params``, ``macs`` or ``top1``.
         **options: ``batch``, ``dtype``, ``convention`` and ``activations``, as for
             :func:`archcost.analyze`; ``input``, ``knobs``, ``aux`` and ``bias``, as for
@@ -115,11 +115,11 @@ def explain(
     layer: str | None = None,
     **options: Unpack[CountOptions],
 ) -> Explanation:
-    """Return the derivation of each figure, with the layer's own numbers.
+    """Return the derivation of each figure from the layer's own numbers.
 
     Args:
         model: a catalog name, a path, or a Network.
-        layer: path of a layer or group; None derives the whole network.
+        layer: path of a layer or group; None for the whole network.
         **options: ``batch``, ``dtype``, ``convention`` and ``activations``, as for
             :func:`archcost.analyze`; ``input``, ``knobs``, ``aux`` and ``bias``, as for
             :func:`archcost.load`.
@@ -154,8 +154,8 @@ def reconcile(
 
     Args:
         model: a catalog name, a path, or a Network.
-        tools: names of conventions; all of them if none is given.
-        base: the convention from which differences are taken.
+        tools: names of conventions. The default is all of them.
+        base: the convention that the differences refer to.
         **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
 
     Raises:
@@ -181,21 +181,21 @@ def identify(
     batch: int = 1,
     **options: Unpack[LoadOptions],
 ) -> Identified:
-    """Return the tools, conventions, variants and input sizes that yield a printed number.
+    """Return the tools, conventions, variants and input sizes that give a printed number.
 
     Args:
-        model: a catalog name, a path, or a Network, which is varied as its spec is.
-        number: as printed: ``"4.09G"``, ``"25.6M params"``, ``25557032``. Digits count: 4.10 is
-            written ``"4.10"``.
-        quantity: only operations, params or activations.
-        tools: only these conventions.
-        batch: samples that the number is of.
-        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`: what is
-            known of the number.
+        model: a catalog name, a path, or a Network. A Network is varied as its spec is.
+        number: the number as it is printed: ``"4.09G"``, ``"25.6M params"``, ``25557032``. The
+            number of digits matters, so write 4.10 as ``"4.10"``.
+        quantity: ``operations``, ``params`` or ``activations``; None tries all three.
+        tools: names of conventions to try. The default is all of them.
+        batch: samples in the count.
+        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`, if you
+            know them.
 
     Raises:
         LookupFailed: an unknown model, convention, quantity or option.
-        ArchcostError: no number.
+        ArchcostError: ``number`` is not a number.
 
     Examples:
         >>> [match.conventions for match in archcost.identify("resnet50", "4.112G").matches][0]

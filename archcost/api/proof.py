@@ -27,8 +27,8 @@ def build(
 
     Args:
         model: a catalog name, a path, or a Network.
-        device: where the parameters live, e.g. ``"cuda"`` or ``"meta"``.
-        dtype: their type, e.g. ``torch.float64``.
+        device: the device of the parameters, e.g. ``"cuda"`` or ``"meta"``.
+        dtype: the type of the parameters, e.g. ``torch.float64``.
         **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
 
     Raises:
@@ -60,7 +60,7 @@ class Verification(Tabled):
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, and all that was asked for by name was compared."""
+        """Whether every check passed, and everything that was named was compared."""
         return bool(self.to_dict()["passed"])
 
     @property
@@ -97,13 +97,13 @@ def verify(
 
     Args:
         *models: catalog names, paths or Networks.
-        checks: of structure, counters, memory, training, peaks, reference; all that apply by
-            default.
-        against: references: torchvision, timm, pytorchcv, or ``module:callable`` of your own.
+        checks: names out of structure, counters, memory, training, peaks, reference. The default is
+            all that apply.
+        against: references: torchvision, timm, pytorchcv, or your own ``module:callable``.
         device: cpu, cuda or meta.
         batch: samples per pass.
         freeze: shell patterns of layers that are not trained.
-        jobs: models at a time, each in a process of its own.
+        jobs: how many models to check at a time, each in its own process.
         **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
 
     Raises:
@@ -131,11 +131,11 @@ def verify(
 
 
 def audit(*models: Model, lectures: bool = False) -> Audit:
-    """Hold published figures against the computed ones: exact, rounds to, ambiguous or wrong.
+    """Compare published figures with the computed ones: exact, rounds to, ambiguous or wrong.
 
     Args:
-        *models: catalog names, families, paths, or Networks, whose own figures are held.
-        lectures: also what five lectures claim.
+        *models: catalog names, families, paths, or Networks.
+        lectures: whether to audit the claims of five lectures too.
 
     Raises:
         LookupFailed: an unknown model. SpecError: a spec that cannot be read.
@@ -159,14 +159,14 @@ def audit(*models: Model, lectures: bool = False) -> Audit:
 
 
 def lint(spec: str | os.PathLike[str] | None = None, *, text: str | None = None) -> Lint:
-    r"""Return what is of no use in a spec, or cannot be right, with its line and column.
+    r"""Return parts of a spec that nothing uses or that cannot be right, with line and column.
 
     Args:
-        spec: the path of a ``.yaml`` file, or else
+        spec: the path of a ``.yaml`` file. Give either ``spec`` or ``text``.
         text: the text of a spec.
 
     Raises:
-        SpecError: a file that cannot be read; what is wrong in a spec is a finding.
+        SpecError: a file that cannot be read. A mistake in a spec is a finding, not an error.
         ArchcostError: neither or both of ``spec`` and ``text``.
 
     Examples:

@@ -49,19 +49,19 @@ def memory(
     gpu: str | Device | None = None,
     **options: Unpack[RunOptions],
 ) -> Footprint:
-    """Return what a network takes of memory, in training and in inference, in bytes.
+    """Return the memory that a network takes in training and in inference, in bytes.
 
     Args:
         model: a catalog name, a path, or a Network.
         batch: samples per pass.
-        gpu: a device of ``archcost hardware``, whose workspace counts too.
+        gpu: a device of ``archcost hardware``. The result then has its cuBLAS workspace.
         **options: ``dtype``, ``device``, ``optimizer``, ``kernel``, ``weight_decay``, ``freeze``,
             ``amp``, ``checkpoint``, ``channels_last``; and ``input``, ``knobs``, ``aux``, ``bias``,
             as for :func:`archcost.load`.
 
     Raises:
         LookupFailed: an unknown model, device or option.
-        ArchcostError: a setting that cannot be run, or a layer whose peak is not known.
+        ArchcostError: a setting that cannot run, or a layer whose peak archcost does not know.
 
     Examples:
         >>> found = archcost.memory("resnet50", batch=32, optimizer="adam")
@@ -85,13 +85,13 @@ def fit(
     reserve: str | int = 0,
     **options: Unpack[RunOptions],
 ) -> Fits:
-    """Return the largest batch that fits a memory, in training and in inference.
+    """Return the largest batch that fits in memory, for training and for inference.
 
     Args:
         model: a catalog name, a path, or a Network.
-        gpu: a device of ``archcost hardware``, or else
+        gpu: a device of ``archcost hardware``. Give either ``gpu`` or ``memory``.
         memory: bytes, or a size such as ``"16GB"`` (10⁹) or ``"16GiB"`` (2³⁰).
-        reserve: bytes, or a size, to leave to CUDA and its libraries.
+        reserve: bytes, or a size, to leave for CUDA and its libraries.
         **options: as for :func:`archcost.memory`.
 
     Raises:
@@ -123,20 +123,20 @@ def roofline(
     record: str | os.PathLike[str] | None = None,
     **options: Unpack[LoadOptions],
 ) -> Roofline:
-    """Return which layers compute or memory bounds on a device, and the lower bounds on time.
+    """Return whether compute or memory limits each layer on a device, and bounds on the time.
 
     Args:
         model: a catalog name, a path, or a Network.
-        gpu: a device of ``archcost hardware``; that of the record by default.
+        gpu: a device of ``archcost hardware``. The default is the device of the record.
         batch: samples per pass.
         dtype: data type of parameters and activations.
-        record: a record of ``archcost profile``, whose times are put beside the bounds.
+        record: a record of ``archcost profile``. The result then has its measured times too.
         **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
 
     Raises:
         LookupFailed: an unknown model, device or option.
-        ArchcostError: no device, one without a peak for the data type, or a record without this
-            network.
+        ArchcostError: no device, a device without a peak for the data type, or a record without
+            this network.
 
     Examples:
         >>> found = archcost.roofline("resnet50", gpu="h100", batch=32)
@@ -165,11 +165,12 @@ def diff(
     """Return what changed from one network to another: every figure, and the layers.
 
     Args:
-        old: a catalog name, a path (at a git revision too: ``main:specs/net.yaml``), a revision
+        old: a catalog name, a path, a path at a git revision (``main:specs/net.yaml``), a revision
             of ``new``'s file, or a Network.
-        new: likewise. Of a family, every variant is compared, unless one of both is a Network.
-        fail_on: conditions such as ``"macs > +5%"``; those that come true are in ``.failed``.
-        gpu: a device or memory size, for the largest batch that fits it.
+        new: as ``old``. For a family, every variant is compared, unless ``old`` or ``new`` is a
+            Network.
+        fail_on: conditions such as ``"macs > +5%"``. Those that are true are in ``.failed``.
+        gpu: a device or a memory size, for the largest batch that fits.
         batch: samples per pass.
         **options: as for :func:`archcost.memory`.
 
@@ -210,17 +211,18 @@ def check(
     activations: str = "lecture",
     **options: Unpack[RunOptions],
 ) -> Check:
-    """Hold a network against budgets, or all networks of a file of budgets.
+    """Check a network against budgets, or all networks of a file of budgets.
 
     Args:
-        model: a catalog name, a path or a Network; a ``.toml`` file of budgets; or nothing for the
-            ``archcost.toml`` or ``pyproject.toml`` here or above.
-        *conditions: what must hold of a model: ``"macs <= 4.2G"``, ``"params <= +2%"``.
-        baseline: what ``+2%`` refers to: a model, a path, a git revision, or a Network.
+        model: a catalog name, a path, a Network, or a ``.toml`` file of budgets. None reads
+            ``archcost.toml`` or ``pyproject.toml`` in this folder or a folder above.
+        *conditions: conditions that must be true of a model: ``"macs <= 4.2G"``,
+            ``"params <= +2%"``.
+        baseline: what ``+2%`` is relative to: a model, a path, a git revision, or a Network.
         batch: samples per pass.
-        convention: how ``counted`` counts.
+        convention: how ``counted`` counts operations.
         activations: which outputs count as activations.
-        **options: as for :func:`archcost.memory`; a file of budgets has its own.
+        **options: as for :func:`archcost.memory`. A file of budgets has options of its own.
 
     Raises:
         SpecError: a condition or a file that cannot be read.

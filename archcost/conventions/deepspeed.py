@@ -22,16 +22,16 @@ def group_deficit(layer: Any) -> int:
 
 @of("conv_transpose")
 def square_mac(layer: Any) -> int:
-    """MACs with the input channels taken for the output channels too."""
+    """MACs if there were as many output channels as input channels."""
     channels, *size = layer.shapes[0]
     kernel = layer.cost.params["weight"][2:]
     return numel((*size, *kernel, channels, channels // layer.op.groups))
 
 
 def _shrunk(layer: Any) -> tuple[int, ...]:
-    """Return the output size of an ordinary convolution of the same settings, with a bias.
+    """Return the output size of an ordinary convolution with the same settings and a bias.
 
-    Where no window fits, it is not positive.
+    The size is not positive if no window fits.
     """
     size, kernel, stride, pads, dilation, _ = layer.op.taps(*layer.shapes)
     axes = zip(size, kernel, stride, pads, dilation, strict=True)
@@ -41,13 +41,13 @@ def _shrunk(layer: Any) -> tuple[int, ...]:
 
 @of("conv_transpose")
 def bias_shrunk(layer: Any) -> int:
-    """Bias additions at the positions and channels that an ordinary convolution would leave."""
+    """Bias additions at the positions and channels that an ordinary convolution would give."""
     return numel((layer.cost.params["weight"][1], *_shrunk(layer)))
 
 
 @of("conv_transpose")
 def bias_square(layer: Any) -> int:
-    """Bias additions at these positions, of each input channel."""
+    """Bias additions at the positions that an ordinary convolution gives, per input channel."""
     return numel((layer.shapes[0][0], *_shrunk(layer)))
 
 
@@ -65,13 +65,13 @@ def scaled_in(layer: Any) -> int:
 
 @of("interpolate")
 def scaled_out(layer: Any) -> int:
-    """Input elements of an interpolation, times the factor of each axis, where one is given."""
+    """Input elements of an interpolation by a given factor, times the factor of each axis."""
     return enlarged(layer) if layer.op.scale_factor else 0
 
 
 @of("interpolate")
 def scaled_side(layer: Any) -> int:
-    """Input elements of an interpolation by a given factor, each times the factor of one axis."""
+    """Input elements of an interpolation by a given factor, times the factor of one axis."""
     factor = layer.op.scale_factor
     return 0 if isinstance(factor, tuple) else int(numel(layer.shapes[0]) * (factor or 0))
 
@@ -114,7 +114,7 @@ _PROFILER = "microsoft/DeepSpeed, deepspeed/profiling/flops_profiler/profiler.py
 _ROWS = "earlier versions have rows of their own"
 _TWICE = "divides a transposed convolution's channels by its groups twice"
 _COPY = f"{_TWICE}; DeepSpeed's flops profiler of 0.10.0 to 0.11.1 counts the same"
-_POWER = "; interpolation by a factor takes its power of the batch size, here 1"
+_POWER = "; interpolation takes its factor to the power of the batch size, here 1"
 _SWAPPED = "takes a transposed convolution's input channels for its output channels"
 _BLIND = "; does not see fused attention"
 

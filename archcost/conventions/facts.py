@@ -35,9 +35,12 @@ def elements(*shapes: tuple[int, ...]) -> int:
 
 MEASURES: Mapping[str, tuple[Fact, str]] = {
     "mac": (lambda layer: layer.cost.macs, "Multiply-accumulates"),
-    "in": (lambda layer: numel(layer.shapes[0]), "Elements of the input, the first if several"),
+    "in": (lambda layer: numel(layer.shapes[0]), "Elements of the (first) input"),
     "out": (lambda layer: numel(layer.cost.output), "Elements of the output"),
-    "positions": (lambda layer: numel(layer.cost.output[1:]), "Output positions, channels apart"),
+    "positions": (
+        lambda layer: numel(layer.cost.output[1:]),
+        "Output positions, without the channels",
+    ),
     "window": (window, "Elements in the windows of all outputs"),
     "bias": (
         lambda layer: numel(layer.cost.output) * ("bias" in layer.cost.params),
@@ -57,7 +60,7 @@ MEASURES: Mapping[str, tuple[Fact, str]] = {
 """The facts that every op has, by name, with what they are in words."""
 
 OWN: dict[str, Fact] = {}
-"""The facts that only one op has, by term; their docstrings say what they are."""
+"""The facts that only one op has, by term. Their docstrings describe them."""
 
 
 def of(*ops: str) -> Callable[[Fact], Fact]:
@@ -93,7 +96,7 @@ def meaning(term: str) -> str:
 
 
 def subjects(layer: Layer) -> tuple[str, ...]:
-    """Return what the terms of a layer's facts begin with, if with anything."""
+    """Return the prefixes that the terms of a layer's facts may have."""
     op, axes = layer.op, len(layer.shapes[0]) - 1
     mode = getattr(op, "mode", "") + "-antialias" * getattr(op, "antialias", False)
     name, sized = op.name, f"{op.name}{axes}d"
@@ -101,6 +104,6 @@ def subjects(layer: Layer) -> tuple[str, ...]:
 
 
 def amount(layer: Layer, term: str) -> int:
-    """Return how much of a term a layer does on a sample; 0 if the term is about other layers."""
+    """Return the amount of a term for a layer and one sample; 0 if the term is not about it."""
     own = term.rpartition(".")[0] in subjects(layer)
     return find_fact(term)(layer) * layer.rows if own else 0

@@ -34,7 +34,7 @@ def unbiased(layer: Any) -> int:
 
 @of("interpolate")
 def enlarged(layer: Any) -> int:
-    """Input elements of an interpolation, times the factor of each axis; to a size its output."""
+    """Elements of an interpolation's input times the factor of each axis, or of its output."""
     factors = layer.op.scale_factor
     if factors is None:
         return numel(layer.cost.output)
@@ -69,7 +69,7 @@ def around(layer: Any) -> int:
 
 @of("lrn")
 def padded(layer: Any) -> int:
-    """Elements with the zero channels that the window needs."""
+    """Elements of the input with the zero channels that the window needs."""
     channels, *rest = layer.shapes[0]
     return numel((channels + layer.op.size - 1, *rest))
 
@@ -132,7 +132,7 @@ _TORCHSTAT_MADD = {
     "maxpool.window": 1, "maxpool.out": -1, "avgpool.window": 1,
     "softmax.in": 3, "softmax.calls": -1,
 }  # fmt: skip
-_2D = "2-D modules only; a module that runs twice, as a ReLU may, counts its last run only"
+_2D = "2-D modules only; if a module runs twice, as a ReLU may, only its last run counts"
 
 MODULES = (
     Convention(

@@ -19,7 +19,7 @@ def sums(layer: Any) -> int:
 
 @of("add")
 def augends(layer: Any) -> int:
-    """Elements of the first of two tensors, of each addition."""
+    """Elements of the first of the two tensors of each addition."""
     return elements(*layer.op.steps(*layer.shapes)[:-1])
 
 
@@ -37,7 +37,7 @@ def affine(layer: Any) -> int:
 
 @of("batchnorm")
 def untracked(layer: Any) -> int:
-    """Elements of a normalisation by the statistics of each batch, in evaluation too."""
+    """Elements that are normalised by the statistics of their batch, in evaluation too."""
     return 0 if layer.op.track_running_stats else numel(layer.cost.output)
 
 
@@ -55,19 +55,19 @@ def masked(layer: Any) -> int:
 
 @of("repeat")
 def dimensions(layer: Any) -> int:
-    """Dimensions with the batch, of which PyTorch multiplies the sizes when it repeats."""
+    """Dimensions, with the batch, whose sizes PyTorch multiplies when it repeats a tensor."""
     return len(layer.cost.output) + 1
 
 
 @of("attention")
 def fused(layer: Any) -> int:
-    """Multiply-accumulates of attention as one operation, as a CPU's is unless widths differ."""
+    """Multiply-accumulates of fused attention, which a CPU runs unless the widths differ."""
     return layer.cost.macs if layer.op.fused(*layer.shapes) else 0
 
 
 @of("attention")
 def scaled(layer: Any) -> int:
-    """Elements of queries and keys, of each head, that are scaled before their products."""
+    """Elements of the queries and keys of each head that are scaled before their products."""
     if layer.op.fused(*layer.shapes):
         return 0
     found = layer.op.sizes(*layer.shapes)
@@ -76,14 +76,14 @@ def scaled(layer: Any) -> int:
 
 @of("conv_transpose")
 def bias_uncut(layer: Any) -> int:
-    """Output elements to which a bias is added, with those that are cut off on one side only."""
+    """Output elements to which a bias is added, with those that only one side cuts off."""
     *_, size = layer.op.taps(*layer.shapes)
     return numel((layer.cost.output[0], *size)) if layer.op.bias else 0
 
 
 @of("conv", "sparse_conv", "conv_transpose")
 def edge(layer: Any) -> int:
-    """MACs that multiply a zero of the padding, or that a transposed convolution's cuts off."""
+    """MACs that multiply a zero of the padding, or whose result a transposed one cuts off."""
     if getattr(layer.op, "padding_mode", "zeros") != "zeros":
         return 0
     weight, (x,) = layer.cost.params["weight"], layer.shapes
@@ -143,7 +143,7 @@ DEFINITIONS = (
         },
         FLOP, "torch 2.13.0", "torch/csrc/profiler/util.cpp, computeFlops",
         "counts conv2d, mm, addmm, bmm, baddbmm, add and mul; 1-D, 3-D and transposed "
-        "convolutions and work in place count 0",
+        "convolutions and operations in place count 0",
         once=frozenset({"instancenorm.vectors", "lstm.bias_sums", "rrelu.calls"}),
     ),
     Convention(
@@ -166,8 +166,8 @@ DEFINITIONS = (
         "timm", "GMACs of timm's results: fvcore's, attention by its products, pooling as a mean",
         _FVCORE, MAC, "timm 1.0",
         "huggingface/pytorch-image-models, benchmark.py, profile_fvcore, global_pool='fast'",
-        "not run here: the printed digits of 173 rows of results/ are these; model cards of "
-        "ViT count as fvcore, with fused attention",
+        "not run here; it gives the printed digits of 173 rows of results/. The model cards of "
+        "ViT count as fvcore does, with fused attention",
         traced=True,
     ),
     Convention(
@@ -180,7 +180,7 @@ DEFINITIONS = (
 """Conventions that go by what is computed."""
 
 XLA = Convention(
-    "xla", "XLA's flops but of norms and softmax: 2 per MAC that reads no padding, biases, pools",
+    "xla", "XLA's flops without norms and softmax: 2 per MAC except in padding, biases, pooling",
     {
         "mac": 2, **each("conv sparse_conv conv_transpose", "edge", -2),
         **each("conv sparse_conv linear", "bias"), "conv_transpose.bias_uncut": 1, "relu.in": 1,
@@ -193,9 +193,9 @@ XLA = Convention(
     },
     FLOP, "jaxlib 0.10.2",
     "openxla/xla, xla/service/hlo_cost_analysis.cc; jax.jit(f).lower(x).cost_analysis()",
-    "layers that programs write alike; normalisation, softmax, recurrent and deformable layers, "
-    "functions other than ReLU, abs and neg follow the program and count 0 here, so that XLA "
-    "prints more of a network that has them; of the program as lowered; adds up in single "
+    "of the program as lowered. Programs write some layers in different ways: normalisation, "
+    "softmax, recurrent and deformable layers, and functions other than ReLU, abs and neg. These "
+    "count 0 here, so XLA prints more for a network that has them. XLA adds up in single "
     "precision",
     single=True,
 )  # fmt: skip

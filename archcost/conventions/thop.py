@@ -80,7 +80,7 @@ THOP = Convention(
 )  # fmt: skip
 
 _SINGLE = "adds up in single precision, so that a total is rounded to 24 binary digits"
-_TWICE = f"a module that runs twice, as a ReLU may, counts its last run only; {_SINGLE}; "
+_TWICE = f"if a module runs twice, as a ReLU may, only its last run counts; {_SINGLE}; "
 _TWICE += "transposed convolutions in 2-D only"
 
 EARLIER_THOP = (

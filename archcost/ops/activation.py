@@ -62,7 +62,7 @@ functions("activation", (
      "x·sigmoid(x), also called swish (Elfwing et al. 2017, Ramachandran et al. 2017)."),
     ("hardswish", "Hardswish", "x·relu6(x + 3)/6 (Howard et al. 2019)."),
     ("hardsigmoid", "Hardsigmoid", "relu6(x + 3)/6 (Howard et al. 2019)."),
-    ("selu", "SELU", "1.0507·elu(x, 1.6733): what comes in normalised stays so "
+    ("selu", "SELU", "1.0507·elu(x, 1.6733), which keeps inputs normalised "
      "(Klambauer et al. 2017)."),
     ("mish", "Mish", "x·tanh(softplus(x)) (Misra 2019)."),
     ("logsigmoid", "LogSigmoid", "log(1/(1 + exp(−x)))."),
@@ -134,7 +134,7 @@ class Hardtanh(Pointwise):
 
 @op("hardshrink", kind="activation")
 class Hardshrink(Pointwise):
-    """x, and 0 from −``lambd`` to ``lambd``."""
+    """x, but 0 from −``lambd`` to ``lambd``."""
 
     lambd: float = real(0.5)
 
@@ -144,7 +144,7 @@ class Hardshrink(Pointwise):
 
 @op("softshrink", kind="activation")
 class Softshrink(Pointwise):
-    """x nearer to 0 by ``lambd``, and 0 from −``lambd`` to ``lambd``."""
+    """x moved towards 0 by ``lambd``, and 0 from −``lambd`` to ``lambd``."""
 
     lambd: float = real(0.5, low=0.0)
 

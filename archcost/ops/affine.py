@@ -13,7 +13,7 @@ from archcost.shape import Shape, show
 
 @op("bias", kind="activation")
 class Bias(Op):
-    """One learnt addend per element: a bias of its own at every position of every channel.
+    """A learnt bias per element: every position of every channel has its own.
 
     The feature maps of LeCun et al. 1989 share their weights, but not their thresholds.
     """
@@ -46,10 +46,11 @@ class Rescale(Op):
 
 @op("scale", kind="norm")
 class Scale(Op):
-    """One learnt factor per channel and, unless ``bias`` is false, one learnt addend.
+    """A learnt factor per channel and, unless ``bias`` is false, a learnt addend.
 
-    LeNet-5's subsampling layers multiply and shift each map so (LeCun et al. 1998, section II.B).
-    With ``per_channel=False`` one number serves all; ``dim=-1`` is the features of tokens.
+    LeNet-5's subsampling layers scale and shift each map in this way (LeCun et al. 1998, section
+    II.B). With ``per_channel=False`` all channels share one number. ``dim=-1`` scales the features
+    of tokens.
     """
 
     bias: bool = flag(True)
@@ -92,8 +93,9 @@ class Scale(Op):
 class Parameter(Op):
     """A learnt tensor of a given shape, the same for every sample.
 
-    So are the queries of DETR (``parameter([100, 256])``), a table of positions, a first state. It
-    is expanded over the batch, which takes no memory, and has nothing else of what stands before.
+    Examples are the queries of DETR (``parameter([100, 256])``), a table of positions and an
+    initial state. It is expanded over the batch, which takes no memory. It reads only the batch
+    size of the tensor before it.
     """
 
     shape: Any = argument("a size, or a list of sizes", sizes().read)

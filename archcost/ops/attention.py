@@ -43,11 +43,11 @@ class Sizes(NamedTuple):
 class Attention(Op):
     """Multi-head attention, PyTorch's ``scaled_dot_product_attention`` (Vaswani et al. 2017).
 
-    It takes queries, keys and values as three tensors of ``tokens x features``, or as one,
-    ``tokens x 3·width``, side by side as a linear layer makes them. What comes before the tokens
-    is a batch. There may be fewer keys than queries, wider values, fewer heads of keys and values
-    (``kv_heads``); ``causal`` masks what comes later. One more tensor is added to the scores, of
-    ``queries x keys``, for each head or for all.
+    It takes queries, keys and values as three tensors of ``tokens x features``, or side by side as
+    one tensor of ``tokens x 3·width``, as a linear layer makes them. Dimensions before the tokens
+    are a batch. There may be fewer keys than queries, wider values, and fewer heads of keys and
+    values (``kv_heads``). ``causal`` masks later tokens. A further tensor is a mask that is added
+    to the scores. It has ``queries x keys`` elements for each head, or once for all heads.
     macs = heads · queries · keys · (width of a key + width of a value).
     """
 
@@ -190,10 +190,10 @@ def _mask(F: Any, found: Sizes, mask: Any) -> Any:
 
 @op("window_attention", kind="matmul")
 class WindowAttention(Op):
-    """Multi-head attention within windows of a map, by its single products (Liu et al. 2021).
+    """Multi-head attention within windows of a map, as separate products (Liu et al. 2021).
 
     It takes ``height x width x 3·channels`` and adds a learnt bias for the relative position of
-    two pixels. ``shift`` moves the windows; along an axis that one window covers it does not.
+    two pixels. ``shift`` moves the windows, except along an axis that one window covers.
     macs = 2 · positions · window area · channels.
     """
 

@@ -45,10 +45,10 @@ class Masked(Op):
 
 @op("where", kind="merge")
 class Where(Masked):
-    """The first tensor's elements where a mask says so, the second's elsewhere.
+    """The first tensor's elements where a mask is true, and the second's elsewhere.
 
-    The mask holds booleans, as in ``inputs: {image: 3x8x8, mask: 1x8x8 bool}``; a size of 1 is
-    repeated. ``where(mask, a)`` takes the current tensor elsewhere.
+    The mask holds booleans, as in ``inputs: {image: 3x8x8, mask: 1x8x8 bool}``. Sizes of 1 are
+    broadcast. ``where(mask, a)`` takes the current tensor elsewhere.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("mask", "a", "b")  # type: ignore[misc]
@@ -63,10 +63,10 @@ class Where(Masked):
 
 @op("masked_fill", kind="merge")
 class MaskedFill(Masked):
-    """A tensor with one value where a mask says so.
+    """Fill a tensor with one value where a mask is true.
 
-    The mask holds booleans, as in ``inputs: {scores: 2x7x7, mask: 1x7x7 bool}``; a size of 1 is
-    repeated. ``masked_fill(mask, 0)`` fills the current tensor.
+    The mask holds booleans, as in ``inputs: {scores: 2x7x7, mask: 1x7x7 bool}``. Sizes of 1 are
+    broadcast. ``masked_fill(mask, 0)`` fills the current tensor.
     """
 
     value: float = real()
@@ -83,10 +83,10 @@ class MaskedFill(Masked):
 
 @op("gather", kind="reshape")
 class Gather(Op):
-    """Of each line along ``dim``, the elements at its own places, which the first input gives.
+    """Select elements along ``dim`` by index, as ``torch.gather``; the first input is the index.
 
-    Places are int64, as in ``inputs: {tokens: 49x64, picks: 9x64 int64}``, and have as many
-    dimensions as the tensor. ``gather(picks)`` takes of the current tensor.
+    The index is int64, as in ``inputs: {tokens: 49x64, picks: 9x64 int64}``, and has as many
+    dimensions as the tensor. ``gather(picks)`` selects from the current tensor.
     """
 
     dim: int = axis(0)
@@ -137,7 +137,7 @@ class Ordered(Op):
 
 @op("topk", kind="adaptive_pool")
 class TopK(Ordered):
-    """The ``k`` largest elements along ``dim``, in order, or the smallest."""
+    """The ``k`` largest elements along ``dim``, in order; the smallest with ``largest=False``."""
 
     k: int = count()
     dim: int = axis(-1)
@@ -177,7 +177,7 @@ class Sort(Ordered):
 
 @op("cumsum", kind="adaptive_pool")
 class CumSum(Ordered):
-    """The sum of all elements up to each along ``dim`` (0 = channels)."""
+    """Cumulative sum along ``dim`` (0 = channels)."""
 
     dim: int = axis(0)
 

@@ -222,8 +222,9 @@ class Transposed(NamedTuple):
 class ConvTranspose(Op):
     """Transposed convolution: macs = input positions · in_channels · out_channels/groups · area.
 
-    out = (size − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1; padding 'same'
-    gives size·stride as Keras does, and a pair (before, after) per axis cuts off so many there.
+    out = (size − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1. Padding 'same'
+    gives size·stride, as in Keras. A pair (before, after) per axis removes that many positions at
+    each end.
     """
 
     out_channels: int = count()

@@ -18,10 +18,10 @@ from archcost.shape import Shape, numel, per_axis, show, window_counts
 class DeformConv(Op):
     """Deformable convolution, torchvision's ``DeformConv2d`` (Dai et al. 2017, Zhu et al. 2019).
 
-    It reads the input, offsets and, if given, a mask. Each place of the kernel has two offsets at
-    each output position, one set for each group of channels; they come from a convolution of their
-    own, as ``conv(2 * 3 * 3, 3, padding=1)``. macs are those of an ordinary convolution, without
-    the sampling.
+    It reads the input, the offsets and, if given, a mask. Each place of the kernel has two offsets
+    at each output position, one set for each group of channels. The offsets usually come from
+    another convolution, such as ``conv(2 * 3 * 3, 3, padding=1)``. macs are those of an ordinary
+    convolution, without the sampling.
     """
 
     out_channels: int = count()

@@ -50,7 +50,7 @@ class Pow(Pointwise):
 
 @op("clamp", kind="activation")
 class Clamp(Pointwise):
-    """min(max(x, ``min``), ``max``); one of both may be left out."""
+    """min(max(x, ``min``), ``max``). Either bound may be left out."""
 
     min: Any = real(None)
     max: Any = real(None)

@@ -50,7 +50,7 @@ class Lookup(Op):
 
 @op("embedding", kind="embedding")
 class Embedding(Lookup):
-    """A vector for each of the whole numbers of its input, from a learnt table.
+    """A vector from a learnt table for each whole number of the input.
 
     It takes ``tokens`` of int64, as in ``input: 77 int64``, and gives ``tokens x features``.
     """

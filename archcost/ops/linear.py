@@ -59,8 +59,8 @@ class Linear(Op):
 class RBF(Op):
     """Squared distance of a vector to fixed centres, as LeNet-5's output (LeCun et al. 1998).
 
-    The centres are set by hand, so they are a buffer and no parameter; one subtraction, square
-    and sum per connection.
+    The centres are set by hand, so they are a buffer, not a parameter. Each connection takes one
+    subtraction, square and sum.
     """
 
     out_features: int = count()

@@ -28,7 +28,7 @@ def repeated(a: Shape, b: Shape) -> Shape | None:
 
 @op("add", kind="merge")
 class Add(Op):
-    """Sum of tensors of one shape; a size of 1 is repeated."""
+    """Sum of tensors of the same shape. Sizes of 1 are broadcast."""
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
     examples: ClassVar[tuple[Example, ...]] = (
@@ -116,34 +116,34 @@ class OfTwo(Op):
 
 @op("multiply", kind="merge")
 class Multiply(OfTwo):
-    """Product of tensors; a size of 1 is repeated, so that ``C x 1 x 1`` gates ``C x H x W``."""
+    """Product of tensors. Sizes of 1 are broadcast, so ``C x 1 x 1`` gates ``C x H x W``."""
 
     primitive: ClassVar[str] = "mul"
 
 
 @op("sub", kind="merge")
 class Sub(OfTwo):
-    """The first tensor less the second; a size of 1 is repeated."""
+    """The first tensor minus the second. Sizes of 1 are broadcast."""
 
     primitive: ClassVar[str] = "sub"
 
 
 @op("div", kind="merge")
 class Div(OfTwo):
-    """The first tensor divided by the second; a size of 1 is repeated."""
+    """The first tensor divided by the second. Sizes of 1 are broadcast."""
 
     primitive: ClassVar[str] = "div"
 
 
 @op("maximum", kind="merge")
 class Maximum(OfTwo):
-    """The larger of two, element by element; a size of 1 is repeated."""
+    """Element-wise maximum of two tensors. Sizes of 1 are broadcast."""
 
     primitive: ClassVar[str] = "maximum"
 
 
 @op("minimum", kind="merge")
 class Minimum(OfTwo):
-    """The smaller of two, element by element; a size of 1 is repeated."""
+    """Element-wise minimum of two tensors. Sizes of 1 are broadcast."""
 
     primitive: ClassVar[str] = "minimum"

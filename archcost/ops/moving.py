@@ -53,7 +53,7 @@ def dims_of(dims: Sequence[int], x: Shape, op: str) -> tuple[int, ...]:
 
 @op("roll", kind="reshape")
 class Roll(Op):
-    """Elements shifted along dimensions; what leaves at one end comes in at the other."""
+    """Shift elements along dimensions. Elements that leave at one end enter at the other."""
 
     shifts: Any = signed()
     dims: Any = some_axes()
@@ -82,7 +82,7 @@ class Roll(Op):
 
 @op("flip", kind="reshape")
 class Flip(Op):
-    """The elements in reverse order along dimensions."""
+    """Reverse the order of the elements along some dimensions."""
 
     dims: Any = some_axes()
 
@@ -105,7 +105,7 @@ class Flip(Op):
 
 @op("repeat", kind="reshape")
 class Repeat(Op):
-    """The tensor written several times along each dimension: ``repeat([1, 2, 2])``."""
+    """Copy the tensor several times along each dimension: ``repeat([1, 2, 2])``."""
 
     repeats: Any = counts(1)
 
@@ -129,7 +129,7 @@ class Repeat(Op):
 
 @op("expand", kind="reshape")
 class Expand(Op):
-    """Sizes of 1 repeated without a copy; -1 leaves a size as it is: ``expand([-1, 7, 7])``."""
+    """Repeat sizes of 1 without a copy; -1 keeps a size: ``expand([-1, 7, 7])``."""
 
     sizes: Any = counts(-1)
 
@@ -189,7 +189,7 @@ class Triu(Triangle):
 
 @op("stack", kind="merge")
 class Stack(Op):
-    """Tensors of one shape next to each other along a new dimension."""
+    """Join tensors of the same shape along a new dimension."""
 
     dim: int = axis(0)
 
@@ -223,7 +223,7 @@ class Stack(Op):
 
 @op("squeeze", kind="reshape")
 class Squeeze(Op):
-    """The tensor without a dimension of size 1."""
+    """Remove a dimension of size 1."""
 
     dim: int = axis(REQUIRED)
 
@@ -245,7 +245,7 @@ class Squeeze(Op):
 
 @op("unsqueeze", kind="reshape")
 class Unsqueeze(Op):
-    """The tensor with a new dimension of size 1."""
+    """Add a dimension of size 1."""
 
     dim: int = axis(REQUIRED)
 
@@ -265,7 +265,7 @@ class Unsqueeze(Op):
 
 @op("transpose", kind="reshape")
 class Transpose(Op):
-    """Two dimensions in each other's place: ``transpose(0, 1)`` of a row of tokens."""
+    """Swap two dimensions: ``transpose(0, 1)``."""
 
     dim0: int = axis(REQUIRED)
     dim1: int = axis(REQUIRED)
@@ -295,7 +295,7 @@ class Transpose(Op):
 
 @op("index_select", kind="reshape")
 class IndexSelect(Op):
-    """The elements at fixed places along a dimension: ``index_select(0, [2, 0, 2])``."""
+    """Select fixed indices along a dimension: ``index_select(0, [2, 0, 2])``."""
 
     dim: int = axis(REQUIRED)
     index: Any = counts(0)

@@ -46,7 +46,7 @@ def statistics(x: Shape, norm: Any) -> Mapping[str, Shape]:
 
 @op("batchnorm", kind="norm")
 class BatchNorm(Op):
-    """Batch normalisation per channel (Ioffe & Szegedy 2015): scale and shift are parameters."""
+    """Batch normalisation per channel, with scale and shift (Ioffe & Szegedy 2015)."""
 
     eps: float = number(1e-5)
     momentum: float = number(0.1)
@@ -136,8 +136,8 @@ class OverFeatures(Op):
 class LayerNorm(OverFeatures):
     """Normalisation over the features of each position, with scale and shift (Ba et al. 2016).
 
-    The features of a vector or of tokens are their last dimension; a map takes ``dim=0`` for its
-    channels first, ``dim=-1`` for its channels last, ``dim=[0, 1, 2]`` for all of it.
+    The features of a vector or of tokens are the last dimension. For a map, give ``dim=0`` if its
+    channels are first, ``dim=-1`` if they are last, ``dim=[0, 1, 2]`` for the whole map.
     """
 
     dim: Any = features_axes()
@@ -177,8 +177,8 @@ class LayerNorm(OverFeatures):
 class RMSNorm(OverFeatures):
     """Division by the root mean square of the features, with a scale (Zhang & Sennrich 2019).
 
-    Which dimensions are the features is said as for ``layernorm``. ``eps`` is the smallest step
-    of float32 unless given.
+    ``dim`` selects the features, as in ``layernorm``. The default ``eps`` is the machine epsilon of
+    float32.
     """
 
     dim: Any = features_axes()
@@ -289,7 +289,7 @@ class InstanceNorm(Op):
 class GRN(Op):
     """Global response normalisation of a map with its channels last (Woo et al. 2023).
 
-    x + bias + weight·x·n, where n is the norm of a channel's map over the mean norm of all.
+    x + bias + weight·x·n, where n is the norm of a channel's map divided by the mean of all norms.
     """
 
     examples: ClassVar[tuple[Example, ...]] = (example(x=(5, 4, 6)),)
@@ -351,9 +351,9 @@ class LRN(Op):
 
 @op("normalize", kind="norm")
 class Normalize(Op):
-    """Division by the Euclidean norm along ``dim`` (0 = channels), which is ``eps`` at least.
+    """Divide by the Euclidean norm along ``dim`` (0 = channels), but at least by ``eps``.
 
-    SSD scales what this gives by a learnt factor per channel (Liu et al. 2016, section 3.1).
+    SSD multiplies the result by a learnt factor per channel (Liu et al. 2016, section 3.1).
     """
 
     dim: int = axis(0)
@@ -400,8 +400,7 @@ class PixelNorm(Op):
 class FilterResponseNorm(Op):
     """Division of each map by its root mean square, scale and shift (Singh & Krishnan 2019).
 
-    Its threshold, the maximum with a learnt number per channel, is ``maximum`` of this and a
-    ``parameter``.
+    Its threshold is a maximum with a learnt number per channel: ``maximum`` and ``parameter``.
     """
 
     eps: float = number(1e-6)

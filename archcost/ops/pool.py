@@ -119,7 +119,7 @@ def pool_reads(x: Shape, kernel: Any, stride: Any, pad: Any, dilation: Any = 1) 
 
 @op("maxpool", kind="pool")
 class MaxPool(Op):
-    """Maximum over windows; the stride is the kernel size unless given."""
+    """Maximum over windows. The default stride is the kernel size."""
 
     kernel_size: Any = sizes()
     stride: Any = sizes(None)
@@ -176,7 +176,7 @@ class MaxPool(Op):
 
 @op("avgpool", kind="pool")
 class AvgPool(Op):
-    """Mean over windows; the stride is the kernel size unless given."""
+    """Mean over windows. The default stride is the kernel size."""
 
     kernel_size: Any = sizes()
     stride: Any = sizes(None)
@@ -244,7 +244,7 @@ class AvgPool(Op):
 class LPPool(Op):
     """The ``norm_type``-th root of the sum of powers over windows: 1 is the sum, 2 Euclidean.
 
-    The stride is the kernel size unless given (Sermanet, Chintala & LeCun 2012).
+    The default stride is the kernel size (Sermanet, Chintala & LeCun 2012).
     """
 
     norm_type: float = number(low=1.0, high=1e6)

@@ -77,7 +77,7 @@ class AdaptivePool(Op):
 class AdaptiveAvgPool(AdaptivePool):
     """Mean over windows placed so that the output has the given size on each axis.
 
-    An axis of size ``null`` keeps its own.
+    ``null`` keeps the size of an axis.
     """
 
     output_size: Any = output_sizes()
@@ -96,7 +96,7 @@ class AdaptiveAvgPool(AdaptivePool):
 class AdaptiveMaxPool(AdaptivePool):
     """Maximum over windows placed so that the output has the given size on each axis.
 
-    An axis of size ``null`` keeps its own.
+    ``null`` keeps the size of an axis.
     """
 
     output_size: Any = output_sizes()
@@ -143,8 +143,8 @@ class GlobalMaxPool(AdaptiveMaxPool):
 class RoIPool(Op):
     """Maximum of each part of ``regions`` regions of a map (Girshick 2015, Fast R-CNN).
 
-    Each region is pooled to ``output_size``, and the regions are what comes first afterwards:
-    ``regions x C x H x W``. Where they lie costs nothing; in the twin each is the whole map.
+    Each region is pooled to ``output_size``; the output is ``regions x C x H x W``. The cost does
+    not depend on where the regions are. In the PyTorch module each region is the whole map.
     """
 
     regions: int = count()

@@ -25,10 +25,10 @@ def aligned(op: str, a: Shape, b: Shape) -> Shape:
 
 @op("matmul", kind="matmul")
 class Matmul(Op):
-    """Product of two tensors as matrices, those of their last two dimensions.
+    """Matrix product of two tensors over their last two dimensions, as ``torch.matmul``.
 
-    Dimensions before them are repeated to fit, and a vector is a row on the left, a column on the
-    right, as ``torch.matmul`` takes them; macs = rows · inner · columns of each matrix.
+    The dimensions before them are broadcast. A vector is a row on the left and a column on the
+    right. macs = rows · inner · columns of each matrix.
     """
 
     transpose_a: bool = flag(False)

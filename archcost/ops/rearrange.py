@@ -17,7 +17,7 @@ def _map(x: Shape, op: str) -> Shape:
 
 @op("pixel_shuffle", kind="resample")
 class PixelShuffle(Op):
-    """Channels as positions: ``C·r² x H x W`` as ``C x H·r x W·r`` (Shi et al. 2016)."""
+    """Move channels to positions: ``C·r² x H x W`` to ``C x H·r x W·r`` (Shi et al. 2016)."""
 
     upscale_factor: int = count()
 
@@ -44,7 +44,7 @@ class PixelShuffle(Op):
 
 @op("pixel_unshuffle", kind="resample")
 class PixelUnshuffle(Op):
-    """Positions as channels, space to depth: ``C x H·r x W·r`` as ``C·r² x H x W``."""
+    """Move positions to channels, space to depth: ``C x H·r x W·r`` to ``C·r² x H x W``."""
 
     downscale_factor: int = count()
 

@@ -66,22 +66,22 @@ class OverDims(Reduction):
 
 @op("mean", kind="adaptive_pool")
 class Mean(OverDims):
-    """Mean over some dimensions (0 = channels), which are dropped or kept as size 1."""
+    """Mean over some dimensions (0 = channels), which are removed or kept with size 1."""
 
 
 @op("sum", kind="adaptive_pool")
 class Sum(OverDims):
-    """Sum over some dimensions (0 = channels), which are dropped or kept as size 1."""
+    """Sum over some dimensions (0 = channels), which are removed or kept with size 1."""
 
 
 @op("amax", kind="adaptive_pool")
 class Amax(OverDims):
-    """Maximum over some dimensions; where several are equal, they share its gradient."""
+    """Maximum over some dimensions. Equal maxima share the gradient."""
 
 
 @op("amin", kind="adaptive_pool")
 class Amin(OverDims):
-    """Minimum over some dimensions; where several are equal, they share its gradient."""
+    """Minimum over some dimensions. Equal minima share the gradient."""
 
 
 @op("logsumexp", kind="adaptive_pool")
@@ -113,7 +113,7 @@ class VectorNorm(Reduction):
 
 @op("var", kind="adaptive_pool")
 class Var(Reduction):
-    """Variance over some dimensions, divided by their size less ``correction``."""
+    """Variance over some dimensions. The divisor is their size minus ``correction``."""
 
     dims: Any = some_axes()
     correction: float = real(1.0)
@@ -132,7 +132,7 @@ class Std(Var):
 
 @op("max", kind="adaptive_pool")
 class Max(Reduction):
-    """Maximum along one dimension; the first of several equal ones gets all of its gradient.
+    """Maximum along one dimension. The first of several equal maxima gets the whole gradient.
 
     ``amax`` takes several dimensions.
     """
@@ -156,4 +156,4 @@ class Max(Reduction):
 
 @op("min", kind="adaptive_pool")
 class Min(Max):
-    """Minimum along one dimension; the first of several equal ones gets all of its gradient."""
+    """Minimum along one dimension. The first of several equal minima gets the whole gradient."""

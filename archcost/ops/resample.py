@@ -49,10 +49,10 @@ def factors() -> Any:
 
 @op("interpolate", kind="resample")
 class Interpolate(Op):
-    """The map at another size, or at ``scale_factor`` times its size, rounded down.
+    """Resize to ``size``, or by ``scale_factor`` with the size rounded down.
 
-    A line, a map or a volume: each by ``nearest``, ``nearest-exact`` or ``area``, which averages;
-    ``linear`` is of one dimension, ``bilinear`` and ``bicubic`` of two, ``trilinear`` of three.
+    ``nearest``, ``nearest-exact`` and ``area`` (the mean) work in one, two and three dimensions,
+    ``linear`` in one, ``bilinear`` and ``bicubic`` in two, ``trilinear`` in three.
     """
 
     size: Any = sizes(None)
@@ -180,10 +180,10 @@ class Interpolate(Op):
 
 @op("max_unpool", kind="resample")
 class MaxUnpool(Op):
-    """Each value back at the place that max pooling took it from, and zeros elsewhere.
+    """Put each value back where max pooling took it from, with zeros elsewhere.
 
     ``max_unpool(enc1, 2)`` undoes a ``maxpool(2)`` of the map ``enc1`` on the current tensor
-    (Zeiler & Fergus 2013, Badrinarayanan et al. 2015). The twin finds the places anew.
+    (Zeiler & Fergus 2013, Badrinarayanan et al. 2015). The PyTorch module finds the places again.
     """
 
     kernel_size: Any = sizes()

@@ -53,7 +53,7 @@ class Identity(Op):
 
 @op("flatten", kind="reshape")
 class Flatten(Op):
-    """All dimensions from ``start_dim`` on as one: ``C·H·W``, or ``C x H·W`` from 1 on."""
+    """Flatten all dimensions from ``start_dim`` on: ``C·H·W``, or ``C x H·W`` from 1 on."""
 
     start_dim: int = axis(0)
 
@@ -83,7 +83,7 @@ class Flatten(Op):
 
 @op("permute", kind="reshape")
 class Permute(Op):
-    """The dimensions in another order: ``permute([1, 2, 0])`` puts the channels last."""
+    """Reorder the dimensions: ``permute([1, 2, 0])`` puts the channels last."""
 
     dims: Any = axes()
 
@@ -133,7 +133,7 @@ def regrouped(x: Shape, new: Shape) -> tuple[tuple[int, ...], ...]:
 
 @op("reshape", kind="reshape")
 class Reshape(Op):
-    """The same elements in another shape; one size may be -1, which means what is left."""
+    """Change the shape and keep the elements. One size may be -1: it is inferred."""
 
     shape: Any = shape_argument()
 
@@ -162,7 +162,7 @@ class Reshape(Op):
 
 @op("channel_shuffle", kind="reshape")
 class ChannelShuffle(Op):
-    """Channels dealt out anew: one of each group in turn (Zhang et al. 2017, ShuffleNet)."""
+    """Reorder the channels: one from each group in turn (Zhang et al. 2017, ShuffleNet)."""
 
     groups: int = count()
 
@@ -180,10 +180,10 @@ class ChannelShuffle(Op):
 
 @op("pad", kind="reshape")
 class Pad(Op):
-    """Extend the spatial sizes, and with ``channels`` (a number or a pair) the channels.
+    """Pad the spatial axes and, with ``channels`` (a number or a pair), the channels.
 
-    Zeros are written unless another ``value`` is given; negative padding cuts off. The zero-filled
-    channels are ResNet's shortcut of option A (He et al. 2015, section 3.3).
+    The padding is zero unless ``value`` is given. Negative padding crops. Channels of zeros are
+    ResNet's shortcut of option A (He et al. 2015, section 3.3).
     """
 
     padding: Any = padding(0, words=(), minimum=-LARGEST)
@@ -317,7 +317,7 @@ class Slice(Op):
 
 @op("chunk", kind="reshape")
 class Chunk(Op):
-    """Piece ``index`` of ``chunks`` equal pieces along ``dim``; the last may be smaller."""
+    """One of ``chunks`` equal pieces along ``dim``: piece ``index``. The last may be smaller."""
 
     chunks: int = count()
     index: int = count(0, minimum=0)
@@ -353,7 +353,7 @@ class Chunk(Op):
 
 @op("split", kind="reshape")
 class Split(Op):
-    """All of ``chunks`` equal pieces along ``dim``, each an output; the last may be smaller."""
+    """All of ``chunks`` equal pieces along ``dim``, each as an output. The last may be smaller."""
 
     chunks: int = count()
     dim: int = axis(0)
@@ -386,7 +386,7 @@ class Split(Op):
 
 @op("to_batch", kind="reshape")
 class ToBatch(Op):
-    """The first dimension folded into the batch: each of its positions is a row of its own."""
+    """Fold the first dimension into the batch: each position becomes a row of the batch."""
 
     examples: ClassVar[tuple[Example, ...]] = (example(x=(6, 5, 4)),)
 
@@ -409,7 +409,7 @@ class ToBatch(Op):
 
 @op("from_batch", kind="reshape")
 class FromBatch(Op):
-    """``count`` rows of the batch as the first dimension: what ``to_batch`` folded away."""
+    """Make ``count`` rows of the batch the first dimension: the inverse of ``to_batch``."""
 
     count: int = count()
 

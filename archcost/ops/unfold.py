@@ -69,9 +69,9 @@ class Unfold(Columns):
 
 @op("fold", kind="resample")
 class Fold(Columns):
-    """Columns added up to a map, col2im: ``C·k·k x positions`` as ``C x H x W``.
+    """Add columns up to a map (col2im): ``C·k·k x positions`` to ``C x H x W``.
 
-    What several windows cover is their sum.
+    Where windows overlap, their values are summed.
     """
 
     output_size: Any = sizes()

@@ -123,15 +123,16 @@ def load(
 ) -> Network:
     """Return a network from the catalog, a spec file, a lecture's text, or standard input (``-``).
 
+    :func:`loads` reads the text of a spec.
+
     Args:
-        model: a catalog name, or what torchvision, timm or pytorchcv call that model; a path
-            ending in ``.yaml`` or ``.txt`` (``file.yaml::variant`` picks a variant), or in
-            ``.onnx``; a path at a git revision (``main:specs/net.yaml``); or ``-``; the
-            text of a spec goes to :func:`loads`.
-        input: input shape without batch, channels first, instead of the spec's; of several inputs a
-            mapping of their names.
-        knobs: values instead of the spec's; text is read as an expression.
-        aux: include the side outputs (auxiliary heads).
+        model: a catalog name, or the name of the same model in torchvision, timm or pytorchcv; a
+            path that ends in ``.yaml``, ``.txt`` or ``.onnx``, where ``file.yaml::variant`` selects
+            a variant; a path at a git revision (``main:specs/net.yaml``); or ``-``.
+        input: input shape without batch, channels first, instead of the spec's. For several inputs,
+            a mapping from their names to shapes.
+        knobs: values of knobs instead of the spec's. A str is read as an expression.
+        aux: whether to include side outputs (auxiliary heads).
         bias: False drops the biases of all convolutions and linear layers.
 
     Raises:
@@ -173,16 +174,16 @@ def loads(
 
     Args:
         text: the content of a ``.yaml`` or ``.txt`` file.
-        name: how messages call the text.
-        variant: which network, where the text describes several.
+        name: the name of the text in messages.
+        variant: the name of the network, if the text describes several.
         input: input shape without batch, channels first, instead of the text's.
-        knobs: values instead of the spec's; text is read as an expression.
-        aux: include the side outputs (auxiliary heads).
+        knobs: values of knobs instead of the spec's. A str is read as an expression.
+        aux: whether to include side outputs (auxiliary heads).
         bias: False drops the biases of all convolutions and linear layers.
 
     Raises:
         LookupFailed: an unknown variant or knob.
-        SpecError: a text that is no spec, with line and column.
+        SpecError: a text that is not a spec, with line and column.
 
     Examples:
         >>> net = loads('''
