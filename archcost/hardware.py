@@ -16,10 +16,11 @@ from types import MappingProxyType
 from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, shorten
+from archcost.numeral import Numeral
 from archcost.spec import source as yaml
 from archcost.spec.catalog import specs_folder
 from archcost.spec.source import Node, Source
-from archcost.units import DTYPE_BYTES, Numeral, parse_bytes
+from archcost.units import DTYPE_BYTES, parse_bytes
 
 KEYS = ("title", "year", "memory", "bandwidth", "peaks", "source")
 OPTIONAL = ("kind", "reports", "capability")
@@ -96,8 +97,8 @@ def devices() -> Mapping[str, Device]:
 @lru_cache(maxsize=1)
 def vendor_devices() -> Mapping[str, Device]:
     """Return every device of ``specs/hardware.yaml`` by its name."""
-    path = specs_folder() / "hardware.yaml"
-    return read_devices(Source("specs/hardware.yaml", path.read_text("utf-8")))
+    text = (Path(specs_folder()) / "hardware.yaml").read_text("utf-8")
+    return read_devices(Source("specs/hardware.yaml", text))
 
 
 def own_file() -> Path:

@@ -9,10 +9,10 @@ contiguous.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from archcost.data import dataclass
 from archcost.number import remembered
 from archcost.shape import Shape
 

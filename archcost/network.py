@@ -6,12 +6,12 @@ A :class:`archcost.builder.Builder` makes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from dataclasses import field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed, OpError
 from archcost.ops import Cost, Op
 from archcost.ops.base import BYTES, FLOAT, INT64
@@ -21,6 +21,9 @@ from archcost.shape import Shape, numel, show
 NETWORK_INPUT = "input"
 """The name of a network's input, unless it has several."""
 INT64_BYTES = BYTES[INT64]
+
+NO_NAMES: Mapping[str, str] = {}
+"""No parameter has another name; no proxy, because layers are sent to other processes."""
 
 WEIGHT_KINDS = ("conv", "linear")
 """The kinds of op that a network's depth counts."""
@@ -155,7 +158,7 @@ class Layer:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Remark:
     """A note on a part of a spec that nothing uses, or that probably means something else.
 
@@ -226,7 +229,9 @@ class Network:
                     )
             if layer.path in known:
                 raise ArchcostError(f"{self.name}: two layers are named {layer.path}")
-            known.update(layer.outputs)
+            known.add(layer.path)
+            if layer.cost.others:
+                known.update(layer.outputs)
 
     def __repr__(self) -> str:
         """Return a line: its name, its input and output, and how many layers it has."""
@@ -267,11 +272,13 @@ class Network:
     @cached_property
     def dead(self) -> frozenset[str]:
         """Paths of the layers that no output depends on."""
-        live = set(map(maker, self.outputs))
+        live, dead = {*self.outputs}, []
         for layer in reversed(self.layers):
-            if layer.path in live:
-                live.update(map(maker, layer.inputs if layer.op.kind != "parameter" else ()))
-        return frozenset(layer.path for layer in self.layers if layer.path not in live)
+            if layer.path not in live and live.isdisjoint(layer.outputs):
+                dead.append(layer.path)
+            elif layer.op.kind != "parameter":
+                live.update(layer.inputs)
+        return frozenset(dead)
 
     @cached_property
     def weight_layers(self) -> int:
@@ -289,8 +296,8 @@ class Network:
         """
         depth = {value.name: 0 for value in self.inputs}
         for layer in self.layers:
-            own = layer.op.kind in WEIGHT_KINDS and chosen(layer)
-            depth[layer.path] = max(depth[maker(name)] for name in layer.inputs) + own
+            most = max([depth[maker(name)] for name in layer.inputs])
+            depth[layer.path] = most + (layer.op.kind in WEIGHT_KINDS and chosen(layer))
         return depth
 
     @cached_property
@@ -402,6 +409,8 @@ def matched(network: Network, patterns: Sequence[str], what: str) -> dict[str, s
     """
     if not patterns:
         return {}
+    from fnmatch import fnmatchcase  # few runs need it
+
     names = {layer.path: (*prefixes(layer.path), layer.path) for layer in network}
     every = {name for own in names.values() for name in own}
     found: set[str] = set()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
 
 STEP_BYTES = 4
@@ -16,7 +16,7 @@ FOR_LOOP, FOREACH, FUSED = KERNELS = ("for-loop", "foreach", "fused")
 """PyTorch's ways to update: a parameter at a time, lists at a time, or in one kernel."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Optimizer:
     """An optimizer of ``torch.optim``.
 

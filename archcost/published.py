@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import field
 from math import prod
+from typing import TYPE_CHECKING, TypeAlias
 
+from archcost.data import dataclass
 from archcost.errors import ArchcostError
 from archcost.shape import Shape
-from archcost.units import Numeral
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from archcost.numeral import Numeral
 
 FIGURES = (
     "params", "macs", "flops", "activations", "size", "weight_layers",
@@ -23,7 +28,7 @@ EXACT, ROUNDS, AMBIGUOUS, WRONG, NOT_COMPUTED = VERDICTS = (
 )  # fmt: skip
 """What can be said of a printed figure; ``archcost.findings.audit`` says what each means."""
 
-Value = int | Fraction | bool | list[int]
+Value: TypeAlias = "int | Fraction | bool | list[int]"
 """What a printed figure is held against: a number, a statement, or a shape or list."""
 
 
@@ -106,6 +111,10 @@ def read_figure(printed: str) -> Numeral:
     Raises:
         ArchcostError: none of these.
     """
+    from fractions import Fraction  # only what compares printed figures needs it
+
+    from archcost.numeral import Numeral
+
     if match := re.fullmatch(r"(\d+)/([1-9]\d*)", printed):
         return Numeral(printed, Fraction(int(match[1]), int(match[2])), Fraction(0), Fraction(0))
     if re.fullmatch(r"\d+(?:x\d+)+", printed):

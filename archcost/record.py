@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from fractions import Fraction
 from typing import Any
 
 
@@ -26,14 +25,16 @@ def record(thing: Any, *names: str, **first: Any) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """Return a value as JSON and tables have it: a whole fraction is an int, a tuple a list."""
     match value:
-        case Fraction():
-            return value.numerator if value.denominator == 1 else float(value)
+        case int() | float() | str() | None:
+            return value
         case tuple() if hasattr(value, "_asdict"):  # of named fields
             return plain(value._asdict())
         case tuple() | list():
             return [plain(each) for each in value]
         case Mapping():
             return {name: plain(each) for name, each in value.items()}
+        case _ if hasattr(value, "denominator"):
+            return value.numerator if value.denominator == 1 else float(value)
         case _ if is_dataclass(value) and not isinstance(value, type):
             return record(value)
     return value

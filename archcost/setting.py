@@ -7,9 +7,10 @@ add an option, add a field here, and its flag to ``FLAGS`` of ``archcost/cli/opt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from archcost.data import dataclass
 from archcost.errors import ArchcostError
 from archcost.optimizers import find_kernel, find_optimizer
 from archcost.units import dtype_bytes

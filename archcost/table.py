@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
 
-Cell = int | float | str | bool | None | Fraction
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+Cell: TypeAlias = "int | float | str | bool | Fraction | None"
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,7 @@ def show_cell(cell: Cell) -> str:
         return "yes" if cell else "no"
     if isinstance(cell, int):
         return f"{int(cell):,}"
-    if isinstance(cell, (float, Fraction)):
-        return f"{float(cell):,.4g}"
-    return cell
+    return cell if isinstance(cell, str) else f"{float(cell):,.4g}"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {}

@@ -16,10 +16,10 @@ from archcost.findings.audit import (
 )
 from archcost.findings.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
 from archcost.findings.functions import MEASURES, Measures, chain, cut, rounded
+from archcost.numeral import Numeral
 from archcost.spec.catalog import documents
 from archcost.spec.expression import ExpressionError, parse
 from archcost.spec.source import Source
-from archcost.units import Numeral
 
 
 def evaluate(text: str, **case: object) -> object:

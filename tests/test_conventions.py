@@ -36,12 +36,12 @@ from archcost.conventions.facts import OWN
 from archcost.counterparts import COUNTERPARTS
 from archcost.errors import LookupFailed
 from archcost.network import Layer, Network
+from archcost.numeral import Numeral
 from archcost.ops import OPS, Example
 from archcost.packages import import_package
 from archcost.proofs.tools import OUTPUTS, TOOLS, Counter
 from archcost.shape import taps_inside
 from archcost.spec.catalog import catalog, load
-from archcost.units import Numeral
 
 MODELS: dict[str, Any] = json.loads(recorder.RECORD.read_text())["models"]
 XLA: dict[str, Any] = json.loads(record_xla.RECORD.read_text())

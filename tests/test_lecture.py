@@ -20,10 +20,10 @@ from archcost.findings.lint import lint
 from archcost.lectures import is_spec, read_lecture
 from archcost.lectures.text import clean, figure
 from archcost.network import NETWORK_INPUT, Layer, Network
+from archcost.numeral import Numeral
 from archcost.published import Claim
 from archcost.spec.catalog import expand, load
 from archcost.spec.source import Source
-from archcost.units import Numeral
 
 LECTURES = Path(__file__).parent / "lectures"
 TEXTS = {path.stem: path.read_text("utf-8") for path in sorted(LECTURES.glob("*.txt"))}

@@ -19,14 +19,16 @@ from archcost.badge import COLORS, badge
 from archcost.contracts import CONTRACTS, contract, with_
 from archcost.contracts import schema as kind_schema
 from archcost.findings.lint import lint
+from archcost.numeral import Numeral
 from archcost.published import FIGURES
 from archcost.spec.catalog import documents, specs_folder
 from archcost.spec.document import KEYS
+from archcost.spec.figures import PLAIN
 from archcost.spec.layout import format_spec, space_call
 from archcost.spec.remarks import MEANT
 from archcost.spec.source import Source, read_source
 
-SPECS = sorted(path for path in specs_folder().glob("*.yaml") if path.name != "hardware.yaml")
+SPECS = sorted(path for path in Path(specs_folder()).glob("*.yaml") if path.name != "hardware.yaml")
 
 
 # Lint.
@@ -400,3 +402,15 @@ def test_white_text_is_readable_on_a_badge(color: str) -> None:
 )  # fmt: skip
 def test_a_bad_badge_is_refused(arguments: list[str], reason: str) -> None:
     assert refused("badge", "resnet50", *arguments) == reason
+
+
+@pytest.mark.parametrize("text", ["25", "25.6M", "0.125", "4G", "8B", "7K", "1.000000001"])
+def test_a_figure_that_is_read_at_once_is_a_number(text: str) -> None:
+    """So that no spec holds a figure that what compares it would refuse."""
+    assert PLAIN.fullmatch(text)
+    assert Numeral.parse(text).text == text
+
+
+@pytest.mark.parametrize("text", ["", "1.", ".5", "25 M", "25.6MM", "1,5", "x1"])
+def test_any_other_is_looked_at(text: str) -> None:
+    assert not PLAIN.fullmatch(text)

@@ -21,10 +21,10 @@ from archcost.analysis.written import printed, written
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, MAC
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import Network
+from archcost.numeral import ACTIVATIONS as ACTIVATION_COUNT
+from archcost.numeral import OPERATIONS, PARAMS
 from archcost.shape import Shape, show
 from archcost.spec.catalog import catalog, expand, find_document, find_model, load
-from archcost.units import ACTIVATIONS as ACTIVATION_COUNT
-from archcost.units import OPERATIONS, PARAMS
 
 COMMON_SIZES = (
     28, 32, 64, 96, 128, 160, 192, 224, 227, 240, 256, 260, 288, 299, 300, 320, 331,

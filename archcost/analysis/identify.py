@@ -23,11 +23,11 @@ from archcost.analysis.countings import Match, candidates, countings
 from archcost.conventions import find_convention
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import Network
+from archcost.numeral import ACTIVATIONS as ACTIVATION_COUNT
+from archcost.numeral import OPERATIONS, PARAMS, Numeral
 from archcost.published import Published
 from archcost.shape import Shape
 from archcost.table import Column, Table, Tabled
-from archcost.units import ACTIVATIONS as ACTIVATION_COUNT
-from archcost.units import OPERATIONS, PARAMS, Numeral
 
 QUANTITIES = (OPERATIONS, PARAMS, ACTIVATION_COUNT)
 

@@ -237,12 +237,12 @@ def _is_long(how: Read, length: int) -> bool:
 def _through(line: Line, how: Read, length: int, count: int) -> Line:
     """Return what ``count`` outputs see that read ``length`` positions."""
     if isinstance(how, Blocks):
-        return _in_blocks(line, *how, length)
+        return _in_blocks(line, how.length, how.shift, length)
     if isinstance(how, Table):
-        larger = _enlarged(line, *how, count)
+        larger = _enlarged(line, how.inputs, how.outputs, count)
         return larger or _windowed(line, how.extent, how.stride, 0, count)
     assert isinstance(how, Window)
-    return _windowed(line, *how, count)
+    return _windowed(line, how.extent, how.stride, how.start, count)
 
 
 def _windowed(line: Line, extent: Number, stride: Number, start: Number, length: int) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from archcost.conventions import (
     find_activations,
     find_convention,
 )
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import (
     NETWORK_INPUT,
@@ -67,7 +68,7 @@ class Row:
 ROW_FIGURES = tuple(field.name for field in fields(Row) if field.name != "layer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Totals:
     """Sums over layers; ``param_bytes`` is the size of all parameters in the dtype."""
 
@@ -347,7 +348,7 @@ class Report(Tabled):
         return f"<Report {self.title}; {self.note}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """A line of the per-layer table: a layer, or a group with its subtotal."""
 
@@ -418,27 +419,35 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
     counted = find_activations(setting.activations)
     batch, itemsize = setting.batch, setting.itemsize
     frozen = frozen_params(network, setting.freeze)
-    priced = {layer.path for layer in counted_layers(network, price)}
-    held = {layer.path for layer in counted_layers(network, counted)}
+    unpriced, unheld = _uncounted(network, price), _uncounted(network, counted)
+    known: dict[Any, tuple[int, ...]] = {}
     rows = []
     for layer in network:
-        params = trainable = sum(map(numel, layer.params.values()))
-        if frozen:
-            kept = (n for n in layer.params if layer.full_name(n) not in frozen)
-            trainable = sum(numel(layer.params[name]) for name in kept)
-        macs = layer.macs * batch
-        elements = counted.count(layer) * batch * (layer.path in held)
-        rows.append(
-            Row(
-                layer,
-                params,
-                trainable,
-                macs,
-                2 * macs,
-                price.count(layer) * batch * (layer.path in priced),
-                elements,
-                elements * itemsize,
-                sum(map(numel, layer.buffers.values())),
-            )
-        )
+        path, owner = layer.path, layer.module == layer.path
+        named = frozen or layer.ties  # then the figures follow from the names of parameters, too
+        key = (  # equal layers share these objects
+            id(layer.op), id(layer.cost), id(layer.shapes), id(layer.rows), layer.function, owner,
+            path in unpriced, path in unheld, path if named else "",
+        )  # fmt: skip
+        if (figures := known.get(key)) is None:
+            params = trainable = sum(map(numel, layer.params.values()))
+            if frozen:
+                kept = (n for n in layer.params if layer.full_name(n) not in frozen)
+                trainable = sum(numel(layer.params[name]) for name in kept)
+            macs = layer.macs * batch
+            priced = 0 if path in unpriced else price.count(layer) * batch
+            elements = 0 if path in unheld else counted.count(layer) * batch
+            buffers = sum(map(numel, layer.buffers.values()))
+            figures = known[key] = (
+                params, trainable, macs, 2 * macs, priced, elements, elements * itemsize, buffers,
+            )  # fmt: skip
+        rows.append(Row(layer, *figures))
     return Report(network, setting, price, counted, tuple(rows))
+
+
+def _uncounted(network: Network, rule: Convention | Activations) -> frozenset[str]:
+    """Return the paths of the layers that a rule does not look at."""
+    layers = counted_layers(network, rule)
+    if len(layers) == len(network):
+        return frozenset()
+    return frozenset(layer.path for layer in network) - {layer.path for layer in layers}

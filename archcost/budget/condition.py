@@ -19,8 +19,9 @@ from fractions import Fraction
 
 from archcost.errors import ArchcostError, SpecError, shorten
 from archcost.figures import BYTES, SECONDS, Figure, Number, find_metric
+from archcost.numeral import Numeral
 from archcost.spec.expression import ExpressionError
-from archcost.units import Numeral, parse_bytes
+from archcost.units import parse_bytes
 
 SIGNS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     "<=": lambda value, limit: value <= limit,

@@ -6,15 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from archcost.cli import screen
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, did_you_mean
 from archcost.table import ENDINGS, Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXCEL = "xlsx"
 """The one format that is no text, and so needs a file."""
@@ -65,6 +67,8 @@ class Output:
 
             self.write(json.dumps(data, indent=2, ensure_ascii=False))
         elif self.on_terminal:
+            from archcost.cli import screen  # only a terminal needs it
+
             screen.print_table(table, screen.width(), chosen=bool(self.columns))
         else:
             self.write(table.render(self.format or "text"))
@@ -79,6 +83,8 @@ class Output:
                     click.echo()
                 out.show(table)
             for remark in ["", *remarks] if remarks else []:
+                from archcost.cli import screen
+
                 click.echo("\n".join(screen.wrap(remark, screen.width())))
             return
         shown = [first.select(self.columns) if self.columns else first, *others]
@@ -102,7 +108,8 @@ def format_of(
     """
     if format is not None or file is None or is_device(file):
         return format
-    name, ending = Path(file).name, Path(file).suffix.lower()
+    name = os.path.basename(file)
+    ending = os.path.splitext(name)[1].lower()
     if ending in endings:
         return endings[ending]
     near = did_you_mean(ending, endings) if ending else ""
@@ -127,15 +134,14 @@ def check_writable(target: str | None) -> None:
         return
     if is_device(target) and os.access(target, os.W_OK):
         return
-    folder = Path(target).parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    folder = os.path.dirname(target) or "."
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise ArchcostError(f"cannot write {target}: no folder {folder} that can be written to")
 
 
 def is_device(target: str) -> bool:
     """Return whether a name is that of a terminal, a pipe, or another thing that is no file."""
-    path = Path(target)
-    return path.exists() and not (path.is_file() or path.is_dir())
+    return os.path.exists(target) and not (os.path.isfile(target) or os.path.isdir(target))
 
 
 def write_file(output: str, save: Callable[[Path], object]) -> None:
@@ -144,6 +150,7 @@ def write_file(output: str, save: Callable[[Path], object]) -> None:
     What is no file, such as ``/dev/stdout``, is written to as it is.
     """
     import tempfile  # most runs write no file
+    from pathlib import Path
 
     target = Path(output)
     scratch = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
 import click
 
+from archcost.data import dataclass
 from archcost.table import Column, Table
 
 GAP = "  "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from archcost.conventions.facts import find_fact, subjects
+from archcost.data import dataclass
 from archcost.network import Layer, Network
 from archcost.shape import numel
 
@@ -117,7 +118,9 @@ def counted_layers(network: Network, rule: Convention | Activations) -> list[Lay
 
     Of the layers that run one module, some tools count the last only.
     """
-    layers = [layer for layer in network if not (rule.traced and layer.path in network.dead)]
+    layers = [*network]
+    if rule.traced and network.dead:
+        layers = [layer for layer in layers if layer.path not in network.dead]
     if isinstance(rule, Convention) and rule.last_run:
         return [*{layer.module: layer for layer in layers}.values()]
     return layers

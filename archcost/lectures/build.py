@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 from archcost.errors import OpError, SpecError
 from archcost.lectures.rows import Printed, Row
 from archcost.network import NETWORK_INPUT
+from archcost.numeral import Numeral
 from archcost.ops import OPS
 from archcost.published import Claim
 from archcost.shape import Shape, show
 from archcost.spec.document import RESERVED
 from archcost.spec.source import Mapping, Node, Scalar, Source
-from archcost.units import Numeral, human
+from archcost.units import human
 
 MAX_ROWS = 1_000
 POOLS = ("maxpool", "avgpool")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
+from archcost.data import dataclass
 from archcost.ops.arguments import check, count, flag, number
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, transpose, unflatten
@@ -21,7 +22,8 @@ def head_width(x: Shape, heads: int, op: str) -> int:
     return x[-1] // 3 // heads
 
 
-class Sizes(NamedTuple):
+@dataclass(frozen=True)
+class Sizes:
     """What attention works on: leading dimensions, heads, tokens, widths of a head, a mask."""
 
     lead: Shape

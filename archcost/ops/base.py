@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
+from archcost.data import dataclass
 from archcost.errors import LookupFailed, OpError, did_you_mean
 from archcost.ops.arguments import REQUIRED, Argument, show_argument
 from archcost.ops.reads import SAME, Reads, kept
@@ -23,7 +23,7 @@ BYTES = {INT64: 8, BOOL: 1}
 T = TypeVar("T", bound="Op")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cost:
     """What one layer costs for one sample.
 
@@ -51,7 +51,7 @@ class Cost:
         return (self.output, *self.others)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Example:
     """Arguments of an op with input shapes that they accept; generic tests run on these."""
 

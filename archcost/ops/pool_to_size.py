@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import (
@@ -31,6 +30,8 @@ from archcost.shape import (
 
 def adaptive_reads(x: Shape, out: Shape) -> Reads:
     """Return windows of the widest extent and the mean stride of pooling ``x`` to ``out``."""
+    from fractions import Fraction  # only receptive fields need it
+
     return along(
         Window(max(-(-(i + 1) * n // o) - i * n // o for i in range(o)), Fraction(n, o))
         for n, o in zip(x[1:], out[1:], strict=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
+from archcost.data import dataclass
 from archcost.shape import Shape
 
-Number = int | Fraction
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+Number: TypeAlias = "int | Fraction"
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True)
+class Window:
     """Output ``i`` reads ``extent`` positions from ``start + i·stride`` on."""
 
     extent: Number
@@ -19,14 +23,16 @@ class Window(NamedTuple):
     start: Number = 0
 
 
-class Blocks(NamedTuple):
+@dataclass(frozen=True)
+class Blocks:
     """An output reads all of its block of ``length`` positions; the first starts at ``shift``."""
 
     length: int
     shift: int
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class Table:
     """The (first, last) position that each output of a period reads, of so many ``inputs``.
 
     So reads what makes a map larger: its windows are not equally far apart.
@@ -43,10 +49,12 @@ class Table(NamedTuple):
     @property
     def stride(self) -> Fraction:
         """The distance of two windows, on average."""
+        from fractions import Fraction  # only receptive fields need it
+
         return Fraction(self.inputs, len(self.outputs))
 
 
-class All(NamedTuple):
+class All:
     """Every output reads every position."""
 
 

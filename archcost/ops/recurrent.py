@@ -11,7 +11,6 @@ from archcost.ops.arguments import check, choice, count, flag, number
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.dropout import Dropout
 from archcost.ops.reads import ALL, Reads
-from archcost.primitives.recurrent import by_onednn
 from archcost.shape import Shape, numel, show
 
 MOST_LAYERS = 1_000
@@ -101,6 +100,8 @@ class Recurrent(Op):
         return [[(0, ALL)], []]
 
     def forward(self, F: Any, x: Any, **params: Any) -> Any:
+        from archcost.primitives.recurrent import by_onednn  # a reading has loaded it
+
         layers = self._layers()
         sizes = (self.width, self.hidden_size)[: self.cells]
         starts = [F.full(shape=(len(layers), x.shape[0], size), like=x) for size in sizes]

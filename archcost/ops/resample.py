@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from math import floor
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archcost.errors import written
 from archcost.number import truncated
@@ -14,6 +13,9 @@ from archcost.ops.pool import pool_axes, pooled
 from archcost.ops.pool_to_size import adaptive_reads
 from archcost.ops.reads import Reads, Table, along
 from archcost.shape import LARGEST, Shape, per_axis, show, spatial, spread
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 LONGEST = 2**10
 """Positions after which what a factor makes repeats, at most."""
@@ -130,6 +132,8 @@ class Interpolate(Op):
 
     def _table(self, n: int, o: int, factor: float | None) -> Table:
         """Return which of ``n`` positions those of ``o`` read."""
+        from fractions import Fraction  # only receptive fields need it
+
         if self.mode in AXES and self.align_corners:  # the ends lie on each other
             places = (Fraction(i * (n - 1), max(o - 1, 1)) for i in range(o))
             return Table(n, tuple(self._around(place, Fraction(1)) for place in places))
@@ -148,6 +152,8 @@ class Interpolate(Op):
         return Table(inputs, tuple(found))
 
     def _around(self, place: Fraction, ratio: Fraction) -> tuple[int, int]:
+        from fractions import Fraction
+
         more = NEIGHBOURS[self.mode] // 2
         if self.antialias:  # a window as wide as what becomes one position
             reach, centre = more * max(ratio, Fraction(1)), place + Fraction(1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from archcost.analysis.listing import accuracy
 from archcost.analysis.report import Report, Totals
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed, shorten
 from archcost.figures import FIGURES, Subject
 from archcost.network import NETWORK_INPUT, Network

@@ -9,9 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from importlib import import_module
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archcost.collector import uncollected
 from archcost.errors import ArchcostError, LookupFailed, SpecError, shorten
@@ -27,15 +26,21 @@ from archcost.spec.scope import UNKNOWN, Scope, Skipped
 from archcost.spec.source import Sequence as Items
 from archcost.spec.source import Source
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LECTURES = "archcost.lectures"
 """What reads a text that is no spec; a run that meets none does not load it."""
 
 
-def specs_folder() -> Path:
+@cache
+def specs_folder() -> str:
     """Return the folder of the shipped specs: inside the installed package, or the checkout."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "specs"
-    return installed if installed.is_dir() else package.parent / "specs"
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    installed = os.path.join(package, "specs")
+    return (
+        installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "specs")
+    )
 
 
 @cache
@@ -48,7 +53,8 @@ def _families() -> list[str]:
 @cache
 def _source(family: str) -> Source:
     name = f"{family}.yaml"
-    return Source(f"specs/{name}", (specs_folder() / name).read_text("utf-8"))
+    with open(os.path.join(specs_folder(), name), encoding="utf-8") as file:
+        return Source(f"specs/{name}", file.read())
 
 
 @cache
@@ -221,8 +227,8 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
             Source(name, ""), name, False, {}, {}, {}, {}, {}, Items([], 1, 1), code=name
         ), ""
     path, _, variant = name.partition("::")
-    shipped = specs_folder() / f"{path}.txt"
-    if path.startswith("lectures/") and shipped.is_file():
+    shipped = os.path.join(specs_folder(), f"{path}.txt")
+    if path.startswith("lectures/") and os.path.isfile(shipped):
         document, variant = _read_file(shipped, f"specs/{path}.txt"), variant
     elif revision := split_revision(path):
         document = read_spec(read_revision(*revision))
@@ -242,10 +248,11 @@ def origin(document: Document) -> str:
     Of a text that is in no file it is the name: that of a revision, or of standard input.
     """
     name = document.source.name
-    shipped = specs_folder().parent / name
-    described = not document.code and shipped.is_file()
-    if described and shipped.read_text("utf-8") == document.source.text:
-        return os.path.realpath(shipped)
+    shipped = os.path.join(os.path.dirname(specs_folder()), name)
+    if not document.code and os.path.isfile(shipped):
+        with open(shipped, encoding="utf-8") as file:
+            if file.read() == document.source.text:
+                return os.path.realpath(shipped)
     return os.path.realpath(name) if os.path.isfile(name) else name
 
 

@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Mapping_
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 from typing import Any
 
+from archcost.data import dataclass
 from archcost.errors import Mistakes, SpecError, did_you_mean, nearest, shorten
 from archcost.network import NETWORK_INPUT, Value
 from archcost.ops import OPS

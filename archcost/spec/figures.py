@@ -21,6 +21,7 @@ to an expression that gives what is printed (``slips``, in the language of the l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence as Names
 from typing import Any
 
@@ -148,8 +149,13 @@ def _slips(source: Source, node: Node) -> dict[str, str]:
     return slips
 
 
-def _figure(source: Source, node: Node) -> str:
-    from archcost.units import Numeral
+PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?[KMGB]?")
+"""Figures that are read at once: those of nearly all specs."""
 
-    source.parsed(node, Numeral.parse, "a figure")
+
+def _figure(source: Source, node: Node) -> str:
+    if not PLAIN.fullmatch(source.plain_text(node, "a figure")):
+        from archcost.numeral import Numeral
+
+        source.parsed(node, Numeral.parse, "a figure")
     return source.plain_text(node, "a figure")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archcost.errors import SpecError
 from archcost.spec.revision import SUFFIXES, split_revision
 from archcost.spec.source import Source, read_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WEIGHTS = "holds weights, not layers; write the layers as a spec"
 ENDINGS = {
@@ -55,6 +57,8 @@ def reader_of(model: Any) -> str:
 
 def other_kind(path: str | Path) -> str:
     """Return what a file or folder is that cannot be a spec, or nothing if it may be one."""
+    from pathlib import Path  # only the path of a file needs it
+
     path = Path(path)
     try:
         if path.is_dir():
@@ -72,10 +76,7 @@ def other_kind(path: str | Path) -> str:
 
 def is_there(path: str) -> bool:
     """Whether there is a file or folder of that name."""
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):  # a name that none can have
-        return False
+    return os.path.exists(path)
 
 
 def read_spec_source(path: str | Path) -> Source:

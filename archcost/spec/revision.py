@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archcost.errors import ArchcostError, did_you_mean, shorten
 from archcost.spec.source import MAX_BYTES, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUFFIXES = (".yaml", ".yml", ".txt")
 """How the name of a spec file ends."""
@@ -19,7 +23,7 @@ class NotInRevision(ArchcostError):
 def split_revision(name: str) -> tuple[str, str] | None:
     """Return revision and path of ``main:specs/net.yaml``, or None if the name is another thing."""
     revision, colon, path = name.partition(":")
-    if not colon or not revision or not path.endswith(SUFFIXES) or Path(name).exists():
+    if not colon or not revision or not path.endswith(SUFFIXES) or os.path.exists(name):
         return None
     return revision, path
 

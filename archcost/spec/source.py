@@ -6,29 +6,35 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import yaml
 
+from archcost.data import dataclass
 from archcost.errors import ArchcostError, Mistakes, SpecError, did_you_mean, shorten
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 
 
-@dataclass(slots=True)
+@dataclass
 class Scalar:
     """A YAML scalar; ``plain`` is False when it was quoted."""
 
     text: str
     line: int
     column: int
-    plain: bool = True
+    plain: bool
+    __slots__ = ("column", "line", "plain", "text")
+
+    def __init__(self, text: str, line: int, column: int, plain: bool = True) -> None:
+        self.text, self.line, self.column, self.plain = text, line, column, plain
 
 
-@dataclass(slots=True)
+@dataclass
 class Sequence:
     """A YAML list."""
 
@@ -37,7 +43,7 @@ class Sequence:
     column: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Mapping:
     """A YAML mapping, in the order written; keys are unique scalars."""
 

@@ -10,8 +10,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 from archcost.errors import ArchcostError, shorten, written
 from archcost.number import less, maximum, minimum, truncated
@@ -20,11 +19,13 @@ MAX_NUMBER = 2**53
 MAX_ITEMS = 10_000
 
 
-class Operand(NamedTuple):
+class Operand:
     """An operand: its place in the expression, and its value."""
 
-    node: ast.expr
-    value: Any
+    __slots__ = ("node", "value")
+
+    def __init__(self, node: ast.expr, value: Any) -> None:
+        self.node, self.value = node, value
 
     @property
     def source(self) -> str:
@@ -54,11 +55,11 @@ def kind(value: Any) -> str:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a number; true and false are none, though they count as 1 and 0."""
-    return isinstance(value, (int, float, Fraction)) and not isinstance(value, bool)
+    return _counts(value) and not isinstance(value, bool)
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, (int, float, Fraction))
+    return isinstance(value, (int, float)) or hasattr(value, "numerator")  # a fraction
 
 
 def described(*operands: Operand) -> str:
@@ -166,14 +167,12 @@ def cut(items: Operand, bounds: list[Operand | None]) -> Any:
     for bound in bounds:
         if bound and bound.value is not None and not isinstance(bound.value, int):
             raise Refused(f"a list is cut at whole numbers; {described(bound)}")
-    low, high = (bound and bound.value for bound in bounds)
+    low, high = (bound.value if bound else None for bound in bounds)
     return items.value[low:high]
 
 
 def bounded(value: Any) -> Any:
     """Return a value that is finite and not too large, or refuse it."""
-    if type(value) is int and -MAX_NUMBER <= value <= MAX_NUMBER:  # nearly always
-        return value
     if is_number(value) and not isinstance(value, complex):
         if isinstance(value, float) and not abs(value) < math.inf:
             raise Refused("not a finite number")
