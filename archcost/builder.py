@@ -9,14 +9,16 @@ from functools import lru_cache
 from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, OpError, did_you_mean, shorten
-from archcost.network import NETWORK_INPUT, Layer, Network, Value, made_dtype, prefixes
+from archcost.network import NETWORK_INPUT, NO_NAMES, Layer, Network, Value, made_dtype, prefixes
 from archcost.ops import Cost, Op
 from archcost.ops.base import DTYPES, FLOAT
 from archcost.shape import LARGEST, Shape, numel, read_shape, show
 
 MAX_LAYERS = 20_000
 MOST_WORK = 2**100
-_NONE: Mapping[str, str] = {}  # no proxy: layers are sent to other processes
+
+Made = tuple[Cost, tuple[Shape, ...], str, int]
+"""What an op makes of tensors: its cost on their shapes, the type, the rows of the batch."""
 
 
 class TooManyLayers(ArchcostError):
@@ -43,11 +45,12 @@ class Builder:
         self.layers: list[Layer] = []
         self.lines: dict[str, int] = {}
         self._numbers: Counter[str] = Counter()
-        self._costs: dict[Any, Cost] = {}
+        self._known: dict[Any, Made] = {}
         self._values: dict[str, Value] = {}
         self._layers: dict[str, Layer] = {}
         self._groups: set[str] = set()
-        self._params: dict[str, Shape] = {}
+        self._params: dict[str, Shape] = {}  # of the layers read so far
+        self._read = 0
 
     def input(
         self, shape: str | Shape, name: str = NETWORK_INPUT, dtype: str = FLOAT
@@ -70,7 +73,7 @@ class Builder:
 
     def add_all(
         self, op: Op, *inputs: Value | str, name: str = "",
-        params: str | Mapping[str, str] | None = None, names: Mapping[str, str] = _NONE,
+        params: str | Mapping[str, str] | None = None, names: Mapping[str, str] = NO_NAMES,
     ) -> tuple[Value, ...]:  # fmt: skip
         """Add a layer and return all its outputs.
 
@@ -93,31 +96,22 @@ class Builder:
         if len(self.layers) >= MAX_LAYERS:
             raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
         values = [self._find(value) if isinstance(value, str) else value for value in inputs]
-        shapes = tuple([value.shape for value in values])
         try:
-            check_inputs(op, len(values), all_given=True)
-            dtype = made_dtype(op, [value.dtype for value in values])
-            cost, rows = self._cost(op, shapes), values[0].rows
-            if not op.any_rows and any(value.rows != rows for value in values):
-                told = ", ".join(str(value.rows) for value in values)
-                raise OpError(
-                    f"{op.name} needs as many rows of the batch in each input; got {told}"
-                )
-            made_rows = op.rows(rows, *shapes)
-            module, ties = self._shared(op, cost, path, params) if params else (path, _NONE)
+            cost, shapes, dtype, made_rows = self._made(op, values)
+            module, ties = self._shared(op, cost, path, params) if params else (path, NO_NAMES)
         except OpError as error:
+            shapes = tuple([value.shape for value in values])
             raise OpError(refused(path, op.name, shapes, error)) from None
-        reads = tuple([value.name for value in values])
-        layer = Layer(path, op, reads, shapes, cost, module, ties, rows=rows, names=names)
+        reads, rows = tuple([value.name for value in values]), values[0].rows
+        layer = Layer(path, op, reads, shapes, cost, module, ties, False, rows, names)
         self._append(layer)
-        if path.rpartition(".")[0] not in self._groups:
-            self._groups.update(prefixes(path))
-        made = [Value(path, cost.output, dtype, made_rows)]
-        for name, shape in zip(layer.outputs[1:], cost.others, strict=True) if cost.others else ():
-            made.append(Value(name, shape, dtype, made_rows))
-        for value in made:
-            self._values[value.name] = value
-        return tuple(made)
+        value = self._values[path] = Value(path, cost.output, dtype, made_rows)
+        if not cost.others:
+            return (value,)
+        others = zip(layer.outputs[1:], cost.others, strict=True)
+        more = [Value(name, shape, dtype, made_rows) for name, shape in others]
+        self._values.update({value.name: value for value in more})
+        return (value, *more)
 
     def add_again(
         self, layers: Sequence[Layer], outputs: Sequence[Value], group: str, new: str,
@@ -126,7 +120,7 @@ class Builder:
         """Add the layers of a group once more, in a group whose name no path has.
 
         Args:
-            layers: layers that have modules of their own.
+            layers: layers that have modules of their own, or parameters of one another.
             outputs: the tensors that they make.
             group: the path of the group.
             new: the path of the new group.
@@ -140,19 +134,16 @@ class Builder:
         for layer in layers:
             path = names[layer.path]
             inputs = tuple([names[name] for name in layer.inputs])
-            made = Layer(
-                path, layer.op, inputs, layer.shapes, layer.cost, path, _NONE, rows=layer.rows
-            )
+            ties = layer.ties and {key: new + full[cut:] for key, full in layer.ties.items()}
+            shapes, cost, rows = layer.shapes, layer.cost, layer.rows
+            made = Layer(path, layer.op, inputs, shapes, cost, path, ties, False, rows, NO_NAMES)
             self._append(made)
-            if path.rpartition(".")[0] not in self._groups:
-                self._groups.update(prefixes(path))
 
     def _append(self, layer: Layer) -> None:
         self.layers.append(layer)
         self._layers[layer.path] = layer
-        if layer.cost.params:
-            for name, shape in layer.params.items():
-                self._params[layer.full_name(name)] = shape
+        if layer.path.rpartition(".")[0] not in self._groups:
+            self._groups.update(prefixes(layer.path))
 
     def layer(self, path: str) -> Layer:
         """Return a layer by its path."""
@@ -176,7 +167,9 @@ class Builder:
             for name, shape in {**cost.params, **cost.buffers}.items():
                 _check_shape(name, shape, first.full_name(name), known[name])
             return first.module, first.ties
-        known = self._params
+        for layer in self.layers[self._read :]:
+            self._params |= {layer.full_name(key): shape for key, shape in layer.params.items()}
+        self._read, known = len(self.layers), self._params
         for name, full in params.items():
             if name not in cost.params:
                 raise OpError(f"no parameter {name!r}{did_you_mean(name, cost.params)}")
@@ -207,11 +200,13 @@ class Builder:
         return Network(name, tuple(self.inputs), tuple(self.layers), names, **about)
 
     def _check_name(self, path: str) -> None:
-        if not _PATH.fullmatch(path):
+        around, _, own = path.rpartition(".")
+        known = around in self._groups  # and so the names in it fit
+        if not (_is_part(own) if known else _PATH.fullmatch(path)):
             raise ArchcostError(f"{shorten(path)!r} is no path: {NAMES}, with dots between")
         if path in self._values or path in self._groups:
             raise ArchcostError(f"two layers or groups are named {path}")
-        if path.rpartition(".")[0] not in self._groups:
+        if not known:
             for group in prefixes(path):
                 if group in self._values:
                     raise ArchcostError(f"{path} lies in {group}, which is a layer")
@@ -221,20 +216,32 @@ class Builder:
             raise LookupFailed("tensor", name, self._values)
         return self._values[name]
 
-    def _cost(self, op: Op, shapes: tuple[Shape, ...]) -> Cost:
-        key: Any = (id(op), shapes)  # the op lives as long as its layer
+    def _made(self, op: Op, values: Sequence[Value]) -> Made:
+        """Return what an op makes of tensors: the same objects where it is asked again.
+
+        Raises:
+            OpError: the op does not take them.
+        """
+        key: Any = (id(op), *[(v.shape, v.dtype, v.rows) for v in values])  # its layer keeps the op
         try:
-            if key in self._costs:
-                return self._costs[key]
+            if key in self._known:
+                return self._known[key]
         except TypeError:  # sizes that know their formula have no hash
             key = None
+        check_inputs(op, len(values), all_given=True)
+        dtype, rows = made_dtype(op, [value.dtype for value in values]), values[0].rows
+        shapes = tuple([value.shape for value in values])
         cost = op.cost(*shapes)
         large = any(size > LARGEST for shape in cost.outputs for size in shape)
         if large or numel(cost.output) + cost.macs > MOST_WORK:
             raise OpError("the layer is larger than archcost counts (2**53 per dimension)")
+        if not op.any_rows and any(value.rows != rows for value in values):
+            told = ", ".join(str(value.rows) for value in values)
+            raise OpError(f"{op.name} needs as many rows of the batch in each input; got {told}")
+        made = cost, shapes, dtype, op.rows(rows, *shapes)
         if key:
-            self._costs[key] = cost
-        return cost
+            self._known[key] = made
+        return made
 
 
 def check_inputs(op: Op, count: int, all_given: bool = False) -> None:
@@ -270,6 +277,12 @@ _PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
 def is_name(text: str) -> bool:
     """Whether a layer or group can have that name: one part of a path."""
     return "#" not in text and re.fullmatch(_NAME, text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _is_part(text: str) -> bool:
+    """Whether a text is one part of a path, which may be numbered."""
+    return re.fullmatch(_NAME, text) is not None
 
 
 def join(group: str, name: str) -> str:

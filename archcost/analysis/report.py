@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from archcost.conventions import (
     Activations,
     Convention,
-    counted_layers,
     find_activations,
     find_convention,
+    uncounted,
 )
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
@@ -419,7 +419,7 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
     counted = find_activations(setting.activations)
     batch, itemsize = setting.batch, setting.itemsize
     frozen = frozen_params(network, setting.freeze)
-    unpriced, unheld = _uncounted(network, price), _uncounted(network, counted)
+    unpriced, unheld = uncounted(network, price), uncounted(network, counted)
     known: dict[Any, tuple[int, ...]] = {}
     rows = []
     for layer in network:
@@ -443,11 +443,3 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
             )  # fmt: skip
         rows.append(Row(layer, *figures))
     return Report(network, setting, price, counted, tuple(rows))
-
-
-def _uncounted(network: Network, rule: Convention | Activations) -> frozenset[str]:
-    """Return the paths of the layers that a rule does not look at."""
-    layers = counted_layers(network, rule)
-    if len(layers) == len(network):
-        return frozenset()
-    return frozenset(layer.path for layer in network) - {layer.path for layer in layers}

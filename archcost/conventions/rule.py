@@ -124,3 +124,11 @@ def counted_layers(network: Network, rule: Convention | Activations) -> list[Lay
     if isinstance(rule, Convention) and rule.last_run:
         return [*{layer.module: layer for layer in layers}.values()]
     return layers
+
+
+def uncounted(network: Network, rule: Convention | Activations) -> frozenset[str]:
+    """Return the paths of the layers that a convention does not look at."""
+    layers = counted_layers(network, rule)
+    if len(layers) == len(network):
+        return frozenset()
+    return frozenset(layer.path for layer in network) - {layer.path for layer in layers}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache, lru_cache, partial
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archcost.collector import uncollected
 from archcost.errors import ArchcostError, LookupFailed, SpecError, shorten
@@ -24,10 +24,7 @@ from archcost.spec.remarks import find_remarks
 from archcost.spec.revision import SUFFIXES, read_revision, split_revision
 from archcost.spec.scope import UNKNOWN, Scope, Skipped
 from archcost.spec.source import Sequence as Items
-from archcost.spec.source import Source
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from archcost.spec.source import Source, read_source
 
 LECTURES = "archcost.lectures"
 """What reads a text that is no spec; a run that meets none does not load it."""
@@ -53,8 +50,7 @@ def _families() -> list[str]:
 @cache
 def _source(family: str) -> Source:
     name = f"{family}.yaml"
-    with open(os.path.join(specs_folder(), name), encoding="utf-8") as file:
-        return Source(f"specs/{name}", file.read())
+    return Source(f"specs/{name}", read_source(os.path.join(specs_folder(), name)).text)
 
 
 @cache
@@ -249,10 +245,9 @@ def origin(document: Document) -> str:
     """
     name = document.source.name
     shipped = os.path.join(os.path.dirname(specs_folder()), name)
-    if not document.code and os.path.isfile(shipped):
-        with open(shipped, encoding="utf-8") as file:
-            if file.read() == document.source.text:
-                return os.path.realpath(shipped)
+    described = not document.code and os.path.isfile(shipped)
+    if described and read_source(shipped).text == document.source.text:
+        return os.path.realpath(shipped)
     return os.path.realpath(name) if os.path.isfile(name) else name
 
 
@@ -288,7 +283,7 @@ def _is_path(name: str) -> bool:
     return not is_known(name) and is_there(name)
 
 
-def _read_file(path: str | Path, name: str | None) -> Document:
+def _read_file(path: str, name: str | None) -> Document:
     source = read_spec_source(path)
     return read_spec(source if name is None else Source(name, source.text))
 

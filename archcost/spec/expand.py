@@ -18,7 +18,6 @@ from archcost.builder import (
 from archcost.errors import OpError, SpecError, did_you_mean, shorten, written
 from archcost.network import NETWORK_INPUT, Layer, Value
 from archcost.ops import OPS, Op
-from archcost.ops.foreign import explain_op
 from archcost.shape import Shape, show
 from archcost.spec import source as yaml
 from archcost.spec.document import RESERVED, Block, Document
@@ -229,14 +228,30 @@ class Expander(Repeating):
         self, node: yaml.Scalar, at: yaml.Scalar, tree: ast.expr, scope: Scope, current: Value,
         name: str = "",
     ) -> Value:  # fmt: skip
+        if not isinstance(tree, (ast.Name, ast.Call)):
+            return self._joined(node, at, tree, scope, current, name)
+        callee = self._callee(node, tree, scope)
+        args, kwargs = self._arguments(node, tree, scope, current)
+        if callee == "take":
+            if len(args) != 1 or kwargs or not isinstance(args[0], Value):
+                raise self._error(node, scope, "take needs the name of one layer")
+            return args[0]
+        if block := self.document.blocks.get(callee):
+            return self._enter(node, block, args, kwargs, scope, current, name)
+        return self._apply(at, callee, args, kwargs, scope, current, name)
+
+    def _joined(
+        self, node: yaml.Scalar, at: yaml.Scalar, tree: ast.expr, scope: Scope, current: Value,
+        name: str,
+    ) -> Value:  # fmt: skip
+        """Expand a call under a condition, several in a row, or one that is repeated."""
         if isinstance(tree, ast.IfExp):
             chosen = tree.body if self._evaluated(node, tree.test, scope, current) else tree.orelse
             if isinstance(chosen, ast.Constant) and chosen.value is None:
                 return current
             return self._call(node, at, chosen, scope, current, name)
         if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.RShift):
-            if name:
-                scope = scope.child(join(scope.group, name))
+            scope = scope.child(join(scope.group, name)) if name else scope
             for part in (tree.left, tree.right):
                 self._step(node, scope)
                 current = self._kept(None, scope, self._call, node, at, part, scope, current)
@@ -246,41 +261,24 @@ class Expander(Repeating):
             if isinstance(times, bool) or not isinstance(times, int) or times < 0:
                 raise self._error(node, scope, f"a repeat is a whole number; got {written(times)}")
             if times > MAX_LAYERS:
-                raise self._error(
-                    node, scope, f"a repeat of {times:,} is more than {MAX_LAYERS:,} layers"
-                )
-            if name:
-                scope = scope.child(join(scope.group, name))
+                reason = f"a repeat of {times:,} is more than {MAX_LAYERS:,} layers"
+                raise self._error(node, scope, reason)
+            scope = scope.child(join(scope.group, name)) if name else scope
             for _ in range(times):
                 self._step(node, scope)
                 current = self._call(node, at, tree.left, scope, current)
             return current
-        if not isinstance(tree, (ast.Name, ast.Call)):
-            raise self._error(
-                node, scope, f"an item is a call such as conv(64, 3); got {shorten(node.text)!r}"
-            )
-        callee = self._callee(node, tree, scope)
-        args, kwargs = self._arguments(node, tree, scope, current)
-        if callee == "take":
-            if len(args) != 1 or kwargs or not isinstance(args[0], Value):
-                raise self._error(node, scope, "take needs the name of one layer")
-            return args[0]
-        if callee in self.document.blocks:
-            return self._enter(
-                node, self.document.blocks[callee], args, kwargs, scope, current, name
-            )
-        return self._apply(at, callee, args, kwargs, scope, current, name)
+        reason = f"an item is a call such as conv(64, 3); got {shorten(node.text)!r}"
+        raise self._error(node, scope, reason)
 
     def _callee(self, node: yaml.Scalar, tree: ast.Name | ast.Call, scope: Scope) -> str:
         func = tree.func if isinstance(tree, ast.Call) else tree
         if not isinstance(func, ast.Name):
-            words = explain_op(func.attr) if isinstance(func, ast.Attribute) else ""
-            reason = "attributes are not part of the language" + (f"; {words}" if words else "")
+            words = _explained(func.attr) if isinstance(func, ast.Attribute) else ""
+            reason = "attributes are not part of the language" + f"; {words}" * bool(words)
             raise self._error(node, scope, reason, tree.col_offset)
         try:
-            value = scope.find(func.id)
-        except KeyError:
-            value = func.id
+            value = scope.get(func.id, func.id)
         except Refused as error:
             raise self._error(node, scope, str(error), tree.col_offset) from None
         callee = value if isinstance(value, str) else func.id
@@ -293,12 +291,10 @@ class Expander(Repeating):
                     "again, write it under `shared` for the same weights, under `blocks` for others"
                 )
                 raise self._error(node, scope, reason, tree.col_offset)
-            words = explain_op(callee)
-            known = [*self.document.blocks, *OPS, "take"]
+            words, known = _explained(callee), [*self.document.blocks, *OPS, "take"]
             hint = f"; {words}" if words else did_you_mean(callee, known)
-            raise self._error(
-                node, scope, f"unknown op or block {shorten(callee)!r}{hint}", tree.col_offset
-            )
+            reason = f"unknown op or block {shorten(callee)!r}{hint}"
+            raise self._error(node, scope, reason, tree.col_offset)
         return callee
 
     def _arguments(
@@ -311,7 +307,7 @@ class Expander(Repeating):
         for arg in tree.args:
             if isinstance(arg, ast.Starred):
                 raise self._error(node, scope, "* is not part of a call", arg.col_offset)
-            if self._makes_tensor(arg, merge):
+            if type(arg) is ast.Call and self._makes_tensor(arg, merge):
                 self._step(node, scope)
                 args.append(self._call(node, node, arg, scope, current))
             else:
@@ -323,9 +319,9 @@ class Expander(Repeating):
             kwargs[keyword.arg] = self._evaluated(node, keyword.value, scope, current)
         return args, kwargs
 
-    def _makes_tensor(self, arg: ast.expr, merge: bool) -> bool:
+    def _makes_tensor(self, arg: ast.Call, merge: bool) -> bool:
         """Return whether an argument is a call of an op; ``max`` is one inside a ``merge`` only."""
-        if not isinstance(arg, ast.Call) or not isinstance(arg.func, ast.Name):
+        if not isinstance(arg.func, ast.Name):
             return False
         name = arg.func.id
         return (name not in FUNCTIONS or merge) and (
@@ -340,7 +336,7 @@ class Expander(Repeating):
         if block.shared:
             return self._again(node, block, args, kwargs, scope, current, name)
         values = self._bind(node, block, args, kwargs, scope, current)
-        if name or not self._is_chain(block.body, values):
+        if name or not self._is_spliced(block, values):
             group = join(scope.group, name) if name else self.builder.number(scope.group, "", 0)
         else:
             group = scope.group
@@ -358,9 +354,8 @@ class Expander(Repeating):
     ) -> Value:  # fmt: skip
         """Use a shared item: as a layer or group of its own name, with the first one's weights."""
         if kwargs or not all(isinstance(arg, Value) for arg in args):
-            raise self._error(
-                node, scope, f"{block.name} is shared: it takes a tensor and no values"
-            )
+            reason = f"{block.name} is shared: it takes a tensor and no values"
+            raise self._error(node, scope, reason)
         if len(args) > 1:
             raise self._error(node, scope, f"{block.name} takes one tensor; got {len(args)}")
         [x] = args or [current]
@@ -393,8 +388,8 @@ class Expander(Repeating):
         if not self.bias:
             ties.pop("bias", None)
         args = flattened(name, args)
-        tensors = [arg for arg in args if isinstance(arg, Value)]
-        if any(isinstance(arg, Value) for arg in args[len(tensors) :]):
+        tensors = [arg for arg in args if type(arg) is Value]
+        if tensors and any(type(arg) is Value for arg in args[len(tensors) :]):
             raise self._error(at, scope, f"{name}: tensors come before other arguments")
         builder = self.builder
         path = join(scope.group, label) if label else builder.number(scope.group, name)
@@ -408,13 +403,13 @@ class Expander(Repeating):
             reason = refused(path, name, seen, error)
             raise self._refusal(at, reason, name, given, kwargs, tensors or [current]) from None
         inputs = tensors + [current] * (len(op.inputs) - len(tensors))
-        if any(tensor is UNKNOWN for tensor in inputs):
-            raise Skipped
+        for tensor in inputs:
+            if tensor is UNKNOWN:
+                raise Skipped
         use = scope.use
         first = use.first.get(path[len(use.group) + 1 :]) if use else None
         same = first.path if first and (first.op == op or has_weights(first)) else None
-        if use and use.again:
-            at = use.at
+        at = use.at if use and use.again else at
         try:
             made = builder.add(op, *inputs, name=path, params=same or self._tied(ties))
         except OpError as error:
@@ -447,3 +442,9 @@ class Expander(Repeating):
             biased = not self.bias and getattr(op, "bias", False) is True
             self._ops[key] = op.replaced(bias=False) if biased else op
         return self._ops[key]
+
+
+def _explained(name: str) -> str:
+    from archcost.ops.foreign import explain_op  # only errors need it
+
+    return explain_op(name)

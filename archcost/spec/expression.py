@@ -16,6 +16,7 @@ from archcost.spec.values import (
     BINARY,
     COMPARE,
     FUNCTIONS,
+    MAX_NUMBER,
     Operand,
     Refused,
     binary,
@@ -135,6 +136,10 @@ class Evaluator:
             raise ExpressionError(f"nested deeper than {MAX_NESTING}", node.col_offset)
         try:
             value = self._value(node, depth + 1)
+            if type(value) is int and -MAX_NUMBER <= value <= MAX_NUMBER:  # nearly always
+                return value
+            if value is None or type(value) is bool:
+                return value
             if isinstance(value, (list, str)):
                 self.budget.spend(len(value))
             return bounded(value)

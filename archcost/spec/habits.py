@@ -22,6 +22,7 @@ PICTURES = (1, 3)
 LEAST_SIDE = 16
 """A side that no number of channels of a picture has, and hardly a kernel."""
 LARGEST_KERNEL = 11
+SLIDING = ("conv", "pool")
 MAPS_BY_DIM = ("concat", "chunk", "softmax", "log_softmax", "softmin", "glu", "max", "min")
 """Ops that on a map hardly ever work along its height, which is dim 1."""
 
@@ -40,7 +41,8 @@ def meant_input(shape: Shape) -> Shape | None:
 def input_habit(network: Network) -> str:
     """Return how the input is read and what was probably meant, or nothing if it looks right."""
     shape, meant = network.input, meant_input(network.input)
-    slides = [layer for layer in network if layer.op.kind in ("conv", "pool")]
+    square = len(shape) == 2 and shape[0] == shape[1] >= LEAST_SIDE
+    slides = [layer for layer in network if layer.op.kind in SLIDING] if meant or square else []
     if not slides or any(_has_three_axes(layer.op) for layer in network):
         return ""
     read = f"{show(shape)} is read as {_count(shape[0], 'channel')} of {show(shape[1:])}"
@@ -48,7 +50,7 @@ def input_habit(network: Network) -> str:
         whys = ["the batch is no part of an input"] if len(shape) == 4 else []
         whys += ["the channels come first"] if meant[0] == shape[-1] != meant[-1] else []
         return f"{read}; {', and '.join(whys)}: write {show(meant)}"
-    if len(shape) == 2 and shape[0] == shape[1] >= LEAST_SIDE and NETWORK_INPUT in slides[0].inputs:
+    if NETWORK_INPUT in slides[0].inputs:
         return f"{read}, along one axis; a picture with one channel is 1x{show(shape)}"
     return ""
 
@@ -75,6 +77,8 @@ def layer_habits(
     """
     for layer in network:
         args = positional.get(layer.path, ())
+        if not args and layer.op.name not in MAPS_BY_DIM:
+            continue
         if text := _torch_order(layer, args) or _factor(layer, args):
             yield layer, ARGUMENTS, text
         elif text := _torch_dimensions(network, layer, args):

@@ -15,7 +15,7 @@ from archcost.spec import source as yaml
 from archcost.spec.document import Block, Document
 from archcost.spec.expression import Budget, Evaluator, Exhausted, ExpressionError, parse
 from archcost.spec.scope import UNKNOWN, Scope, Skipped
-from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, spatial_size
+from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, bounded, spatial_size
 
 MAX_STEPS = 100_000
 MAX_NESTING = 50
@@ -39,7 +39,8 @@ class Reading:
         self.mistakes = Mistakes(document.mistakes)
         self.budget = Budget()
         self.steps = 0
-        self.uses = 0  # of shared items, and of parameters of other layers
+        self.uses = 0  # of shared items
+        self._spliced: dict[Any, bool] = {}
         self.results: dict[str, str] = {}  # the tensor after each group or layer with a name
 
     def _kept(
@@ -81,6 +82,9 @@ class Reading:
         if type(tree) is ast.Constant and type(tree.value) is int and tree.value < MAX_NUMBER:
             self.budget.spend(1)
             return tree.value
+        if type(tree) is ast.Name and type(value := scope.values.get(tree.id)) is int:
+            self.budget.spend(1)
+            return bounded(value)
         evaluator = Evaluator(self._names(scope, current), self.budget)
         try:
             return evaluator(tree)
@@ -151,6 +155,14 @@ class Reading:
                 values[param] = self._evaluated(block.node, default, defaults, current)
         return values
 
+    def _is_spliced(self, block: Block, values: Mapping[str, Any]) -> bool:
+        """Whether a block that is called with these values is a chain; see :meth:`_is_chain`."""
+        words = [(name, value) for name, value in values.items() if type(value) is str]
+        key = (block.name, *words)  # of the values, only the names of ops and blocks matter
+        if key not in self._spliced:
+            self._spliced[key] = self._is_chain(block.body, values)
+        return self._spliced[key]
+
     def _is_chain(self, node: yaml.Node, values: Mapping[str, Any], depth: int = 0) -> bool:
         """Whether a block is a plain chain of unnamed layers, which is spliced into its place."""
         if depth > MAX_NESTING:
@@ -187,7 +199,6 @@ class Reading:
         for key, owner in ties.items():
             if owner is UNKNOWN:
                 raise Skipped
-            self.uses += 1
             path = maker(owner.name)
             layer = None if owner in self.builder.inputs else self.builder.layer(path)
             params = layer.cost.params if layer else {}
@@ -265,8 +276,9 @@ def ties_of(op: str, kwargs: Mapping[str, Any]) -> dict[str, Value]:
 
     ``bias`` is a parameter too, where a layer stands and not true or false.
     """
-    known = OPS[op].arguments.keys() - {"bias"}
-    return {k: v for k, v in kwargs.items() if k not in known and isinstance(v, Value)}
+    ties = {key: value for key, value in kwargs.items() if type(value) is Value}
+    known = OPS[op].arguments if ties else ()
+    return {key: value for key, value in ties.items() if key == "bias" or key not in known}
 
 
 def callees(tree: ast.expr) -> list[str]:
@@ -295,6 +307,8 @@ def flattened(op: str, args: list[Any]) -> list[Any]:
 
     The list of a merge may be empty.
     """
+    if list not in map(type, args):
+        return args
     lists = [is_tensors(arg) or (arg == [] and op in MERGES) for arg in args]
     return [
         item for arg, listed in zip(args, lists, strict=True) for item in (arg if listed else [arg])

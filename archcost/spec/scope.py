@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from archcost.data import dataclass
 from archcost.network import Layer, Value
 from archcost.spec.source import Scalar
 from archcost.spec.values import Refused
@@ -15,6 +16,9 @@ UNKNOWN = Value("", ())
 
 TWOFOLD = Value("", (0,))
 """What the name of a branch stands for after two sums that have a branch of that name."""
+
+NOTHING = object()
+"""What is found of a name that stands for nothing."""
 
 NO_BRANCH = Value("none", ())
 """What a branch gives that is none."""
@@ -60,21 +64,21 @@ def has_weights(layer: Layer) -> bool:
     return bool(layer.cost.params or layer.cost.buffers)
 
 
-@dataclass
 class Scope:
     """What names mean at a place: values, labels of layers, and the enclosing scope.
 
     ``group`` is the path of the group in which layers are named.
     """
 
-    group: str
-    values: dict[str, Any]
-    labels: dict[str, Value | list[Value]] = field(default_factory=dict)
-    outer: Scope | None = None
-    depth: int = 0
-    use: Use | None = None
-    loop: int = 0
-    """The line of the loop around it, in which names are set again; 0 in none."""
+    def __init__(
+        self, group: str, values: dict[str, Any], outer: Scope | None = None, depth: int = 0,
+        use: Use | None = None,
+    ) -> None:  # fmt: skip
+        self.group, self.values, self.outer = group, values, outer
+        self.depth, self.use = depth, use
+        self.labels: dict[str, Value | list[Value]] = {}
+        self.loop = 0
+        """The line of the loop around it, in which names are set again; 0 in none."""
 
     def child(self, group: str, values: dict[str, Any] | None = None) -> Scope:
         """Return a scope inside this one, which sees its names."""
@@ -89,17 +93,28 @@ class Scope:
             KeyError: there is none. Refused: two branches are called so. Skipped: a mistake keeps
                 it from being known.
         """
+        found = self.get(name, NOTHING)
+        if found is NOTHING:
+            raise KeyError(name)
+        return found
+
+    def get(self, name: str, usual: Any) -> Any:
+        """Return a value or a label, ``usual`` if there is none; see :meth:`find`."""
         scope: Scope | None = self
         while scope is not None:
-            found = scope.values.get(name, scope.labels.get(name, scope))
+            if name in scope.values:
+                found = scope.values[name]
+            elif name in scope.labels:
+                found = scope.labels[name]
+            else:
+                scope = scope.outer
+                continue
             if found is UNKNOWN:
                 raise Skipped
             if found is TWOFOLD:
                 raise Refused(f"two branches before are named {name!r}; give one another name")
-            if found is not scope:
-                return found
-            scope = scope.outer
-        raise KeyError(name)
+            return found
+        return usual
 
     def visible(self) -> list[str]:
         """Return every name that can be found from here."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from archcost.builder import MAX_LAYERS, Builder
+from archcost.data import dataclass
 from archcost.network import Layer, Value
 from archcost.spec.document import Block, Document
 from archcost.spec.reading import MAX_STEPS, Reading
@@ -17,7 +17,7 @@ from archcost.spec.source import Node, Scalar
 PLAIN = (int, float, bool, str, type(None))
 
 
-@dataclass(slots=True)
+@dataclass
 class Template:
     """The layers that a block has made in a group.
 
@@ -113,8 +113,8 @@ class Repeating(Reading):
         steps, left = self.steps, self.budget.left
         made = self.items(block.body, inner, current)
         again = (len(self.outputs), len(self.mistakes), self.uses)
-        if others == again and type(made) is Value:
-            layers = builder.layers[first:]
+        layers = builder.layers[first:]
+        if others == again and type(made) is Value and ties_inside(layers, inner.group):
             self.document.templates[key] = Template(
                 inner.group, layers, [builder.value(n) for each in layers for n in each.outputs],
                 tensors, made.name, added(builder.lines, lines), added(self.places, places),
@@ -166,3 +166,9 @@ def added(noted: dict[str, Any], before: int) -> dict[str, Any]:
     """Return the entries of a mapping that were added last, after the first so many."""
     last: Iterable[str] = islice(reversed(noted), len(noted) - before)
     return {path: noted[path] for path in reversed([*last])}
+
+
+def ties_inside(layers: Iterable[Layer], group: str) -> bool:
+    """Whether the parameters that layers take of others are of layers in a group."""
+    taken = (full for layer in layers if layer.ties for full in layer.ties.values())
+    return all(full.startswith(f"{group}.") for full in taken)
