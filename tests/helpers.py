@@ -60,9 +60,10 @@ def leaves(
     ]
 
 
-def peak_is_known(op: Op) -> bool:
+def peak_is_known(op: Op, device: str = "cpu") -> bool:
     """Whether what an op takes at once is known."""
-    return op.kind != "recurrent" and op.name != "deform_conv"
+    of_cells = op.name in ("lstm_cell", "gru_cell") and device == "cuda"
+    return op.name not in ("lstm", "gru", "rnn", "deform_conv") and not of_cells
 
 
 def several(output: Any) -> list[Any]:

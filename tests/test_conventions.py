@@ -382,7 +382,9 @@ def blind_spot(tool: str, name: str, example: Example) -> str:
         return "the tool knows 2-D layers only"
     if tool.startswith("torchstat") and name == "linear" and axes > 0:
         return "the tool refuses tokens"
-    if tool.startswith("torchstat") and (name == "split" or example.kwargs.get("return_state")):
+    if tool.startswith("torchstat") and (
+        name in ("split", "lstm_cell") or example.kwargs.get("return_state")
+    ):
         return "the tool refuses a module with several outputs"
     return ""
 
@@ -406,7 +408,7 @@ def test_every_tool_is_recorded_on_every_op() -> None:
         if type(count) is not int
     }
     # torchstat: linear on tokens, and layers with several outputs
-    ops = ("linear", "split", "lstm", "gru", "rnn")
+    ops = ("linear", "split", "lstm", "gru", "rnn", "lstm_cell")
     assert refused == {(f"torchstat_{what}", op) for what in ("flops", "madd") for op in ops}
 
 

@@ -504,7 +504,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(
     [
         ("dense(10)", "unknown op or block 'dense'; write linear(out_features)"),
         ("InnerProduct(10)", "unknown op or block 'InnerProduct'; write linear(out_features)"),
-        ("LSTMCell(64)", "there is no op of one step; lstm(hidden_size), gru and rnn run all steps of steps x features"),
+        ("LSTMCell(64)", "unknown op or block 'LSTMCell'; write lstm_cell"),
         ("lstm(units=64)", "lstm has no argument 'units'; write hidden_size"),
         ("lstm(64, batch_first=True)", "shapes have no batch, and steps come first; leave it out"),
         ("gru(64, return_sequences=True)", "every step comes out; the last one is slice(0, in_channels - 1)"),

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from helpers import around
+from test_choices import real_peaks
 
+from archcost.analysis.training import training_step
+from archcost.builder import Builder
 from archcost.errors import ArchcostError, SpecError
 from archcost.network import Network
 from archcost.ops import make
@@ -141,7 +144,13 @@ NETWORKS = {
     "beside a layer": "x: linear(6); add: {body: lstm(6), other: gru(6)}; multiply(x, current)",
     "an output twice": "x: lstm(6); add: {body: lstm(6), same: identity}; linear(4)",
     "states": "s: lstm(6, 2, return_state=True); concat(s[1], s[2]); linear(3)",
+    "states of an encoder": "s: lstm(6, return_state=True); take(input); linear(5); lstm(current, s[1], s[2], 6)",
+    "learnt states": "h: parameter([2, 6]); take(input); linear(6); gru(current, h, 6, bidirectional=True); scale(dim=-1)",
+    "a learnt state of what needs no gradient": "h: parameter([2, 5]); c: parameter([2, 5]); lstm(input, h, c, 5, 2); rnn(3)",
+    "projected states": "h: parameter([1, 2]); c: parameter([1, 5]); lstm(input, h, c, 5, proj_size=2)",
     "last step": "gru(6, return_state=True); slice(0, in_channels - 1); flatten; linear(3)",
+    "behind a layer": "linear(6); rnn(4); gru(3); scale(dim=-1)",
+    "projected behind a layer": "linear(6); lstm(4, 2, proj_size=3); relu",
     "from maps": "reshape([1, 7, 6]); conv(4, 3, padding=1); permute([1, 0, 2]); flatten(1); lstm(5, bias=False); gru(5, bias=False)",
 }  # fmt: skip
 
@@ -186,12 +195,25 @@ def test_counts_by_hand() -> None:
     assert projected.macs == 100 * (256 * 64 + 256 * 16 + 16 * 64)
 
 
+def test_gradients_of_states_by_hand() -> None:
+    """A state that needs a gradient has one more product of each layer; the first input none."""
+    plain, learnt = "gru(4, 2)", "h: parameter([2, 4]); gru(input, h, 4, 2)"
+    step = 7 * 12 * 4 + 2 * 7 * 12 * 4  # of the second layer's input, and of states, for each step
+    weights = 7 * (12 * 6 + 12 * 4 * 3)
+    for layers, first in ((plain, 0), (learnt, 2 * 12 * 4)):
+        done = training_step(network(layers)).layers[-1]
+        assert done.input_gradient == 2 * (step - 2 * 12 * 4 + first)
+        assert done.weight_gradient == 2 * weights
+
+
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
         ("lstm(4, proj_size=4)", "proj_size 4 is not less than hidden_size 4"),
         ("rnn(4, nonlinearity='sigmoid')", "nonlinearity 'sigmoid'"),
         ("gru(4, num_layers=2**40)", "num_layers 1099511627776 is more than 1,000"),
+        ("x: relu; lstm(x, x, 4)", "lstm begins with states 1x4 and 1x4; got 7x6"),
+        ("x: relu; gru(x, x, 4, 2, bidirectional=True)", "gru begins with states 4x4; got 7x6"),
         ("gru(4, proj_size=2)", "gru has no argument 'proj_size'"),
         ("reshape([1, 7, 6]); gru(4)", "gru takes steps x features, not 1x7x6; its columns are steps after reshape([7, 6]) >> permute([1, 0])"),
     ],
@@ -200,3 +222,42 @@ def test_what_does_not_fit_is_refused(layers: str, reason: str) -> None:
     with pytest.raises(SpecError) as refused:
         network(layers)
     assert reason in str(refused.value)
+
+
+def test_two_steps_of_a_cell_are_two_steps_of_a_layer() -> None:
+    from archcost.pytorch import build
+
+    builder, cell = Builder(), make("lstm_cell", 4)
+    x, *states = [builder.input((n,), name) for n, name in ((6, "x"), (4, "h"), (4, "c"))]
+    after = builder.add_all(cell, x, *states, name="s")
+    net = builder.network("steps", builder.add(cell, x, *after, name="t", params="s"))
+    assert [layer.macs for layer in net] == [4 * 4 * (6 + 4)] * 2
+    given, h, c = torch.randn(2, 6), torch.randn(2, 4), torch.randn(2, 4)
+    twin, lstm = build(net), torch.nn.LSTM(6, 4, batch_first=True)
+    for name, parameter in twin.named_parameters():
+        getattr(lstm, f"{name.rpartition('.')[2]}_l0").data = parameter.data
+    steps, _ = lstm(torch.stack([given, given], 1), (h[None], c[None]))
+    assert torch.allclose(twin(given, h, c), steps[:, 1])
+    assert failures(net, batch=3) == []
+
+
+@pytest.mark.parametrize(
+    "layers",
+    ["lstm_cell(5)", "gru_cell(5)", "rnn_cell(5, nonlinearity='relu')", "h: linear(5); rnn_cell(x, h, 5)",
+     "h: linear(5); gru_cell(x, h, 5, bias=False)", "h: linear(5); lstm_cell(x, h, tanh(h), 5)"],
+)  # fmt: skip
+def test_what_a_cell_keeps_and_takes(layers: str) -> None:
+    """Saved bytes under autocast, frozen and not; and the peaks of PyTorch's allocator."""
+    net = network(f"x: scale; {layers}", "6")
+    for amp, freeze in ((None, ()), ("bf16", ()), ("bf16", (net.layers[-1].path,))):
+        assert failures(net, batch=3, freeze=freeze, amp=amp) == [], (amp, freeze)
+    real_peaks(net)
+
+
+def test_cells_that_are_refused() -> None:
+    with pytest.raises(SpecError, match="lstm_cell takes the features of one step, not 7x6"):
+        network("lstm_cell(4)")
+    with pytest.raises(SpecError, match="gru_cell begins with states 4; got 6"):
+        network("x: relu; gru_cell(x, x, 4)", "6")
+    with pytest.raises(ArchcostError, match="what CUDA keeps of a recurrent cell is not known"):
+        saved_for_backward(network("lstm_cell(4)", "6"), Setting(device="cuda"))

@@ -32,6 +32,7 @@ CONVENTIONS: Mapping[str, Convention] = {
 """Every counting convention by its name."""
 
 _PRODUCTS = frozenset({"conv", "linear", "matmul"})
+_MATMUL = frozenset({"matmul"})
 _NEW_TENSORS = _PRODUCTS | {
     "attention", "pool", "adaptive_pool", "norm", "merge", "resample", "recurrent",
     "embedding",
@@ -42,28 +43,29 @@ ACTIVATIONS: Mapping[str, Activations] = {
     for activations in (
         Activations(
             "lecture", "the input and every output; ReLU and dropout work in place, reshapes are "
-            "views", _NEW_TENSORS, True, "the memory column of course notes: VGG-16 has 15.2M",
+            "views", _NEW_TENSORS, _MATMUL, True,
+            "the memory column of course notes: VGG-16 has 15.2M",
         ),
         Activations(
             "all", "the input and every output, those of ReLU and other activations too",
-            _NEW_TENSORS | {"activation"}, True,
+            _NEW_TENSORS | {"activation"}, _MATMUL, True,
             "a network whose activation functions do not work in place",
         ),
         Activations(
             "fvcore", "outputs of convolutions, linear layers and matrix products",
-            _PRODUCTS, False, "fvcore/nn/activation_count.py", traced=True,
+            _PRODUCTS, _MATMUL | {"recurrent"}, False, "fvcore/nn/activation_count.py", traced=True,
         ),
         Activations(
             "timm",
             "outputs of convolutions, linear layers and matrix products, those of attention too",
-            _PRODUCTS | {"attention"}, False,
+            _PRODUCTS | {"attention"}, _MATMUL | {"attention", "recurrent"}, False,
             "huggingface/pytorch-image-models, benchmark.py, profile_fvcore",
             unfused=True, traced=True,
         ),
         Activations(
             "pycls",
             "outputs of convolutions, linear layers and pooling windows, not of global pooling",
-            frozenset({"conv", "linear", "pool"}), False,
+            frozenset({"conv", "linear", "pool"}), frozenset(), False,
             "facebookresearch/pycls, pycls/models/blocks.py, conv2d_cx, pool2d_cx, linear_cx",
         ),
     )

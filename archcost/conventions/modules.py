@@ -6,7 +6,7 @@ from typing import Any
 
 from archcost.conventions.facts import of
 from archcost.conventions.operations import DEFORMED
-from archcost.conventions.recurrent import NO_STEPS, RECURRENT, STEPS
+from archcost.conventions.recurrent import ALL, CELLS, NO_STEPS, RECURRENT, STEPS
 from archcost.conventions.rule import FLOP, MAC, Convention, each
 from archcost.ops.resample import NEIGHBOURS
 from archcost.shape import numel
@@ -98,7 +98,7 @@ _TORCHINFO = {
     "conv_transpose.excess": 1,
     **each("batchnorm layernorm rmsnorm groupnorm instancenorm", "params"),
     **each("grn frn scale parameter bias prelu embedding", "params"),
-    **each(RECURRENT, "biased"),
+    **each(RECURRENT, "biased"), **each(CELLS, "mac", -1), **each(CELLS, "crossed"),
 }  # fmt: skip
 
 # a module that calls a patched function is counted by its hook and by the patch
@@ -126,7 +126,7 @@ _TORCHSTAT_FLOPS = {
     **each("relu relu6 leaky_relu prelu elu maxpool avgpool", "in"),
 }  # fmt: skip
 _TORCHSTAT_MADD = {
-    "mac": 2, **each(f"attention window_attention matmul deform_conv {RECURRENT}", "mac", -2),
+    "mac": 2, **each(f"attention window_attention matmul deform_conv {ALL}", "mac", -2),
     **each("conv sparse_conv linear", "out", -1), **each("conv sparse_conv", "bias"),
     "conv_transpose.unbiased": -1, "batchnorm.in": 4, "relu.in": 1, "relu6.in": 1,
     "maxpool.window": 1, "maxpool.out": -1, "avgpool.window": 1,
@@ -159,7 +159,7 @@ MODULES = (
         "ptflops_aten", "ptflops with backend 'aten': MACs and biases",
         {
             "mac": 1, "attention.fused": -1, **DEFORMED, **each("conv linear", "bias"),
-            "conv_transpose.bias_uncut": 1, **each(RECURRENT, "biased"),
+            "conv_transpose.bias_uncut": 1, **each(ALL, "biased"),
             "lstm.fused": -1, "lstm.fused_biased": -1,
         },
         MAC, "ptflops 0.7.5",

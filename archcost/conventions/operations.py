@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archcost.conventions.facts import elements, of
-from archcost.conventions.recurrent import NO_STEPS, RECURRENT
+from archcost.conventions.recurrent import RECURRENT
 from archcost.conventions.rule import FLOP, MAC, Convention, each
 from archcost.ops.conv import pairs_inside
 from archcost.shape import numel
@@ -109,7 +109,7 @@ DEFORMED = {"deform_conv.mac": -1}
 
 _FVCORE = {
     "mac": 1, **NORMALISED, "interpolate2d[nearest].out": 1, "interpolate2d[bilinear].out": 4,
-    **NO_STEPS, **DEFORMED,
+    **each(RECURRENT, "mac", -1), **DEFORMED,
 }  # fmt: skip
 
 DEFINITIONS = (
@@ -140,6 +140,7 @@ DEFINITIONS = (
             "frn.biases": 1,
             "deform_conv.mac": -2, "deform_conv.out": 1,
             "lstm.fused": -2, "lstm.bias_sums": 1, "lstm.apart": 3, "gru.states": 1,
+            "lstm_cell.states": 3, "gru_cell.states": 1,
         },
         FLOP, "torch 2.13.0", "torch/csrc/profiler/util.cpp, computeFlops",
         "counts conv2d, mm, addmm, bmm, baddbmm, add and mul; 1-D, 3-D and transposed "

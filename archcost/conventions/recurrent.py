@@ -1,4 +1,4 @@
-"""What tools count of recurrent layers, each in its own way."""
+"""What tools count of recurrent layers and cells, each in its own way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from archcost.conventions.rule import each
 from archcost.shape import numel
 
 RECURRENT = "lstm gru rnn"
+CELLS = "lstm_cell gru_cell rnn_cell"
+BOTH = (*RECURRENT.split(), *CELLS.split())
+
+
+def _steps(layer: Any) -> int:
+    """Return the steps, which are one of a cell."""
+    return int(layer.shapes[0][0]) if len(layer.shapes[0]) > 1 else 1
 
 
 def _sizes(layer: Any, name: str) -> int:
@@ -17,17 +24,24 @@ def _sizes(layer: Any, name: str) -> int:
     return elements(*(shape for own, shape in params if own.startswith(name)))
 
 
-@of("lstm", "gru", "rnn")
+@of(*BOTH)
 def states(layer: Any) -> int:
     """Hidden features of all steps, layers and directions."""
-    op, (steps, _) = layer.op, layer.shapes[0]
-    return numel((steps, op.hidden_size, op.num_layers, op.directions))
+    op, steps = layer.op, _steps(layer)
+    of_cell = op.name in CELLS.split()
+    return numel((steps, op.hidden_size, *(() if of_cell else (op.num_layers, op.directions))))
 
 
-@of("lstm", "gru", "rnn")
+@of(*BOTH)
 def biased(layer: Any) -> int:
     """Additions of both biases at each step."""
-    return numel((layer.shapes[0][0], _sizes(layer, "bias")))
+    return numel((_steps(layer), _sizes(layer, "bias")))
+
+
+@of(*CELLS.split())
+def crossed(layer: Any) -> int:
+    """Parameters of a cell, each for every hidden feature."""
+    return numel((layer.op.hidden_size, elements(*layer.cost.params.values())))
 
 
 @of("lstm")
@@ -68,17 +82,25 @@ def apart(layer: Any) -> int:
     return states(layer) if layer.op.projects else 0
 
 
-NO_STEPS = each(RECURRENT, "mac", -1)
-"""Recurrent layers count 0."""
+ALL = " ".join(BOTH)
+NO_STEPS = each(ALL, "mac", -1)
+"""Recurrent layers and cells count 0."""
 
-STEPS = {
-    **each(RECURRENT, "biased"), "lstm.projections": -1, "lstm.states": 10, "gru.states": 7,
-    "rnn.states": 1,
-}  # fmt: skip
+
+def _states(lstm: int, gru: int, rnn: int) -> dict[str, int]:
+    """Return the weights of hidden features, of layers and of cells."""
+    return {
+        **each("lstm lstm_cell", "states", lstm),
+        **each("gru gru_cell", "states", gru),
+        **each("rnn rnn_cell", "states", rnn),
+    }
+
+
+STEPS = {**each(ALL, "biased"), "lstm.projections": -1, **_states(10, 7, 1)}
 """Beside MACs: biases, and the products and sums of each step; projections are overlooked."""
 
-DOUBLE_STEPS = {
-    **each(RECURRENT, "biased"), "lstm.projections": -2, "lstm.states": 2, "gru.states": 1,
-    "rnn.states": -1,
-}  # fmt: skip
+DOUBLE_STEPS = {**each(ALL, "biased"), "lstm.projections": -2, **_states(2, 1, -1)}
 """The same beside two operations for each MAC, of which one less is added up."""
+
+THOP_STEPS = {**each(ALL, "biased"), "lstm.unprojected": 1, **_states(8, 7, 1)}
+"""thop's, which counts the products as if hidden states were not projected."""

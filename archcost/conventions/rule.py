@@ -89,6 +89,7 @@ class Activations:
         name: how the command line calls it.
         title: what it counts, in a line.
         kinds: the kinds of op (``Op.kind``) whose output counts.
+        inside: the kinds of op of which the outputs of matrix products inside count.
         counts_input: whether the network's input counts too.
         source: where the rule stands.
         unfused: whether the products count that a fused function hides.
@@ -98,6 +99,7 @@ class Activations:
     name: str
     title: str
     kinds: frozenset[str]
+    inside: frozenset[str]
     counts_input: bool
     source: str = ""
     unfused: bool = False
@@ -105,11 +107,10 @@ class Activations:
 
     def count(self, layer: Layer) -> int:
         """Return the elements of a layer that count, for one sample."""
-        if layer.op.kind not in self.kinds:
-            return 0
-        cost = layer.cost
+        cost, kind = layer.cost, layer.op.kind
+        own = cost.outputs if kind in self.kinds else ()
         inner = cost.products + cost.fused if self.unfused else cost.products
-        made = [(layer.made_rows, cost.outputs), (layer.rows, inner)]
+        made = [(layer.made_rows, own), (layer.rows, inner if kind in self.inside else ())]
         return sum([numel(n if rows == 1 else (rows, *n)) for rows, own in made for n in own])
 
 

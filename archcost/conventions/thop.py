@@ -6,7 +6,7 @@ from typing import Any
 
 from archcost.conventions.facts import of, window
 from archcost.conventions.modules import NO_SPARSE, UNSEEN
-from archcost.conventions.recurrent import NO_STEPS, RECURRENT
+from archcost.conventions.recurrent import NO_STEPS, THOP_STEPS
 from archcost.conventions.rule import MAC, Convention, each
 from archcost.ops.arguments import axis_of
 from archcost.shape import numel
@@ -53,8 +53,7 @@ _2022 = {
     "instancenorm.in": 2, "instancenorm.affine": 2, "prelu.in": 1,
     "softmax.in": 3, "softmax.rows": -1,
     "avgpool.out": 1, **each(_AVERAGES, "in"), **each(_AVERAGES, "out"),
-    **each(RECURRENT, "biased"), "lstm.states": 8, "lstm.unprojected": 1, "gru.states": 7,
-    "rnn.states": 1,
+    **THOP_STEPS,
 }  # fmt: skip
 _2019_07 = {
     **_MACS, **NO_STEPS, "conv_transpose.bias": 1, "conv.bias_spread": 1, **_LINEAR,

@@ -210,6 +210,10 @@ class Op:
         """
         return None
 
+    def passed(self, names: Sequence[str]) -> list[str]:
+        """Return how source passes the tensors of these names to the module."""
+        return [*names]
+
     def results(self, names: Sequence[str], x: Shape, *_: Shape) -> tuple[str, list[str]]:
         """Return how source names what the module gives, and the expression of each output."""
         return ", ".join(names), [*names]

@@ -96,8 +96,6 @@ _NONE = "there is no such op yet"
 MISSING: Mapping[str, str] = {
     text: reason
     for names, reason in {
-        "lstm_cell gru_cell rnn_cell": "there is no op of one step; lstm(hidden_size), gru and rnn "
-            "run all steps of steps x features",
         "conv_lstm conv_gru": _NONE,
         "grid_sample affine_grid stn": _NONE,
         "roi_align nms argmax argmin scatter": _NONE,

@@ -10,6 +10,8 @@ from archcost.errors import OpError
 from archcost.ops.arguments import check, choice, count, flag, number
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.dropout import Dropout
+from archcost.ops.merge import VARIADIC
+from archcost.ops.programs import transpose
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape, numel, show
 
@@ -18,6 +20,9 @@ MOST_LAYERS = 1_000
 
 class Recurrent(Op):
     """Layers of which each step reads the one before, in one direction or in both.
+
+    It reads the steps, and the states before the first one if they are given: of each layer and
+    direction one, as ``return_state`` gives the last ones. Else they are zero.
 
     Class attributes:
         gates: rows of the weights for each hidden feature.
@@ -32,6 +37,8 @@ class Recurrent(Op):
     bidirectional: bool = flag(False)
     return_state: bool = flag(False)
 
+    inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    least: ClassVar[int] = 1
     gates: ClassVar[int]
     cells: ClassVar[int] = 1
     module: ClassVar[str]
@@ -54,7 +61,13 @@ class Recurrent(Op):
         ends = ("", "_reverse")[: self.directions]
         return [(i, f"_l{i}{end}") for i in range(self.num_layers) for end in ends]
 
-    def cost(self, x: Shape, *_: Shape) -> Cost:
+    @property
+    def states(self) -> tuple[Shape, ...]:
+        """The shapes of what all layers hand on."""
+        layers = self.num_layers * self.directions
+        return ((layers, self.width), (layers, self.hidden_size))[: self.cells]
+
+    def cost(self, x: Shape, *given: Shape) -> Cost:
         if len(x) != 2:
             sizes = f"[{show((numel(x[:-1]),))}, {x[-1]}]"
             how = f"; its columns are steps after reshape({sizes}) >> permute([1, 0])"
@@ -77,21 +90,22 @@ class Recurrent(Op):
             if self.projects:
                 params[f"weight_hr{end}"] = (width, self.hidden_size)
         macs = steps * _elements(params, "weight")
-        states: tuple[Shape, ...] = ()
-        if self.return_state:
-            layers = self.num_layers * self.directions
-            states = ((layers, width), (layers, self.hidden_size))[: self.cells]
+        states = self.states
+        if given and given != states:
+            wanted, got = (" and ".join(map(show, shapes)) for shapes in (states, given))
+            raise OpError(f"{self.name} begins with states {wanted}; got {got}")
         out = (steps, self.directions * width)
-        return Cost(out, params, macs, others=states)
+        return Cost(out, params, macs, others=states if self.return_state else ())
 
     def backward_macs(
         self, needs: Sequence[bool], trained: bool, x: Shape, *_: Shape
     ) -> tuple[int, int]:
-        # gradients go from step to step, but not to the states before the first
+        # gradients go from step to step, and to hidden states before the first if these need one
         cost = self.cost(x)
         first = x[0] * _elements(cost.params, "weight_ih_l0")
-        inside = cost.macs - first - _elements(cost.params, "weight_hh")
-        return first * any(needs) + inside * (trained or any(needs)), cost.macs * trained
+        start = _elements(cost.params, "weight_hh")
+        inside = (cost.macs - first - start) * (trained or any(needs))
+        return first * needs[0] + inside + start * any(needs[1:2]), cost.macs * trained
 
     def part(self, place: int) -> Op:
         return State() if place else self
@@ -99,12 +113,15 @@ class Recurrent(Op):
     def reads(self, x: Shape, *_: Shape) -> Reads:
         return [[(0, ALL)], []]
 
-    def forward(self, F: Any, x: Any, **params: Any) -> Any:
+    def forward(self, F: Any, x: Any, *given: Any, **params: Any) -> Any:
         from archcost.primitives.recurrent import by_onednn  # a reading has loaded it
 
         layers = self._layers()
         sizes = (self.width, self.hidden_size)[: self.cells]
-        starts = [F.full(shape=(len(layers), x.shape[0], size), like=x) for size in sizes]
+        if given:
+            starts = [F.contiguous(transpose(F, state, 0, 1)) for state in given]
+        else:
+            starts = [F.full(shape=(len(layers), x.shape[0], size), like=x) for size in sizes]
         starts = [F.unbind(start, dim=0) for start in starts]
         x = F.permute(x, dims=(1, 0, 2))
         if self.cells == 2 and by_onednn(x, self.projects):
@@ -160,8 +177,14 @@ class Recurrent(Op):
             bidirectional=self.bidirectional, batch_first=True, **self.options(),
         )  # fmt: skip
         # a hook, not a subclass: counters know a layer by its exact type
+        made.register_forward_pre_hook(begins)
         made.register_forward_hook(with_states if self.return_state else without_states)
         return made
+
+    def passed(self, names: Sequence[str]) -> list[str]:
+        states = [f"{name}.transpose(0, 1).contiguous()" for name in names[1:]]
+        given = f"({', '.join(states)})" if len(states) > 1 else "".join(states)
+        return [names[0], *filter(None, [given])]
 
     def results(self, names: Sequence[str], x: Shape, *_: Shape) -> tuple[str, list[str]]:
         if not self.return_state:
@@ -174,6 +197,14 @@ class Recurrent(Op):
 def _elements(params: Mapping[str, Shape], name: str) -> int:
     """Return the elements of the parameters whose names begin so."""
     return sum(numel(shape) for own, shape in params.items() if own.startswith(name))
+
+
+def begins(_: Any, given: Any) -> Any:
+    """Return what a module of PyTorch reads: the steps, and states with the layers first."""
+    if len(given) == 1:
+        return given
+    states = tuple(state.transpose(0, 1).contiguous() for state in given[1:])
+    return given[0], states if len(states) > 1 else states[0]
 
 
 def without_states(_: Any, __: Any, made: Any) -> Any:
@@ -206,7 +237,8 @@ class LSTM(Recurrent):
 
     It takes ``steps x features``, as ``torch.nn.LSTM(batch_first=True)``; macs = steps · 4 ·
     hidden · (features + hidden) for each layer and direction. With ``return_state`` the last
-    hidden state and cell, ``layers x features``, are outputs too.
+    hidden state and cell, ``layers x features``, are outputs too; ``lstm(x, h, c, 64)`` begins with
+    given ones.
     """
 
     proj_size: int = count(0, minimum=0)
@@ -221,6 +253,8 @@ class LSTM(Recurrent):
         example(6, num_layers=2, proj_size=3, x=(4, 5)),
         example(4, bidirectional=True, return_state=True, proj_size=2, bias=False, x=(3, 5)),
         example(4, 2, return_state=True, x=(3, 5)),
+        example(4, bidirectional=True, proj_size=3, x=[(3, 5), (2, 3), (2, 4)]),
+        example(4, 2, return_state=True, x=[(3, 5), (2, 4), (2, 4)]),
     )
 
     @property
@@ -253,7 +287,8 @@ class GRU(Recurrent):
 
     It takes ``steps x features``, as ``torch.nn.GRU(batch_first=True)``; macs = steps · 3 ·
     hidden · (features + hidden) for each layer and direction. With ``return_state`` the last
-    hidden state, ``layers x features``, is an output too.
+    hidden state, ``layers x features``, is an output too; ``gru(x, h, 64)`` begins with a given
+    one.
     """
 
     gates: ClassVar[int] = 3
@@ -262,6 +297,7 @@ class GRU(Recurrent):
         example(4, x=(3, 5)),
         example(4, 2, bias=False, bidirectional=True, x=(3, 5)),
         example(4, 2, dropout=0.5, return_state=True, x=(4, 5)),
+        example(4, bidirectional=True, x=[(3, 5), (2, 4)]),
     )
 
 
@@ -271,7 +307,7 @@ class RNN(Recurrent):
 
     It takes ``steps x features``, as ``torch.nn.RNN(batch_first=True)``; macs = steps · hidden ·
     (features + hidden) for each layer and direction. With ``return_state`` the last hidden state,
-    ``layers x features``, is an output too.
+    ``layers x features``, is an output too; ``rnn(x, h, 64)`` begins with a given one.
     """
 
     nonlinearity: str = choice("tanh", "tanh", "relu")
@@ -282,6 +318,7 @@ class RNN(Recurrent):
         example(4, x=(3, 5)),
         example(4, 2, nonlinearity="relu", bidirectional=True, x=(3, 5)),
         example(4, bias=False, return_state=True, x=(4, 5)),
+        example(4, x=[(3, 5), (1, 4)]),
     )
 
     def layer(

@@ -132,10 +132,15 @@ def hard_bound(network: Network, setting: Setting, training: bool = False, cache
         least = least_macs(layer) * layer.rows
         passes = 1
         if training and least and layer.path in known.reached:
-            attends = layer.cost.fused or layer.cost.products
-            wanted = any(known.tensors[name] for name in layer.inputs)
-            # attention multiplies activations, and both factors want a gradient
-            passes += 2 * wanted if attends else wanted + (layer.path in known.trained)
+            needs = [known.tensors[name] for name in layer.inputs]
+            trained = layer.path in known.trained
+            if layer.op.kind == "recurrent":
+                macs += sum(layer.op.backward_macs(needs, trained, *layer.shapes)) * layer.rows
+            elif layer.cost.fused or layer.cost.products:
+                # attention multiplies activations, and both factors want a gradient
+                passes += 2 * any(needs)
+            else:
+                passes += any(needs) + trained
         macs += least * passes
     sizes = [numel(shape) * itemsize for shape in network.params.values()]
     moved = batch * sum(_bytes(value, itemsize) for value in network.inputs) + sum(sizes)

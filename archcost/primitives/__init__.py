@@ -5,6 +5,7 @@ over them; ``archcost.ops`` holds the programs.
 """
 
 from archcost.primitives import (
+    cells,
     choices,
     composed,
     norms,
@@ -19,6 +20,6 @@ from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
 
 __all__ = [
     "COMPOSITES", "PRIMITIVES", "Primitive", "Row",
-    "choices", "composed", "norms", "pointwise", "products", "recurrent", "reductions", "shapes",
-    "windows",
+    "cells", "choices", "composed", "norms", "pointwise", "products", "recurrent", "reductions",
+    "shapes", "windows",
 ]  # fmt: skip

@@ -33,12 +33,20 @@ def _lstm_classes(
     """Return the class of each argument: single operations cast states and projections anew."""
     if x.device == "cuda" or by_onednn(x, w_hr is not None):
         return (LOWER,) * 8
-    return (LOWER, KEEPS, KEEPS, LOWER, LOWER, LOWER, LOWER, KEEPS)
+    return (LOWER, KEEPS, KEEPS, LOWER, _cached(w_hh), LOWER, LOWER, KEEPS)
 
 
-def _classes(x: Tensor, *_: Tensor | None, **__: Any) -> tuple[str, ...]:
-    states = LOWER if x.device == "cuda" else KEEPS
-    return (LOWER, states, LOWER, LOWER, LOWER, LOWER)
+def _classes(
+    x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, *_: Tensor | None, **__: Any
+) -> tuple[str, ...]:
+    if x.device == "cuda":
+        return (LOWER,) * 6
+    return (LOWER, KEEPS, LOWER, _cached(w_hh), LOWER, LOWER)
+
+
+def _cached(weight: Tensor) -> str:
+    """Return the class of a weight that each step casts anew unless it learns."""
+    return LOWER if weight.needs else KEEPS
 
 
 @primitive(_lstm_classes)
@@ -149,7 +157,11 @@ class _Layer:
             rows = Own(COPIED, x.shape, x.itemsize)
             self.row.makes += (rows,)
         self.row.saves = needed((rows, self.w_ih), (self.w_ih, x))
-        self.row.saves += (w_hh,) if h.needs or steps > 1 else ()
+        again = steps if h.needs else steps - 1
+        if w_hh.itemsize == x.itemsize:
+            self.row.saves += (w_hh,) if again else ()
+        else:
+            self.keeps("weight_hh", (again, *w_hh.shape))
         if w_hh.needs and h.itemsize == x.itemsize:
             self.row.saves += (h,)
         elif w_hh.needs:

@@ -217,7 +217,7 @@ class _Writer:
             module = torch_module(self.torch, op, shapes)
         if module is not None:
             try:
-                if module._forward_pre_hooks:
+                if module._forward_pre_hooks and op.kind != "recurrent":  # of which passed() tells
                     if op.kind not in ("conv", "pool"):  # which pad first
                         raise ArchcostError("it hooks into its module")
                     self.hooked.add(layer.path)
@@ -241,7 +241,7 @@ class _Writer:
             return expression(layer.op, layer.shapes, names)
         if layer.module in self.hooked:
             names = (read_by_module(layer.op, layer.shapes, names),)
-        return f"{self.place(layer.module)}({', '.join(names)})"
+        return f"{self.place(layer.module)}({', '.join(layer.op.passed(names))})"
 
     def place(self, path: str) -> str:
         """Return the expression that finds a layer in ``self``."""
@@ -284,6 +284,6 @@ class _Writer:
                 written.append(text)
             elif value != parameter.default:
                 written.append(f"{name}={text}")
-        if getattr(module, "nonlinearity", "tanh") != "tanh":
+        if getattr(module, "nonlinearity", "tanh") != "tanh" and "nonlinearity" not in parameters:
             written.append(f"nonlinearity={json.dumps(module.nonlinearity)}")
         return written

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from archcost.layout import differing
-from archcost.readings.spelling_choices import CHOICES
+from archcost.readings.spelling_more import MORE
 from archcost.readings.words import (
     ATOM,
     BATCH,
@@ -40,7 +40,7 @@ def spelled(name: str, args: Sequence[Any], options: dict[str, Any]) -> tuple[st
 
 
 SPELLINGS |= {
-    **CHOICES,
+    **MORE,
     "matmul": method_call("matmul"),
     **{
         name: method_call(name)

@@ -1,11 +1,11 @@
-"""How what chooses among elements is written in PyTorch."""
+"""How what chooses among elements, and recurrent cells are written in PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archcost.readings.words import call, torch_call, value
+from archcost.readings.words import call, method_call, torch_call, value
 
 
 def masked_fill(x: Any, mask: Any, *, value: float) -> str:
@@ -33,10 +33,26 @@ def cumsum(x: Any, *, dim: int) -> str:
     return f"{x.inside()}.cumsum({dim})"
 
 
+def lstm_cell(x: Any, h: Any, c: Any, *weights: Any) -> str:
+    """As a function of both states."""
+    return call("torch.lstm_cell", x, f"({h}, {c})", *weights)
+
+
+def rnn_cell(*tensors: Any, nonlinearity: str) -> str:
+    """As ``rnn_tanh_cell`` or ``rnn_relu_cell``."""
+    return call(f"torch.rnn_{nonlinearity}_cell", *tensors)
+
+
 written = value  # an option may have that name
 
-CHOICES: Mapping[str, Callable[..., str]] = {
-    "where": torch_call("where"),
-    **{made.__name__: made for made in (masked_fill, gather, topk, sort, cumsum)},
+MORE: Mapping[str, Callable[..., str]] = {
+    **{name: torch_call(name) for name in ("where", "gru_cell")},
+    **{
+        made.__name__: made
+        for made in (masked_fill, gather, topk, sort, cumsum, lstm_cell, rnn_cell)
+    },
+    "sigmoid_in_place": method_call("sigmoid_"),
+    "tanh_in_place": method_call("tanh_"),
+    "multiplied_in_place": method_call("mul_"),
 }
 """The spelling of each."""
