@@ -82,6 +82,7 @@ class Layer:
         names: full names of its own parameters, if they do not begin with its path.
         function: whether the network calls a function instead of a module. This changes only what
             counters see that hook modules.
+        in_place: whether it changes the first tensor that it reads, and returns that.
     """
 
     path: str
@@ -94,6 +95,7 @@ class Layer:
     function: bool = False
     rows: int = 1
     names: Mapping[str, str] = field(default_factory=dict)
+    in_place: bool = False
 
     @classmethod
     def alone(cls, op: Op, *shapes: Shape) -> Layer:
@@ -197,6 +199,8 @@ class Network:
         module: a function that returns the PyTorch module that the network was read from; None for
             a network that was read from a spec.
         trains: a function that returns the network in training mode; None if it is the same.
+        holders: of code: from a tensor's name to the last layer that runs while a name of the code
+            holds it, empty if one does until the end. In other networks the last reader counts.
     """
 
     name: str
@@ -217,6 +221,7 @@ class Network:
     remake: Callable[..., Network] | None = field(default=None, compare=False, repr=False)
     trains: Callable[[], Network] | None = field(default=None, compare=False, repr=False)
     module: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
+    holders: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Check that names are unique and that every layer reads earlier layers."""
@@ -268,6 +273,15 @@ class Network:
         return MappingProxyType(
             {name: layer.path for layer in self.layers for name in layer.inputs}
         )
+
+    @cached_property
+    def released(self) -> Mapping[str, Sequence[str]]:
+        """The tensors that are dropped after each layer: those that nobody holds any more."""
+        found: dict[str, list[str]] = {}
+        for name, path in {**self.last_readers, **self.holders}.items():
+            if name not in self.outputs:
+                found.setdefault(path, []).append(name)
+        return MappingProxyType(found)
 
     @cached_property
     def dead(self) -> frozenset[str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from archcost.errors import ArchcostError
 from archcost.importers.functions import FUNCTIONS
+from archcost.importers.observed import Out, run
 from archcost.importers.registry import Program
 from archcost.ops.base import FLOAT, INT64, Cost, Op
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape
-
-FLOAT_BYTES = 4
 
 
 class Input(NamedTuple):
@@ -27,17 +26,50 @@ class Own(NamedTuple):
     name: str
 
 
+class View(NamedTuple):
+    """In the arguments of a call: a buffer of the layer, as it is read.
+
+    ``key`` tells its memory from others; another layer that reads it has a :class:`Constant`.
+    """
+
+    name: str
+    shape: Shape
+    strides: Shape
+    key: Any = None
+
+    def __repr__(self) -> str:
+        """Return what tells it from other tensors, wherever it lies."""
+        return f"View{self[:3]}"
+
+
 class Constant(NamedTuple):
-    """In the arguments of a call: a tensor that depends on no input and no parameter."""
+    """In the arguments of a call: a tensor that depends on no input and no parameter.
+
+    Attributes:
+        shape, strides: how it lies in its memory.
+        size: elements of that memory.
+        itemsize: bytes of each, 0 for floats.
+        key: what tells the memory from others.
+        last: whether no later call reads it.
+    """
 
     shape: Shape
+    strides: Shape
+    size: Any
     itemsize: int
+    key: Any = None
+    last: bool = True
+
+    def __repr__(self) -> str:
+        """Return what tells it from other tensors, wherever it lies."""
+        return f"Constant{self[:4]}"
 
 
 class Rows(NamedTuple):
-    """In the arguments of a call and in shapes: so many times the batch."""
+    """In the arguments of a call and in shapes: so many times the batch, and some more."""
 
     times: int
+    more: int = 0
 
 
 class Called(Op):
@@ -53,6 +85,7 @@ class Called(Op):
         buffers: likewise of the buffers.
         macs: multiply-accumulates for one row.
         makes: the type of its outputs.
+        observed: how PyTorch was seen to run it, where no program says it.
     """
 
     function: str
@@ -63,6 +96,7 @@ class Called(Op):
     params: Mapping[str, Shape]
     buffers: Mapping[str, Shape]
     macs: int
+    observed: Mapping[str, Any] | None
 
     programs: ClassVar[Mapping[str, Program]] = FUNCTIONS
     inputs = ("*",)
@@ -79,7 +113,7 @@ class Called(Op):
         """Take what was seen of the call."""
         self.__dict__.update(
             name=function, function=function, kind=kind, args=args, kwargs=dict(kwargs), made=made,
-            made_rows=made_rows, params=dict(params), macs=macs, makes=makes,
+            made_rows=made_rows, params=dict(params), macs=macs, makes=makes, observed=None,
             buffers={own: shape for own, (shape, _) in buffers.items()},
             integer_buffers=tuple(own for own, (_, kind) in buffers.items() if kind == INT64),
         )  # fmt: skip
@@ -108,7 +142,7 @@ class Called(Op):
         """Return the arguments that are no tensors."""
         given = [_text(arg) for arg in self.args if is_said(arg)]
         given += [f"{key}={value}" for key, value in self.kwargs.items() if is_said(value)]
-        return ", ".join(given).replace("Rows(times=1)", "N")
+        return ", ".join(given).replace("Rows(times=1, more=0)", "N")
 
     def call(self, tensors: Any = ()) -> str:
         """Return the call with its arguments."""
@@ -123,12 +157,17 @@ class Called(Op):
         """
         args = [given(F, arg, tensors, params) for arg in self.args]
         kwargs = {key: given(F, value, tensors, params) for key, value in self.kwargs.items()}
+        for key in _last((self.args, self.kwargs)):
+            F.constants.pop(key, None)
+        if self.observed is not None:
+            seen = {key: given(F, value, (), {}) for key, value in self.observed.items()}
+            return run(F, [*_tensors((args, list(kwargs.values())))], name=self.function, **seen)
         program = self.programs.get(self.function)
         try:
             if program is None:  # a primitive of one tensor
                 return getattr(F, self.function)(args[0])
             return program(F, *args, **kwargs)
-        except (TypeError, AttributeError, IndexError, KeyError) as error:
+        except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:
             raise ArchcostError(f"{self.call()} has no formula for such arguments") from error
 
 
@@ -142,17 +181,53 @@ def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any])
             return tensors[place]
         case Own(name):
             return params[name]
-        case Constant(shape, itemsize):
-            like = next(iter((*tensors, *params.values())))
-            made = F.full(shape=given(F, shape, tensors, params), like=like)
-            return made if itemsize == FLOAT_BYTES else F.cast(made, itemsize=itemsize)
-        case Rows(times):
-            return times * F.batch
+        case View(name, shape, strides, key):
+            whole = F.constants.setdefault(key, params[name])
+            return whole.view(given(F, shape, (), {}), given(F, strides, (), {}))
+        case Constant():
+            return _constant(F, value, next(iter((*tensors, *params.values()))))
+        case Rows(times, more):
+            return times * F.batch + more
+        case Out(shape, strides, itemsize, learns):
+            return Out(given(F, shape, (), {}), given(F, strides, (), {}), itemsize, learns)
         case tuple() | list():
             return type(value)([given(F, inner, tensors, params) for inner in value])
         case slice(start=start, stop=stop, step=step):
             return slice(*(given(F, n, tensors, params) for n in (start, stop, step)))
     return value
+
+
+def _constant(F: Any, constant: Constant, like: Any) -> Any:
+    """Return a tensor of constants, which lies where it was when another call has read it."""
+    size, itemsize = given(F, constant.size, (), {}), constant.itemsize or F.setting.itemsize
+    whole = F.constants.get(constant.key)
+    if whole is None:
+        whole = like.like((size,), itemsize=itemsize, what="constants")
+        F.constants[constant.key] = whole
+    return whole.view(given(F, constant.shape, (), {}), given(F, constant.strides, (), {}))
+
+
+def _last(value: Any) -> Iterator[Any]:
+    """Yield what tells the constants that no later call reads."""
+    if isinstance(value, Constant):
+        if value.last:
+            yield value.key
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _last(inner)
+    elif isinstance(value, Mapping):
+        yield from _last(list(value.values()))
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    """Yield the tensors in nested arguments, in order."""
+    if isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _tensors(inner)
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif hasattr(value, "storage"):
+        yield value
 
 
 def _text(value: Any) -> str:
@@ -168,7 +243,7 @@ def _text(value: Any) -> str:
 
 def is_said(value: Any) -> bool:
     """Whether an argument is one that a table says: a number, a word, or several."""
-    if isinstance(value, (Input, Own, Constant)):
+    if isinstance(value, (Input, Own, View, Constant)):
         return False
     if isinstance(value, (list, tuple)) and not isinstance(value, Rows):
         return all(map(is_said, value))

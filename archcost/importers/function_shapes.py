@@ -200,7 +200,7 @@ def contiguous(F: Any, x: Any, **_: Any) -> Any:
     return F.contiguous(x)
 
 
-@function("to", "float", "type_as", "half", "detach", "alias", "requires_grad")
+@function("to", "float", "type_as", "half")
 def same(F: Any, x: Any, *_: Any, **__: Any) -> Any:
     """The same tensor, where a cast changes nothing."""
     return x

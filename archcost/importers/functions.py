@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 
-from archcost.importers import function_arithmetic, function_products, function_shapes
+from archcost.importers import (
+    function_arithmetic,
+    function_products,
+    function_recurrent,
+    function_shapes,
+)
 from archcost.importers.registry import FUNCTIONS, function
 from archcost.primitives import PRIMITIVES
 
 __all__ = [
-    "FUNCTIONS", "function", "function_arithmetic", "function_products", "function_shapes",
-    "is_of_one",
+    "FUNCTIONS", "function", "function_arithmetic", "function_products", "function_recurrent",
+    "function_shapes", "is_of_one",
 ]  # fmt: skip
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from archcost.builder import Builder
-from archcost.errors import ArchcostError, did_you_mean
-from archcost.importers.calls import FLOAT_BYTES, Called, Constant, Input, Own, Rows, type_of
+from archcost.errors import ArchcostError
+from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, type_of
 from archcost.importers.function_products import parsed
+from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
 from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
-from archcost.importers.trace import (
+from archcost.importers.probe import probed, seen_of
+from archcost.importers.seen import (
     BATCH,
     CALL,
     INPUT,
@@ -23,7 +26,8 @@ from archcost.importers.trace import (
     Seen,
     Trace,
 )
-from archcost.network import INT64_BYTES, Network, Value
+from archcost.layout import contiguous
+from archcost.network import Network, Value, made_dtype
 from archcost.shape import Shape, numel
 
 PRODUCTS = ("matmul", "bmm", "mm", "__matmul__")
@@ -44,7 +48,15 @@ class Lowering:
         self.inputs: dict[str, Value] = {}
         self.owners: dict[str, str] = {}  # the full name of each parameter that is there
         self.functions: set[str] = set()
+        self.in_place: set[str] = set()
+        self.buffers: set[int] = set()  # the memory of those that a layer before has
+        self.places: list[tuple[int, str]] = []
         self.live = _live(trace)
+        self.last = {
+            seen.storage: call
+            for number, call in enumerate(trace.calls) if number in self.live
+            for seen in (*_seen_in(call.args), *_seen_in(call.kwargs))
+        }  # fmt: skip
         self.leaves = _leaves(trace, self.live)
 
     def network(self, name: str, inputs: Mapping[str, Seen], **about: Any) -> Network:
@@ -60,10 +72,23 @@ class Lowering:
         names = dict.fromkeys(value.name for value in outputs if value is not None)
         made = self.builder.network(name, *names, **about)
         layers = tuple(
-            replace(layer, function=True) if layer.path in self.functions else layer
+            replace(
+                layer, function=layer.path in self.functions, in_place=layer.path in self.in_place
+            )
             for layer in made.layers
         )
-        return replace(made, layers=layers)
+        return replace(made, layers=layers, holders=self.holders())
+
+    def holders(self) -> dict[str, str]:
+        """Return, for each tensor, the last layer that runs while a name of the code holds it."""
+        numbers = [number for number, _ in self.places]
+        found: dict[str, int] = {}
+        for key, value in self.values.items():
+            freed = self.trace.freed.get(key)
+            at = len(numbers) if freed is None else bisect_left(numbers, freed) - 1
+            found[value.name] = max(at, found.get(value.name, -1))
+        paths = [path for _, path in self.places]
+        return {name: paths[at] if at < len(paths) else "" for name, at in found.items()}
 
     # Tensors.
 
@@ -90,7 +115,7 @@ class Lowering:
         """Add the layer of a call; what depends on constants only is none."""
         if number not in self.live:
             return
-        if call.name in SAME:  # a cast to the type that it has
+        if is_same(call):
             known = self.value(next(iter(_seen_in(call.args))))
             if known is not None:
                 self.values[number, 0] = known
@@ -100,8 +125,11 @@ class Lowering:
             made = self.as_op(call, path)
         except Unlike:
             made = self.as_call(call, path)
+        self.places.append((number, path))
         if not call.leaf:
             self.functions.add(path)
+        if call.in_place and self.value(next(iter(_seen_in(call.args)))) is not None:
+            self.in_place.add(path)
         for place, (value, seen) in enumerate(zip(made, call.outs, strict=False)):
             self.values[number, place] = value
             shape, rows, _ = self.parted(seen.shape)
@@ -112,7 +140,7 @@ class Lowering:
 
     def as_op(self, call: Call, path: str) -> tuple[Value, ...]:
         """Add the layer of a call as an op of specs."""
-        if call.name not in OPS_OF:
+        if call.name not in OPS_OF or "out" in call.kwargs:
             raise Unlike
         try:
             found: Said = OPS_OF[call.name](*call.args, **call.kwargs)
@@ -128,18 +156,24 @@ class Lowering:
         shapes = [value.shape for value in values if value is not None]
         try:
             cost = found.op.cost(*shapes)
+            made_dtype(found.op, [value.dtype for value in values if value is not None])
             if cost.output != shape or found.op.rows(values[0].rows, *shapes) != rows or at != 0:  # type: ignore[union-attr]
                 raise Unlike
         except REFUSED:
             raise Unlike from None
+        if self.trace.training and not probed(
+            found.op, found.tensors, found.params, call, cost.buffers
+        ):
+            raise Unlike
         return self.add(found.op, values, path, found.params)
 
     def as_call(self, call: Call, path: str) -> tuple[Value, ...]:
         """Add the layer of a call as the function that it is."""
-        more = call.name == "einsum" and len([*_seen_in(call.args)]) > 2  # has no one order
-        if more or (call.name not in self.called.programs and not is_of_one(call.name)):
+        known = call.name in self.called.programs or is_of_one(call.name)
+        if not known and not (call.inside and call.inside.is_priced):
             raise ArchcostError(self.unknown(call))
         tensors: list[Value] = []
+        read: list[Seen] = []
         params: dict[str, Seen] = {}
         buffers: dict[str, Seen] = {}
 
@@ -148,17 +182,18 @@ class Lowering:
                 known = self.value(value)
                 if known is not None:
                     tensors.append(known)
+                    read.append(value)
                     return Input(len(tensors) - 1)
                 if value.kind == PARAMETER:
                     own = _free(_own_name(value.name), params, buffers)
                     params[own] = value
                     return Own(own)
-                if value.buffer:
+                if value.buffer and value.storage not in self.buffers:
                     own = _free(_own_name(value.buffer), params, buffers)
-                    buffers[own] = value
-                    return Own(own)
-                width = FLOAT_BYTES if "float" in value.dtype else INT64_BYTES
-                return Constant(told(value.shape), width)
+                    size = value.size // _width(value)
+                    buffers[own] = replace(value, shape=(size,), strides=(1,))
+                    return View(own, told(value.shape), told(value.strides), value.storage)
+                return self.constant(value, call, told)
             if isinstance(value, int) and value and value % BATCH == 0:
                 return Rows(value // BATCH)
             if isinstance(value, slice):
@@ -174,14 +209,26 @@ class Lowering:
         kwargs = {key: told(value) for key, value in call.kwargs.items()}
         parts = [self.parted(seen.shape) for seen in call.outs]
         rows = parts[0][1]
-        macs = self.macs(call)
-        macs = macs // (BATCH * rows) if parts[0][2] is not None else macs
+        macs = total = self.macs(call)
+        if macs % BATCH == 0:  # else it is computed of parameters alone, once for any batch
+            macs = macs // BATCH
+            each = tensors[0].rows if tensors else 1
+            if macs % each:
+                raise ArchcostError(
+                    f"{path}: {call.full} multiplies {macs:,} times for {each} rows"
+                )
+            macs //= each
         op = self.called(
             call.name, KINDS.get(call.name, "reshape"), args, kwargs, tuple(p[0] for p in parts),
             rows, {own: seen.shape for own, seen in params.items()},
             {own: (seen.shape, type_of(seen.dtype)) for own, seen in buffers.items()}, macs,
             type_of(call.outs[0].dtype),
         )  # fmt: skip
+        if call.inside and not (
+            known and "out" not in call.kwargs and probed(op, read, {**params, **buffers}, call)
+        ):
+            op.__dict__.update(observed=seen_of(call, told, total), no_gradient=_apart(call))
+        self.buffers |= {seen.storage for seen in buffers.values()}
         if not tensors:  # of parameters alone: it stands behind the input, and reads nothing of it
             tensors = [self.builder.inputs[0]]
         return self.add(op, tensors, path, params)
@@ -206,6 +253,17 @@ class Lowering:
             self.owners.setdefault(name, path)
         return made
 
+    def constant(self, seen: Seen, call: Call, told: Any) -> Constant:
+        """Return a tensor of constants as an argument; ``told`` says sizes with the batch."""
+        floats, width = "float" in seen.dtype, _width(seen)
+        size = seen.size // width if seen.size else numel(seen.shape)
+        strides = seen.strides or contiguous(seen.shape)
+        key = seen.storage or id(seen)
+        last = self.last.get(key, call) is call and not seen.buffer
+        return Constant(
+            told(seen.shape), told(strides), told(size), 0 if floats else width, key, last
+        )
+
     # Names.
 
     def path(self, call: Call) -> str:
@@ -218,13 +276,15 @@ class Lowering:
 
     def macs(self, call: Call) -> int:
         """Return the multiply-accumulates of a call on the whole batch."""
-        return _macs(call)
+        inside = call.inside
+        return _macs(call) if inside is None or inside.operations is None else inside.macs
 
     def unknown(self, call: Call) -> str:
         """Return why a function that has no program cannot be priced."""
         file, line = call.line
         where = f"{call.path or 'the module'} ({file.rpartition('/')[2]}:{line})"
-        return f"{where}: {call.full} has no formula{did_you_mean(call.name, self.called.programs)}"
+        why = f": what {call.inside.unpriced} multiplies is not known" if call.inside else ""
+        return f"{where}: {call.full} has no formula{why}"
 
 
 NEW = (
@@ -233,15 +293,42 @@ NEW = (
 )  # fmt: skip
 """What makes a tensor in the shape of another, of constants or at random."""
 
-SAME = ("to", "float", "type_as", "half", "detach", "alias", "requires_grad")
+SAME = ("to", "float", "type_as", "half")
 """What gives the same tensor, or the same values in the one type that is priced."""
 
 KINDS = {
-    **dict.fromkeys(PRODUCTS, "matmul"), "scaled_dot_product_attention": "attention",
-    "linear": "linear", "cat": "merge", "stack": "merge", "softmax": "activation",
+    **dict.fromkeys(PRODUCTS, "matmul"), **dict.fromkeys(RECURRENT, "recurrent"),
+    "scaled_dot_product_attention": "attention", "linear": "linear", "cat": "merge",
+    "stack": "merge", "softmax": "activation",
     **dict.fromkeys(("add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul"), "merge"),
 }  # fmt: skip
 """The kinds of functions as ops; all others only move elements."""
+
+
+def _width(seen: Seen) -> int:
+    """Return the bytes of an element."""
+    return int(re.sub(r"\D", "", seen.dtype) or 8) // 8
+
+
+def is_same(call: Call) -> bool:
+    """Whether a call is a cast from a type of floats to one."""
+    if call.name not in SAME:
+        return False
+    return all("float" in seen.dtype for seen in (next(iter(_seen_in(call.args))), *call.outs))
+
+
+class Known:
+    """The functions that have a program."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether one of that name has."""
+        return name in Called.programs or is_of_one(str(name))
+
+
+def _apart(call: Call) -> tuple[int, ...]:
+    """Return the inputs to which no gradient flows: all of a call that autograd does not record."""
+    learns = any(out.learns for out in call.inside.outs) if call.inside else True
+    return () if learns else tuple(range(len([*_seen_in((call.args, call.kwargs))])))
 
 
 def _macs(call: Call) -> int:
@@ -258,6 +345,9 @@ def _macs(call: Call) -> int:
         return numel(call.outs[0].shape) * given[2].shape[-2]
     if call.name in ("conv1d", "conv2d", "conv3d"):
         return numel(call.outs[0].shape) * numel(given[1].shape[1:])
+    if call.name in RECURRENT:
+        x, weights = given[0].shape, [seen.shape for seen in _seen_in(call.args[2])]
+        return numel(x[:-1]) * sum(numel(shape) for shape in weights if len(shape) == 2)
     if call.name == "einsum" and len(given) == 2:
         terms, result = parsed(call.args[0], [len(seen.shape) for seen in given])
         sizes = dict(zip("".join(terms), (*given[0].shape, *given[1].shape), strict=True))
@@ -301,7 +391,7 @@ def _live(trace: Trace) -> frozenset[int]:
 
 def _leaves(trace: Trace, live: frozenset[int]) -> frozenset[str]:
     """Return the modules that are one call, which names its layer."""
-    layers = (call for n, call in enumerate(trace.calls) if n in live and call.name not in SAME)
+    layers = (call for n, call in enumerate(trace.calls) if n in live and not is_same(call))
     number = Counter(call.path for call in layers)
     groups = {path.rpartition(".")[0] for path in trace.classes if path}
     every: set[str] = set()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archcost.errors import OpError
-from archcost.importers.trace import Seen
+from archcost.importers.seen import Seen
 from archcost.ops import Op
 from archcost.ops.base import make
 from archcost.shape import numel

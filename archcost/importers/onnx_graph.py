@@ -26,7 +26,7 @@ from archcost.importers.onnx_tensors import (
     seen_type,
     type_name,
 )
-from archcost.importers.trace import BATCH, CALL, CONSTANT, INPUT, PARAMETER, Call, Seen
+from archcost.importers.seen import BATCH, CALL, CONSTANT, INPUT, PARAMETER, Call, Seen
 from archcost.shape import Shape, numel, show
 
 onnx: Any = import_module("onnx")

@@ -6,7 +6,7 @@ from typing import Any
 
 from archcost.importers.onnx_nodes import HANDLERS, axes_of, is_learnt, node
 from archcost.importers.onnx_tensors import Known, Node
-from archcost.importers.trace import BATCH
+from archcost.importers.seen import BATCH
 
 
 @node("Reshape")

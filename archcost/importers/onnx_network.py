@@ -20,7 +20,7 @@ from archcost.importers.onnx_graph import Graph
 from archcost.importers.onnx_moves import GATES
 from archcost.importers.onnx_nodes import HANDLERS
 from archcost.importers.onnx_tensors import Node, Refused
-from archcost.importers.trace import BATCH, PARAMETER, Call, Seen, Trace
+from archcost.importers.seen import BATCH, PARAMETER, Call, Seen, Trace
 from archcost.network import Network, Remark, Value, prefixes
 from archcost.pytorch.onnx_file import import_onnx
 from archcost.shape import numel, read_shape
@@ -334,6 +334,10 @@ class OnnxLowering(Lowering):
             where, _ = call.line
             text = str(error) if call.path in str(error) else f"{call.path}: {error}"
             raise Refused(f"{where}: {text} ({call.full})") from None
+
+    def holders(self) -> dict[str, str]:
+        """Return nothing: a graph has no names that hold tensors."""
+        return {}
 
     def path(self, call: Call) -> str:
         """Return the path that the node has."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from archcost.importers.onnx_tensors import Known, Node
-from archcost.importers.trace import BUFFER, PARAMETER
+from archcost.importers.seen import BUFFER, PARAMETER
 from archcost.shape import numel
 
 HANDLERS: dict[str, Callable[[Node], None]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from archcost.importers.onnx_nodes import changed, is_learnt, node, operand
 from archcost.importers.onnx_tensors import Known, Node
-from archcost.importers.trace import PARAMETER
+from archcost.importers.seen import PARAMETER
 from archcost.shape import same_padding
 
 # Convolutions.

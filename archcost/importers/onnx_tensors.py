@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from archcost.errors import ArchcostError
-from archcost.importers.trace import BUFFER, CONSTANT, PARAMETER, Seen
+from archcost.importers.seen import BUFFER, CONSTANT, PARAMETER, Seen
 from archcost.shape import Shape
 
 if TYPE_CHECKING:

@@ -36,8 +36,9 @@ def read(
             says where.
     """
     torch = import_torch()
-    from archcost.importers.lower import Lowering
-    from archcost.importers.trace import BATCH, Seen, trace
+    from archcost.importers.lower import Known, Lowering
+    from archcost.importers.passes import trace
+    from archcost.importers.seen import BATCH, Seen
 
     arguments = {key: _literal(value) for key, value in (knobs or {}).items()}
     name = model if isinstance(model, str) else type(model).__name__
@@ -47,7 +48,7 @@ def read(
         key: torch.empty(BATCH, *shape, dtype=getattr(torch, dtype), device="meta")
         for key, (shape, dtype) in shapes.items()
     }
-    found = trace(module, tensors, training)
+    found = trace(module, tensors, training, Known())
     seen = {
         key: Seen("input", key, -1, 0, tuple(x.shape), str(x.dtype).removeprefix("torch."))
         for key, x in tensors.items()
@@ -116,18 +117,26 @@ def _built(torch: Any, model: Any, arguments: Mapping[str, Any], meta: bool = Tr
 
 def _on_meta(torch: Any, module: Any) -> Any:
     """Return a module without weights; one that a caller holds stays as it is."""
-    tensors = [*module.parameters(), *module.buffers()]
-    if all(tensor.is_meta for tensor in tensors):
-        return module
     import copy
 
+    from archcost.importers.inside import held_tensors
+
+    held = [tensor for _, tensor in held_tensors(module)]
     kept = {
         id(tensor): torch.nn.Parameter(tensor.to("meta"), tensor.requires_grad)
         if isinstance(tensor, torch.nn.Parameter)
-        else tensor.to("meta")
-        for tensor in tensors
+        else tensor.detach().to("meta")
+        for tensor in (*held, *module.parameters(), *module.buffers())
     }
-    return copy.deepcopy(module, kept).to("meta")
+    try:
+        return copy.deepcopy(module, {**kept}).to("meta")
+    except Exception:  # whatever a module holds that has no copies
+        for value in (value for child in module.modules() for value in vars(child).values()):
+            try:
+                copy.deepcopy(value, {**kept})
+            except Exception:
+                kept[id(value)] = value
+        return copy.deepcopy(module, kept).to("meta")
 
 
 def _inputs(name: str, module: Any, input: Any) -> dict[str, tuple[Shape, str]]:

@@ -9,112 +9,56 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from types import FunctionType
 from typing import Any
-from unittest import mock
+from weakref import ref
 
-from archcost.errors import ArchcostError, shorten
+from archcost.errors import ArchcostError
+from archcost.importers.inside import (
+    Inside,
+    Made,
+    Watch,
+    held_tensors,
+    kept_by,
+    run_again,
+    storage_of,
+    tensors_in,
+)
+from archcost.importers.seen import (
+    BUFFER,
+    CALL,
+    CONSTANT,
+    INPUT,
+    PARAMETER,
+    Call,
+    Seen,
+    Trace,
+    of_batch,
+)
 
 torch: Any = import_module("torch")
 overrides: Any = import_module("torch.overrides")
 
-BATCH = 2**27 - 39
-"""The batch of a pass that is traced: a prime, so that sizes with the batch in them tell."""
 MOST_OUTPUTS = 10_000
-
-PARAMETER, BUFFER, INPUT, CALL, CONSTANT = "parameter", "buffer", "input", "call", "constant"
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A tensor as a call sees it.
-
-    Attributes:
-        kind: where it comes from: ``parameter buffer input call constant``.
-        name: of the parameter, buffer or input.
-        call, place: which call has made it, and which of its outputs it is.
-        shape: with the batch.
-        dtype: as PyTorch calls it, ``float32``.
-        buffer: the name of the buffer in whose memory it lies, if in one.
-    """
-
-    kind: str
-    name: str
-    call: int
-    place: int
-    shape: tuple[int, ...]
-    dtype: str
-    buffer: str = ""
-
-
-@dataclass(slots=True)
-class Call:
-    """A call of a function.
-
-    Attributes:
-        name: of the function: ``conv2d``, ``add``; without the underscore of the in-place form.
-        full: its whole name: ``torch.nn.functional.conv2d``.
-        path: of the module that calls it, with ``#2`` if the module runs a second time.
-        leaf: whether that module is one of ``torch.nn``, and this is what it computes.
-        args, kwargs: its arguments, each tensor as a :class:`Seen`.
-        outs: the tensors that it returns.
-        line: the file and line of the code that calls it.
-    """
-
-    name: str
-    full: str
-    path: str
-    leaf: bool
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    outs: tuple[Seen, ...]
-    line: tuple[str, int]
-
-
-@dataclass
-class Trace:
-    """The calls of a pass.
-
-    Attributes:
-        calls: in the order in which they begin.
-        outputs: the tensors that the module returns.
-        parameters: the sizes of the module's distinct parameters by their names.
-        classes: the class of each module that ran, by its path.
-    """
-
-    calls: list[Call] = field(default_factory=list)
-    outputs: tuple[Seen, ...] = ()
-    parameters: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    buffers: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    classes: dict[str, str] = field(default_factory=dict)
-
-
-def tensors_in(value: Any) -> Iterator[Any]:
-    """Yield the tensors in nested arguments, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from tensors_in(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from tensors_in(inner)
-    elif hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            yield from tensors_in(getattr(value, name))
 
 
 class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
-    """Notes the calls of a module's forward pass."""
+    """Notes the calls of a module's forward pass.
 
-    def __init__(self, module: Any, inputs: Mapping[str, Any]) -> None:
+    Args:
+        module: on the device ``meta``.
+        inputs: its input tensors by their names.
+        known: the functions that have a program; others are watched from inside.
+    """
+
+    def __init__(self, module: Any, inputs: Mapping[str, Any], known: Container[str] = ()) -> None:
         super().__init__()
         self.trace = Trace()
+        self.programs = known
         self.known: dict[int, tuple[str, str]] = {}
         self.made: dict[int, tuple[int, int]] = {}
         self.alive: list[Any] = [module, inputs]  # so that no id is given twice
@@ -122,17 +66,53 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         self.visits: Counter[str] = Counter()
         self.paths: dict[Any, str] = {}
         self.buffers: dict[int, str] = {}
+        self.weights: dict[int, str] = {}  # the storages of parameters and buffers
+        self.saved: list[Any] = []
+        self.held: dict[int, Any] = {}
+        self.bases: dict[int, tuple[int, int]] = {}  # what has made each storage
         for name, child in module.named_modules():
             self.paths.setdefault(child, name)
+        for name, tensor in held_tensors(module):  # what stands in plain attributes
+            self.known[id(tensor)] = (BUFFER, name)
+            self.buffers[storage_of(tensor)] = name
+            self.alive.append(tensor)
         for name, parameter in module.named_parameters():
             self.known[id(parameter)] = (PARAMETER, name)
             self.trace.parameters[name] = tuple(parameter.shape)
+            self.weights[storage_of(parameter)] = name
         for name, buffer in module.named_buffers():
             self.known[id(buffer)] = (BUFFER, name)
             self.trace.buffers[name] = tuple(buffer.shape)
-            self.buffers[_storage(buffer)] = name
+            self.buffers[storage_of(buffer)] = self.weights[storage_of(buffer)] = name
         for name, value in inputs.items():
             self.known[id(value)] = (INPUT, name)
+
+    refusal: ArchcostError | None = None
+    """What was raised where TorchScript catches it."""
+
+    keeping = False
+    """Whether what autograd keeps is written down."""
+
+    def keep(self, tensor: Any) -> Any:
+        """Note a tensor that is kept for backward."""
+        self.saved.append(tensor)
+        return tensor
+
+    def apart(self, apply: Any, own: Any, args: Any, kwargs: Any) -> Any:
+        """Run an ``autograd.Function`` as one call, and note what it holds."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            made = apply(own, *args, **kwargs)
+            for tensor in tensors_in(made):
+                self.saved += tensors_in(getattr(tensor.grad_fn, "__dict__", {}))
+            return made
+
+        full = f"{own.__module__}.{own.__qualname__}"
+        super().__exit__(None, None, None)
+        try:
+            return self.note(run, own.__name__, full, args, kwargs, partial(apply, own))
+        finally:
+            super().__enter__()
 
     # Modules.
 
@@ -175,9 +155,17 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         call, place = self.made.get(id(tensor), (-1, 0))
         if call >= 0:
             kind, name = CALL, ""
+        shape, memory = tuple(tensor.shape), tensor.untyped_storage()
+        key = int(memory._cdata)
+        if kind == CONSTANT and key in self.bases:  # PyTorch held it when no name did
+            kind, (call, place) = CALL, self.bases[key]
+        if kind == CONSTANT and (tensor.grad_fn is not None or any(map(of_batch, shape))):
+            raise ArchcostError(f"{self.where(line_of_code())}: {HIDES}")
         dtype = str(tensor.dtype).removeprefix("torch.")
-        buffer = self.buffers.get(_storage(tensor), "")
-        return Seen(kind, name, call, place, tuple(tensor.shape), dtype, buffer)
+        buffer = self.buffers.get(key, "")
+        strides = tuple(tensor.stride())
+        held, size = key in self.weights, memory.nbytes()
+        return Seen(kind, name, call, place, shape, dtype, buffer, strides, key, size, held)
 
     def seen(self, value: Any) -> Any:
         """Return arguments with tensors as calls see them."""
@@ -202,14 +190,35 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         name = _name(function)
         if name in QUERIES:
             return function(*args, **kwargs)
-        given = [*tensors_in(args), *tensors_in(kwargs)]
-        versions = [tensor._version for tensor in given]
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
+        return self.note(function, name, overrides.resolve_name(function) or name, args, kwargs)
+
+    def note(
+        self, function: Any, name: str, full: str, args: Sequence[Any], kwargs: Mapping[str, Any],
+        plain: Any = None,
+    ) -> Any:  # fmt: skip
+        """Run a function, and note the call if it makes tensors; ``plain`` runs it by itself."""
+        line, hidden = _caller()
+        if hidden:  # an operation that no function of Python has called
+            self.refusal = ArchcostError(f"{self.where(line)}: {HIDES}")
+            raise self.refusal
+        if torch._C._functorch.maybe_current_level() is not None:
+            raise ArchcostError(
+                f"{self.where(line)}: {name} runs under torch.vmap or another transform of "
+                "torch.func, which hides the shapes"
+            )
+        given = [*tensors_in(args), *tensors_in(kwargs)]
+        versions = [tensor._version for tensor in given]
         seen = tuple(map(self.seen, args)), {key: self.seen(v) for key, v in kwargs.items()}
-        line = _line()
+        short = name[:-1] if name.endswith("_") and not name.endswith("__") else name
+        watch = None if short in self.programs else Watch()
+        learning = tuple(tensor.requires_grad for tensor in given)
+        places = [storage_of(tensor) for tensor in given]
+        self.saved = []
         try:
-            made = function(*args, **kwargs)
+            with watch or nullcontext():
+                made = function(*args, **kwargs)
         except (RuntimeError, NotImplementedError) as error:
             raise self.refused(name, line, error) from error
         outs = [*tensors_in(made)]
@@ -221,23 +230,62 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         if not outs or (same and not changed and not name.endswith("dropout")):
             return made  # no tensor, or the one that went in
         number = len(self.trace.calls)
-        self.alive += (given, outs)
+        self.alive += [tensor.untyped_storage() for tensor in (*given, *outs, *self.saved)]
+        del given, same
+        learns = self.keeping and any(tensor.requires_grad for tensor in outs)
+        again = None if changed else partial(run_again, plain or function, *seen, learning, learns)
+        inside = self.inside(places, learning, outs, watch, again)
+        self.saved = []
+        in_place = bool(changed) and outs[0] is changed[0]
         for place, tensor in enumerate(outs):
+            if id(tensor) in self.made:  # it is changed in place
+                self.trace.freed[self.made[id(tensor)]] = number + 1
             self.made[id(tensor)] = (number, place)
+            if inside.outs[place].view < 0 or in_place:
+                self.bases[storage_of(tensor)] = (number, place)
+            self.held[id(tensor)] = ref(tensor, partial(self.gone, id(tensor)))
         path, module = self.stack[-1] if self.stack else ("", None)
         leaf = type(module).__module__.startswith("torch.nn.modules")
         told = tuple(map(self.see, outs))
-        short = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        full = overrides.resolve_name(function) or name
-        self.trace.calls.append(Call(short, full, path, leaf, *seen, told, line))
+        self.trace.calls.append(Call(short, full, path, leaf, *seen, told, line, in_place, inside))
         for view, before in ((t, t._base) for t in changed if t._base is not None):
             # what is written through a view is written into the tensor that it is a view of
             args = (self.see(before), None, self.see(view))
-            self.made[id(before)] = (len(self.trace.calls), 0)
+            if id(before) in self.made:
+                self.trace.freed[self.made[id(before)]] = len(self.trace.calls) + 1
+            self.made[id(before)] = self.bases[storage_of(before)] = (len(self.trace.calls), 0)
+            self.held[id(before)] = ref(before, partial(self.gone, id(before)))
             name, full = "__setitem__", "torch.Tensor.__setitem__"
             after = (self.see(before),)
             self.trace.calls.append(Call(name, full, path, False, args, {}, after, line))
         return made
+
+    def gone(self, key: int, _: Any) -> None:
+        """Note that no name holds a tensor any more."""
+        self.trace.freed[self.made.pop(key)] = len(self.trace.calls)
+        self.held.pop(key, None)
+
+    def inside(
+        self, places: list[int], learning: tuple[bool, ...], outs: Sequence[Any], watch: Any,
+        again: Any,
+    ) -> Inside:  # fmt: skip
+        """Return what was seen of a call from inside: ``places`` are the storages that it reads."""
+        made = [storage_of(tensor) for tensor in outs]
+        told = tuple(
+            Made(places.index(key) if key in places else -1, tuple(tensor.stride()),
+                 tensor.element_size(), tensor.requires_grad)
+            for key, tensor in zip(made, outs, strict=True)
+        )  # fmt: skip
+        keeps = kept_by(self.saved, places, made, self.weights) if self.keeping else None
+        if watch is None:
+            return Inside(told, keeps, learning, again=again)
+        operations = tuple(watch.operations)
+        return Inside(told, keeps, learning, operations, watch.macs, watch.unpriced, again)
+
+    def where(self, line: tuple[str, int]) -> str:
+        """Return where the pass is: the module's path, the file and the line."""
+        path = self.stack[-1][0] if self.stack else ""
+        return f"{path or 'the module'} ({_at(line)})"
 
     def opened(self, function: Any) -> Any:
         """Return a function whose own calls are noted, in place of it."""
@@ -257,13 +305,14 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
 
     def refused(self, name: str, line: tuple[str, int], error: Exception) -> ArchcostError:
         """Return why a function does not run without data, or its own error."""
-        path = self.stack[-1][0] if self.stack else ""
-        where = f"{path or 'the module'} ({_at(line)})"
+        where = self.where(line)
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if name in OF_DATA or "meta" in text:
             return ArchcostError(f"{where}: {name} depends on data, which archcost does not have")
         return ArchcostError(f"{where}: {name}: {text}")
 
+
+HIDES = "code that hides its calls runs here, as a function of TorchScript"
 
 OF_DATA = ("item", "__int__", "__float__", "__bool__", "__index__", "tolist", "nonzero", "numpy")
 """Functions whose result is in the content of a tensor."""
@@ -291,65 +340,29 @@ def _name(function: Any) -> str:
     return _NAMES[function]
 
 
-def _storage(tensor: Any) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _line() -> tuple[str, int]:
+def line_of_code() -> tuple[str, int]:
     """Return the file and line of the code that calls a function of PyTorch."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("torch."):
+    return _caller()[0]
+
+
+def _caller() -> tuple[tuple[str, int], bool]:
+    """Return the file and line, and whether PyTorch calls from inside an operation of its own."""
+    frame: Any = sys._getframe(1)
+    module, inside = frame.f_globals.get("__name__", ""), False
+    while frame.f_back is not None and _is_foreign(module):
+        inside = inside or module.startswith(KERNELS)
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+        module = frame.f_globals.get("__name__", "")
+    return (frame.f_code.co_filename, frame.f_lineno), inside
+
+
+KERNELS = ("torch._refs", "torch._prims", "torch._meta_registrations", "torch._decomp")
+"""Where PyTorch writes operations for tensors without content in Python."""
+
+
+def _is_foreign(module: str) -> bool:
+    return module.startswith(("torch.", "archcost.importers."))
 
 
 def _at(line: tuple[str, int]) -> str:
     return f"{line[0].rpartition('/')[2]}:{line[1]}"
-
-
-@contextmanager
-def _own_functions_refused(training: bool) -> Iterator[None]:
-    """Refuse, in training, what decides by itself what it keeps for backward."""
-    if not training:
-        yield
-        return
-
-    def refuse(function: Any, *_: Any, **__: Any) -> Any:
-        raise ArchcostError(
-            f"what {function} keeps for backward is not known; memory in training cannot be read"
-        )
-
-    checkpointing: Any = import_module("torch.utils.checkpoint")
-    names = checkpointing, "_checkpoint_without_reentrant_generator"
-    apply = classmethod(lambda cls, *_, **__: refuse(cls.__name__))
-    with (
-        mock.patch.object(*names, partial(refuse, "torch.utils.checkpoint")),
-        mock.patch.object(torch.autograd.Function, "apply", apply),
-    ):
-        yield
-
-
-def trace(module: Any, inputs: Mapping[str, Any], training: bool = False) -> Trace:
-    """Return the calls of a forward pass.
-
-    Args:
-        module: on the device ``meta``.
-        inputs: tensors on ``meta`` by the names of its arguments.
-        training: the mode in which it runs.
-
-    Raises:
-        ArchcostError: the pass depends on data, or cannot be seen; with the module and the line.
-    """
-    module.train(training)
-    tracer = Tracer(module, inputs)
-    try:
-        with torch.set_grad_enabled(training), _own_functions_refused(training), tracer:
-            named = all(map(str.isidentifier, inputs))
-            made = module(**inputs) if named else module(*inputs.values())
-    except ArchcostError:
-        raise
-    except Exception as error:  # whatever a foreign module raises
-        text = f"{type(error).__name__}: {shorten(error, 200)}"
-        raise ArchcostError(f"{type(module).__name__} does not run so: {text}") from error
-    tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
-    return tracer.trace

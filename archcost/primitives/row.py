@@ -52,13 +52,15 @@ class Own:
 
     ``what`` names it; ``itemsize`` is that of the output unless given; ``observed`` is the one
     that an observer of fake tensors sees, where it differs. One of them is 0 where the tensor is
-    only there for the observer, or not for him.
+    only there for the observer, or not for him. ``learns`` is False of an output through which no
+    gradient flows, as of places.
     """
 
     what: str
     shape: Shape
     itemsize: int | None = None
     observed: int | None = None
+    learns: bool = True
 
 
 Gradient = Any  # one of the rules above, or a function of the incoming gradient

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
+from weakref import ref
 
 from archcost.network import Value
 from archcost.proofs.dataflow import tensors_of
@@ -132,15 +133,17 @@ def run(copy: Any, fake: Any, inputs: Iterable[Value], batch: int) -> Pass:
     recorder, done = _recorder(torch, copy), Pass()
     recorder.done = done
     hooks = [hook for name, module in copy.named_modules() for hook in recorder.at(name, module)]
-    saved = torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda nothing: nothing)
+    saved = torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept.tensor)
     try:
         with fake, recorder.dispatched(), recorder, saved:
             outputs = tensors_of(copy(*tensors))
+            recorder.count()  # while the outputs hold the graph
         done.trained = frozenset(names[id(p)] for p in _reached(outputs) if id(p) in names)
         return done
     finally:
         for hook in hooks:
             hook.remove()
+        recorder.holders.clear()
         recorder.alive.clear()  # the graph holds the hooks, which would hold it
 
 
@@ -162,6 +165,15 @@ def _key(tensor: Any) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+class _Holder:
+    """A tensor as the graph holds it."""
+
+    __slots__ = ("__weakref__", "tensor")
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+
 def _recorder(torch: Any, module: Any) -> Any:
     overrides: Any = import_module("torch.overrides")
     dispatch: Any = import_module("torch.utils._python_dispatch")
@@ -177,6 +189,7 @@ def _recorder(torch: Any, module: Any) -> Any:
             self.modules: list[str] = []
             self.calls: list[Call] = []
             self.drawn: set[int] = set()
+            self.holders: list[tuple[Any, Any, Call]] = []
 
         def at(self, name: str, module: Any) -> tuple[Any, Any]:
             def leave(*_: Any) -> None:
@@ -206,17 +219,24 @@ def _recorder(torch: Any, module: Any) -> Any:
                 self.done.same.setdefault(call.kind, {})[_key(made[0])] = source
             if read and all(_key(tensor) in self.drawn for tensor in read):
                 self.drawn.update(map(_key, made))
-            self.alive += made
+            self.alive += [tensor.untyped_storage() for tensor in made]
             return result
 
         def keep(self, tensor: Any) -> Any:
-            key = _key(tensor)
-            if key not in own:
-                size, shape = tensor.untyped_storage().nbytes(), tuple(tensor.shape)
-                found = self.done.kept.setdefault(key, Storage(size, shape, key in self.drawn))
-                found.calls.append(self.calls[-1] if self.calls else Call("autograd", ""))
-                self.alive.append(tensor)
-            return tensor
+            kept = _Holder(tensor)
+            if _key(tensor) not in own:
+                call = self.calls[-1] if self.calls else Call("autograd", "")
+                self.holders.append((ref(kept), tensor.detach(), call))
+            return kept
+
+        def count(self) -> None:
+            """Write down what is still kept: a part of the graph that leads nowhere is gone."""
+            for holder, tensor, call in self.holders:
+                if holder() is not None:
+                    key = _key(tensor)
+                    size, shape = tensor.untyped_storage().nbytes(), tuple(tensor.shape)
+                    found = self.done.kept.setdefault(key, Storage(size, shape, key in self.drawn))
+                    found.calls.append(call)
 
         def dispatched(self) -> Any:
             random, pointwise = torch.Tag.nondeterministic_seeded, torch.Tag.pointwise
@@ -242,7 +262,7 @@ def _recorder(torch: Any, module: Any) -> Any:
             bernoulli = operation.overloadpacket.__name__ == "bernoulli_" and isinstance(p, float)
             self.done.draws.append((made[0].numel(), p if bernoulli else None))
             self.drawn.update(map(_key, made))
-            self.alive += made
+            self.alive += [tensor.untyped_storage() for tensor in made]
 
     return Recorder()
 

@@ -87,6 +87,8 @@ class Storages:
         self.layer = ""
         self.params: dict[str, dict[str, Parameter]] = {}
         self.places: dict[str, Place] = {}
+        self.constants: dict[Any, Tensor] = {}
+        self.changed: Storage | None = None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the operation of that name as a function of tensors and options."""
@@ -123,6 +125,8 @@ class Storages:
         row = primitive.row(*args, **options)
         if self.amp and widened:
             row.itemsize = FLOAT_BYTES
+        if self.changed is not None:
+            _write_in_place(primitive.name, row, args, self.changed)
         if row.unknown and self.exact:
             raise ArchcostError(f"{self.layer}: {row.unknown}")
         tensors, needs = [], False
@@ -186,8 +190,9 @@ class Storages:
             ]
         if row.results:
             made = [self._own(own, first) for own in row.results]
-            for place, out in enumerate(made):
-                out.node, out.place, out.needs = node, place, node is not None
+            for place, (out, own) in enumerate(zip(made, row.results, strict=True)):
+                if own.learns:
+                    out.node, out.place, out.needs = node, place, node is not None
             return made
         itemsize = self._width(row, tensors or (first,))
         storage = first.storage
@@ -350,7 +355,11 @@ class Storages:
 
     def _run(self, layer: Layer, tensors: dict[str, Tensor], phase: str) -> None:
         self.ledger.enter(phase, layer.path)
-        made = self.run_op(layer.path, layer.op, [tensors[name] for name in layer.inputs])
+        read = [tensors[name] for name in layer.inputs]
+        self.changed = read[0].storage if layer.in_place else None
+        made = self.run_op(layer.path, layer.op, read)
+        self.changed = None
+        del read
         several = made if isinstance(made, list) else [made]
         for name, each in zip(layer.outputs, several, strict=True):
             if phase == FORWARD:
@@ -367,11 +376,9 @@ class Storages:
         self.places[path] = Place(storage.owner, made.layout, made.itemsize)
 
     def _finish(self, layer: Layer, tensors: dict[str, Tensor]) -> None:
-        """Drop what nothing reads any more."""
-        network = self.network
-        for name in layer.inputs:
-            if network.last_readers[name] == layer.path and name not in network.outputs:
-                tensors.pop(name, None)
+        """Drop what nothing holds any more."""
+        for name in self.network.released.get(layer.path, ()):
+            tensors.pop(name, None)
 
     def _recompute(self, layers: Sequence[Layer], again: Again) -> None:
         """Run a region a second time, up to the last tensor that it keeps."""
@@ -384,3 +391,28 @@ class Storages:
         except Enough:
             pass
         self.pack, self.layer, self.copies = pack, layer, copies
+
+
+def _write_in_place(name: str, row: Row, args: Sequence[Any], changed: Storage) -> None:
+    """Let an operation write into the tensor that it reads first, as its in-place form does.
+
+    What the gradient needs of the old values is copied before, where it cannot be had of the new
+    ones (``tools/autograd/gen_variable_type.py``).
+    """
+    first = args[0] if args else None
+    if not isinstance(first, Tensor) or first.storage is not changed:
+        return
+    if row.view or row.results or row.itemsize or row.shape != first.shape:
+        return
+    row.view, row.strides = True, first.strides
+    needs = any(isinstance(arg, Tensor) and arg.needs for arg in args)
+    if needs and any(saved is first for saved in row.saves):
+        kept: Any = OUT
+        if name not in OF_NEW_VALUES:
+            kept = Own("old values", first.shape)
+            row.makes = (*row.makes, kept)
+        row.saves = tuple(kept if saved is first else saved for saved in row.saves)
+
+
+OF_NEW_VALUES = ("celu", "elu", "hardtanh", "leaky_relu", "relu6", "selu", "threshold")
+"""Functions whose in-place form makes its gradient of what it has written."""

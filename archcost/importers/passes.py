@@ -1,0 +1,103 @@
+"""Runs a module under a tracer: once, or twice where it keeps what it has computed."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from typing import Any
+from unittest import mock
+
+from archcost.errors import ArchcostError, shorten
+from archcost.importers.inside import tensors_in
+from archcost.importers.seen import Trace
+from archcost.importers.trace import Tracer, line_of_code
+
+torch: Any = import_module("torch")
+
+
+def state_of(module: Any) -> list[Any]:
+    """Return what tells whether a pass has changed what modules hold."""
+    found: list[Any] = []
+    for child in module.modules():
+        for key, value in vars(child).items():
+            if isinstance(value, (dict, list)):
+                found.append((key, len(value), [id(tensor) for tensor in tensors_in(value)]))
+            elif isinstance(value, (torch.Tensor, tuple, type(None))):
+                found.append((key, id(value)))
+    return found
+
+
+@contextmanager
+def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
+    """In training, note each ``autograd.Function`` as a call; refuse what computes again."""
+    if not training:
+        yield
+        return
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ArchcostError(
+            f"{tracer.where(line_of_code())}: what torch.utils.checkpoint keeps for backward is "
+            "not known; memory in training cannot be read"
+        )
+
+    checkpointing: Any = import_module("torch.utils.checkpoint")
+    own = torch.autograd.Function
+    apply = own.__dict__["apply"].__func__
+
+    def applied(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if issubclass(cls, checkpointing.CheckpointFunction):
+            refuse()
+        return tracer.apart(apply, cls, args, kwargs)
+
+    with (
+        mock.patch.object(checkpointing, "_checkpoint_without_reentrant_generator", refuse),
+        mock.patch.object(own, "apply", classmethod(applied)),
+    ):
+        yield
+
+
+def trace(
+    module: Any, inputs: Mapping[str, Any], training: bool = False, known: Container[str] = ()
+) -> Trace:
+    """Return the calls of a forward pass.
+
+    A module that the pass has changed, because it keeps what it has computed, runs once more: the
+    second pass is the one that counts.
+
+    Args:
+        module: on the device ``meta``.
+        inputs: tensors on ``meta`` by the names of its arguments.
+        training: the mode in which it runs.
+        known: the functions that have a program.
+
+    Raises:
+        ArchcostError: the pass depends on data, or cannot be seen; with the module and the line.
+    """
+    module.train(training)
+    before = state_of(module)
+    found = _pass(module, inputs, training, known)
+    return found if state_of(module) == before else _pass(module, inputs, training, known)
+
+
+def _pass(module: Any, inputs: Mapping[str, Any], training: bool, known: Container[str]) -> Trace:
+    tracer = Tracer(module, inputs, known)
+    tracer.keeping = tracer.trace.training = training
+    saved = torch.autograd.graph.saved_tensors_hooks(tracer.keep, lambda kept: kept)
+    try:
+        with (
+            torch.set_grad_enabled(training),
+            saved if training else nullcontext(),
+            _own_functions(tracer, training),
+            tracer,
+        ):
+            made = module(*inputs.values())
+    except ArchcostError:
+        raise
+    except Exception as error:  # whatever a foreign module raises
+        if tracer.refusal:
+            raise tracer.refusal from None
+        text = f"{type(error).__name__}: {shorten(error, 200)}"
+        raise ArchcostError(f"{type(module).__name__} does not run so: {text}") from error
+    tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
+    return tracer.trace

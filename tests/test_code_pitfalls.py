@@ -1,0 +1,352 @@
+"""What makes the reading of code hard: each pitfall as a small module, against PyTorch itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from archcost import analyze, load
+from archcost.errors import ArchcostError
+from archcost.proofs import Subject
+from archcost.proofs.observe import fake_of, run
+from archcost.proofs.peaks import FakeRun
+from archcost.setting import Setting
+from archcost.storage.peaks import inference_peak, training_peak
+from archcost.storage.saved import saved_for_backward
+
+torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+nn, F = torch.nn, torch.nn.functional
+pytestmark = pytest.mark.torch
+
+READ: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {}
+"""Modules that are read, each with the shape of its input."""
+
+
+def read(*shape: int, **parts: Callable[[], Any]) -> Callable[[Any], Any]:
+    """Make a module of a forward pass and of its parts."""
+
+    def register(forward: Any) -> Any:
+        class Module(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                for name, make in parts.items():
+                    setattr(self, name, make())
+
+            def forward(self, x: Any) -> Any:
+                return forward(self, x)
+
+        READ[forward.__name__] = (Module, shape)
+        return forward
+
+    return register
+
+
+def _linear() -> Any:
+    return nn.Linear(8, 8)
+
+
+def _conv() -> Any:
+    return nn.Conv2d(3, 4, 3, padding=1)
+
+
+@read(8, fc=_linear)
+def write_through_a_view(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    y[:, 0].mul_(2)
+    y[:, 1:3] = 0
+    return y + 1
+
+
+@read(4, 8, fc=_linear)
+def getters_that_return_tensors(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    return y.mT @ y + (y.data.mT @ x).detach()
+
+
+@read(8, fc=_linear)
+def a_gradient_that_is_cut(self: Any, x: Any) -> Any:
+    with torch.no_grad():
+        gate = self.fc(x).sigmoid()
+    return self.fc(x) * gate * self.fc(x).detach()
+
+
+@read(3, 8, 8, conv=_conv, bn=lambda: nn.BatchNorm2d(4))
+def work_in_place(self: Any, x: Any) -> Any:
+    y = self.bn(self.conv(x))
+    y += 1
+    z = self.bn(F.relu_(y))
+    z.add_(y).mul_(0.5)
+    return F.dropout(z, 0.5, self.training, inplace=True).sigmoid_()
+
+
+@read(3, 8, 8, conv=_conv, act=lambda: nn.Hardswish(inplace=True))
+def a_copy_of_what_is_overwritten(self: Any, x: Any) -> Any:
+    return F.leaky_relu(self.act(self.conv(x)), 0.1, inplace=True)
+
+
+@read(3, 8, 8, conv=_conv)
+def names_that_hold_tensors(self: Any, x: Any) -> Any:
+    first = self.conv(x)
+    wide = first.exp()
+    y = wide.mean((2, 3))
+    z = first.amax((2, 3)).unsqueeze(1) * y.unsqueeze(2)
+    return z.sum(1)
+
+
+class Cached(nn.Module):
+    """Keeps what its first pass has computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.table = nn.Linear(8, 8), nn.Parameter(torch.zeros(8, 8))
+        self.cache: dict[str, Any] = {}
+
+    def forward(self, x: Any) -> Any:
+        if self.training:
+            return self.fc(x) @ (self.table @ self.table)
+        if "square" not in self.cache:
+            self.cache["square"] = self.table @ self.table
+        return self.fc(x) @ self.cache["square"]
+
+
+class Double(torch.autograd.Function):
+    """Keeps its input, one tensor in an attribute, and its output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any) -> Any:
+        made = torch.mm(x, weight)
+        ctx.save_for_backward(x, made)
+        ctx.more = made * 2
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return gradient, None
+
+
+@read(8, fc=_linear)
+def its_own_backward(self: Any, x: Any) -> Any:
+    return Double.apply(self.fc(x), self.fc.weight)
+
+
+@dataclass
+class Output:
+    """What a module gives, with names."""
+
+    hidden: Any
+    scores: Any = None
+
+
+@read(8, fc=_linear)
+def an_output_with_names(self: Any, x: Any) -> Any:
+    return Output(self.fc(x).tanh(), (self.fc(x), {"more": [x * self.fc.bias]}))
+
+
+@read(5, 16, layer=lambda: nn.TransformerEncoderLayer(16, 4, 32, batch_first=True))
+def fast_path(self: Any, x: Any) -> Any:
+    return self.layer(x)
+
+
+@read(5, 16, attend=lambda: nn.MultiheadAttention(16, 4, batch_first=True))
+def attention_with_weights(self: Any, x: Any) -> Any:
+    made, weights = self.attend(x, x, x)
+    return made + weights.mean()
+
+
+@read(5, 16, attend=lambda: nn.MultiheadAttention(16, 4))
+def modules_that_are_never_called(self: Any, x: Any) -> Any:
+    own = self.attend
+    return F.linear(x, own.in_proj_weight[:16], own.in_proj_bias[:16])
+
+
+@read(8, fc=lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)))
+def a_weight_that_is_computed(self: Any, x: Any) -> Any:
+    return self.fc(x)
+
+
+@read(8, fc=_linear)
+def choices(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    best, places = y.topk(3, dim=1)
+    order = y.argsort(dim=1)
+    y = torch.where(y > 0, y.gather(1, order), y.masked_fill(y < x, 0.0).cumsum(1))
+    return y.index_select(1, torch.arange(3, device=x.device)) + best * places
+
+
+@read(8, fc=_linear)
+def scattered(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    places = torch.arange(8, device=x.device).expand(len(x), 8)
+    return (
+        torch.zeros_like(y).scatter_add(1, places, y).cummax(1)[0]
+        + y.tensor_split([3], 1)[0][:, :1]
+    )
+
+
+@read(3, 8, 8, conv=_conv, fc=lambda: nn.Linear(3, 6))
+def sampled(self: Any, x: Any) -> Any:
+    y = self.conv(x)
+    grid = F.affine_grid(self.fc(x.mean((2, 3))).view(-1, 2, 3), list(y.shape), align_corners=False)
+    parts = F.unfold(F.grid_sample(y, grid, align_corners=False), 3, padding=1)
+    return F.fold(parts, (8, 8), 3, padding=1).roll((1, 1), (2, 3))
+
+
+@read(8, fc=_linear)
+def products_of_three(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    return torch.einsum("bi,bj,bk->bijk", y, y, y) + torch.tensordot(y, self.fc.weight, 1).sum()
+
+
+@read(8, fc=_linear)
+def functions_without_a_program(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    y = torch.lerp(y, x, 0.3) + torch.atan2(y, x) + y.frac() + torch.special.bessel_j0(y)
+    return torch.addcdiv(y, x, x).nan_to_num() + y.prod(1, keepdim=True) + y.norm(p=float("inf"))
+
+
+@read(5, 8, gru=lambda: nn.GRU(8, 6, 2, bidirectional=True, batch_first=True))
+def recurrent(self: Any, x: Any) -> Any:
+    return self.gru(x)[0]
+
+
+def counted(module: Any, shape: tuple[int, ...]) -> int:
+    """Return what PyTorch's own counter counts of an evaluation of one sample, in MACs.
+
+    What is computed of parameters alone runs once for any batch.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    found = []
+    for batch in (2, 3):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module.eval().to("meta")(torch.empty(batch, *shape, device="meta"))
+        found.append(int(counter.get_total_flops()) // 2)
+    return 2 * found[0] - found[1]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_parameters_and_products_are_those_of_the_module(name: str) -> None:
+    make, shape = READ[name]
+    network = load(make(), input=shape)
+    params = sum(p.numel() for p in make().parameters())
+    unread = 16 * 48 + 48 + 16 if name == "modules_that_are_never_called" else 0
+    if not unread:
+        assert analyze(network.in_training).total.params == params
+    if name != "its_own_backward":  # in evaluation it is what it calls
+        assert analyze(network).total.macs == counted(make(), shape)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_is_kept_for_backward_is_known_to_the_byte(name: str) -> None:
+    make, shape = READ[name]
+    network = load(make(), input=shape)
+    copy, fake = fake_of(make())
+    found = run(copy.train(), fake, network.inputs, 2)
+    measured = sum(kept.bytes for kept in found.storages(()).values())
+    more = 2 * 8 * 4 if name == "its_own_backward" else 0  # of an attribute hooks know nothing
+    assert saved_for_backward(network, Setting(batch=2, device="cpu")).total == measured + more
+
+
+PEAKS = (
+    "write_through_a_view", "a_gradient_that_is_cut", "work_in_place", "names_that_hold_tensors",
+    "a_copy_of_what_is_overwritten", "a_weight_that_is_computed", "sampled",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PEAKS)
+def test_peaks_are_known_to_the_byte(name: str) -> None:
+    make, shape = READ[name]
+    network, setting = load(make(), input=shape), Setting(batch=2, device="cpu", observed=True)
+    seen = FakeRun(Subject(network, make()))
+    passing = seen.inference(2)
+    assert passing is not None
+    assert inference_peak(network, setting).peak.total == passing["forward"][1]
+    steps = seen.training(2)
+    assert steps is not None
+    run = training_peak(network, replace(setting, optimizer="adam", kernel="foreach"))
+    for phase in ("forward", "backward"):
+        assert run.peaks[phase].total == steps["adam"][phase][1]
+
+
+def test_the_second_pass_counts_where_the_first_fills_a_cache() -> None:
+    network = load(Cached(), input=(8,))
+    assert [layer.path for layer in network] == ["fc", "matmul1"]
+    assert [layer.path for layer in network.in_training] == ["fc", "matmul1", "matmul2"]
+    assert analyze(network).total.macs == 64 + 64
+    assert analyze(network.in_training).total.macs == 64 + 64 + 8**3
+
+
+class Scripted(nn.Module):
+    """A function of TorchScript between two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act = nn.Linear(8, 8), torch.jit.script(_clipped)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.act(self.fc(x)))
+
+
+def _clipped(x):  # type: ignore[no-untyped-def]
+    return x.sigmoid() * 2.0
+
+
+class Mapped(nn.Module):
+    """A function for each sample."""
+
+    def forward(self, x: Any) -> Any:
+        return torch.vmap(lambda row: row * row.sum())(x)
+
+
+class Across(nn.Module):
+    """Attention of samples to each other."""
+
+    def forward(self, x: Any) -> Any:
+        return (x @ x.T).softmax(-1) @ x
+
+
+class Chosen(nn.Module):
+    """The elements that data choose."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Any) -> Any:
+        match self.how:
+            case "item":
+                return x * x.mean().item()
+            case "nonzero":
+                return x[x.sum(1).nonzero()]
+            case "mask":
+                return x[x > 0]
+            case _:
+                return x if x.sum() > 0 else -x
+
+
+REFUSED: Mapping[str, tuple[Callable[[], Any], str]] = {
+    "jit": (Scripted, "the module (test_code_pitfalls.py:%s): code that hides its calls runs here"),
+    "vmap": (Mapped, "the module (test_code_pitfalls.py:%s): sum runs under torch.vmap"),
+    "batch": (Across, "mixes the samples of the batch"),
+    "item": (lambda: Chosen("item"), "(test_code_pitfalls.py:%s): item depends on data"),
+    "nonzero": (lambda: Chosen("nonzero"), "(test_code_pitfalls.py:%s): nonzero depends on data"),
+    "mask": (lambda: Chosen("mask"), "(test_code_pitfalls.py:%s): __getitem__ depends on data"),
+    "if": (lambda: Chosen("if"), "(test_code_pitfalls.py:%s): __bool__ depends on data"),
+}
+LINES = {"jit": "self.fc(self.act", "vmap": "torch.vmap", "item": ".item()", "nonzero": ".nonzero()",
+         "mask": "x[x > 0]", "if": "if x.sum() > 0"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_seen_is_refused_with_its_line(name: str) -> None:
+    make, reason = REFUSED[name]
+    with open(__file__, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    at = next((i for i, line in enumerate(lines, 1) if LINES.get(name, "#") in line), 0)
+    with pytest.raises(ArchcostError) as refused:
+        load(make(), input=(8,))
+    assert (reason.replace("%s", str(at))) in str(refused.value)
+    assert "\n" not in str(refused.value)
