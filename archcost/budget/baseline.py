@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from archcost.errors import ArchcostError, did_you_mean
 from archcost.network import Network
 from archcost.spec.catalog import expand, find_model, is_known, origin, read_spec
 from archcost.spec.document import Document
-from archcost.spec.kinds import is_code
+from archcost.spec.kinds import is_code, split_code
 from archcost.spec.revision import SUFFIXES, NotInRevision, read_revision, split_revision
 from archcost.spec.source import Source
 
@@ -66,7 +67,7 @@ class Request:
         named = is_file(plain) or is_code(plain) or is_known(reference)
         if split_revision(plain) or named:
             document, variant = find_model(within(self.folder, reference))
-            if document.name != self.document.name:
+            if document.name != self.document.name and not _is_then(document, self.document):
                 options["knobs"] = {}
         else:
             document, variant = self._at_revision(reference), ""
@@ -89,6 +90,10 @@ class Request:
 
     def _at_revision(self, revision: str) -> Document:
         path = self.model.partition("::")[0]
+        if is_code(path) and ".py:" in path:
+            file = self.folder / path.partition(":")[0]
+            _, _, name = path.partition(":")
+            return find_model(f"{revision}:{_from_here(file)}:{name}")[0]
         if is_code(path):
             raise ArchcostError(f"{path} is no text of which {revision!r} names another state")
         if not is_file(path):
@@ -104,6 +109,17 @@ class Request:
         return read_spec(Source(f"{revision}:{path}", found.text))
 
 
+def _from_here(file: Path) -> str:
+    """Return the path of a file as one that begins at the current folder."""
+    return f"./{os.path.relpath(file)}"
+
+
+def _is_then(document: Document, now: Document) -> bool:
+    """Whether a document is the same code at a revision."""
+    then = split_code(document.code) if document.code else None
+    return then is not None and f"{then[1].removeprefix('./')}:{then[2]}" == now.code
+
+
 def is_file(model: str) -> bool:
     """Whether a model is asked for as a file, not by a name of the catalog."""
     return model.endswith(SUFFIXES)
@@ -113,4 +129,5 @@ def within(folder: Path, model: str) -> str:
     """Return a model whose file is named from ``folder``."""
     plain = model.partition("::")[0]
     from_here = is_file(plain) or (is_code(plain) and plain.endswith(".onnx")) or ".py:" in plain
-    return str(folder / model) if from_here and not split_revision(plain) else model
+    then = split_revision(plain) or split_code(plain)
+    return str(folder / model) if from_here and not then else model

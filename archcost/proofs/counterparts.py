@@ -158,12 +158,13 @@ def _maker(where: str, name: str) -> Any:
 
 
 def _from_file(path: str) -> Any:
-    """Return the module that a file is, which finds what lies beside it."""
+    """Return the module that a file is, which finds what lies beside it, or here."""
     file = Path(path)
     if not file.is_file():
         raise ArchcostError(f"{path}: no such file")
-    folder = os.path.realpath(file.parent)
+    folder, here = os.path.realpath(file.parent), os.getcwd()
     sys.path.insert(0, folder)
+    sys.path.append(here)
     try:
         spec = importlib.util.spec_from_file_location(file.stem, file)
         assert spec is not None and spec.loader is not None
@@ -174,6 +175,7 @@ def _from_file(path: str) -> Any:
         raise ArchcostError(f"cannot import {path}: {one_line(error)}") from None
     finally:
         sys.path.remove(folder)
+        sys.path.pop(len(sys.path) - 1 - sys.path[::-1].index(here))
     return module
 
 

@@ -39,9 +39,20 @@ ENDINGS = {
 _CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):(?!:)[A-Za-z_][\w.]*")
 
 
+_CODE_THEN = re.compile(r"(?P<revision>[^:]+):(?P<path>[^:]+\.py):(?P<name>[A-Za-z_][\w.]*)")
+
+
 def is_code(model: str) -> bool:
     """Whether a model is code (``package.module:callable``, ``file.py:callable``) or ONNX."""
     return not model.endswith(SUFFIXES) and (_CODE.fullmatch(model) is not None or is_onnx(model))
+
+
+def split_code(model: str) -> tuple[str, str, str] | None:
+    """Return revision, path and name of ``main:path/file.py:callable``, or None for other names."""
+    found = _CODE_THEN.fullmatch(model)
+    if found is None or Path(found["revision"] + ":" + found["path"]).exists():
+        return None
+    return found["revision"], found["path"], found["name"]
 
 
 def is_onnx(model: Any) -> bool:
@@ -52,6 +63,8 @@ def is_onnx(model: Any) -> bool:
 
 def reader_of(model: Any) -> str:
     """Return what reads a model that is code; a run that meets none does not load it."""
+    if isinstance(model, str) and split_code(model):
+        return "archcost.importers.revision"
     return f"archcost.importers.{'onnx_network' if is_onnx(model) else 'source'}"
 
 

@@ -44,7 +44,7 @@ def read_revision(revision: str, path: str, folder: str | Path = ".") -> Source:
     if not re.fullmatch(r"[^\s:?*\[\\^~-][^\s:?*\[\\]*", revision) or "\n" in path:
         raise ArchcostError(f"{shorten(revision)!r} is not a git revision")
     # by standard input, a name is never taken for an option
-    found = _git(folder, "cat-file", "--batch", stdin=f"{name}\n".encode())
+    found = git(folder, "cat-file", "--batch", stdin=f"{name}\n".encode())
     header, _, content = found.partition(b"\n")
     kind = header.split(b" ")
     if len(kind) != 3 or kind[1] != b"blob":
@@ -60,20 +60,22 @@ def read_revision(revision: str, path: str, folder: str | Path = ".") -> Source:
 
 def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
     """Return what is wrong: the revision, or the path in it."""
-    check = _git(folder, "cat-file", "--batch-check", stdin=f"{revision}^{{tree}}\n".encode())
+    check = git(folder, "cat-file", "--batch-check", stdin=f"{revision}^{{tree}}\n".encode())
     if b" tree " not in check:
-        names = _git(folder, "for-each-ref", "--format=%(refname:short)").decode().split()
+        names = git(folder, "for-each-ref", "--format=%(refname:short)").decode().split()
         hint = did_you_mean(revision, names)
-        if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        if git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
             hint = f"; this clone is shallow: `{_fetch(revision, folder)}` brings it"
         return ArchcostError(
             f"no git revision, file or model is called {shorten(revision)!r}{hint}"
         )
     whole = [] if path.startswith("./") else ["--full-tree"]
     tree = check.split(b" ")[0].decode()
-    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", *whole, tree)
+    listed = git(folder, "ls-tree", "-r", "-z", "--name-only", *whole, tree)
     files = [
-        name for name in listed.decode(errors="replace").split("\0") if name.endswith(SUFFIXES)
+        name
+        for name in listed.decode(errors="replace").split("\0")
+        if name.endswith((*SUFFIXES, Path(path).suffix))
     ]
     plain = path.removeprefix("./")
     return NotInRevision(f"{revision} has no file {plain}{did_you_mean(plain, files)}")
@@ -81,7 +83,7 @@ def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
 
 def _fetch(revision: str, folder: str | Path) -> str:
     """Return the command that brings a revision into a shallow clone."""
-    remotes = _git(folder, "remote").decode().split()
+    remotes = git(folder, "remote").decode().split()
     remote, slash, branch = revision.partition("/")
     if any(sign in revision for sign in "~^@") or not remotes:
         return "git fetch --unshallow"  # a place in the history
@@ -89,13 +91,13 @@ def _fetch(revision: str, folder: str | Path) -> str:
         remote = "origin" if "origin" in remotes else remotes[0]
         own = "" if re.fullmatch(r"[0-9a-f]{40}", revision) else f":{revision}"
         return f"git fetch --depth=1 {remote} {revision}{own}"
-    kept = _git(folder, "config", "--get-all", f"remote.{remote}.fetch", allowed=(0, 1)).decode()
+    kept = git(folder, "config", "--get-all", f"remote.{remote}.fetch", allowed=(0, 1)).decode()
     # a clone of a single branch does not name others by itself
     named = "" if "refs/heads/*:" in kept else f":refs/remotes/{revision}"
     return f"git fetch --depth=1 {remote} {branch}{named}"
 
 
-def _git(
+def git(
     folder: str | Path, *arguments: str, stdin: bytes = b"", allowed: tuple[int, ...] = (0,)
 ) -> bytes:
     """Run git in a folder and return its output; ``allowed`` are exit codes that are no failure."""
