@@ -39,8 +39,8 @@ class Published:
     ``convention`` names how the source counts ``macs`` or ``flops`` where that is not the default;
     ``why`` explains a figure that differs from the computed one; ``slips`` are mistakes or other
     ways to count, each with the expression that computes what is printed, in the language of
-    :mod:`archcost.findings.claims`, where ``this`` is the network and ``this(knob=value)`` the same
-    with other knobs.
+    :mod:`archcost.findings.functions`, where ``this`` is the network and ``this(knob=value)`` the
+    same with other knobs.
     """
 
     source: str

@@ -21,12 +21,11 @@ from archcost.findings.audit import (
     Finding,
     Slip,
     audit_catalog,
-    audit_lectures,
     audit_models,
     judge,
 )
-from archcost.findings.claims import ClaimEvaluator, lecture_claims, read_claims
-from archcost.findings.functions import Measures
+from archcost.findings.functions import ClaimEvaluator, Measures
+from archcost.lectures.claims import audit_lectures, lecture_claims, read_claims
 from archcost.published import VERDICTS
 from archcost.spec.catalog import documents
 from archcost.spec.expression import parse

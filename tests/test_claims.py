@@ -9,13 +9,19 @@ import pytest
 from archcost.errors import ArchcostError, SpecError
 from archcost.findings.audit import (
     Finding,
-    audit_lectures,
     judge,
     judge_readings,
     show_value,
 )
-from archcost.findings.claims import Bench, ClaimEvaluator, lecture_claims, read_claims
-from archcost.findings.functions import MEASURES, Measures, chain, cut, rounded
+from archcost.findings.functions import (
+    MEASURES,
+    ClaimEvaluator,
+    Measures,
+    chain,
+    cut,
+    rounded,
+)
+from archcost.lectures.claims import Bench, audit_lectures, lecture_claims, read_claims
 from archcost.numeral import Numeral
 from archcost.spec.catalog import documents
 from archcost.spec.expression import ExpressionError, parse

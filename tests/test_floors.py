@@ -14,13 +14,13 @@ FLOORS = {
     "errors": 0, "packages": 0, "deformable": 0, "collector": 0, "data": 0, "record": 0, "shape": 0, "layout": 0, "number": 0, "graph": 0, "normal": 0, "numeral": 0, "program": 0, "units": 0, "table": 0, "workbook": 0, "junit": 0,
     "ops": 1, "primitives": 1, "network": 1, "builder": 1, "published": 1,
     "spec": 2, "printed": 2, "conventions": 2, "hardware": 2, "counterparts": 2,
-    "setting": 2, "optimizers": 2, "analysis": 3, "lectures": 3,
+    "setting": 2, "optimizers": 2, "analysis": 3,
     "readings": 4, "storage": 4,
     "performance": 5, "manual": 5,
     "figures": 6, "budget": 6, "findings": 7,
     "pytorch": 7, "measure": 7,
     "proofs": 8,
-    "report": 9, "pictures": 9, "badge": 9, "contracts": 9,
+    "report": 9, "pictures": 9, "badge": 9, "contracts": 9, "lectures": 9,
     "importers": 9,
     "api": 10, "cli": 11, "__init__": 12, "__main__": 12,
 }  # fmt: skip
@@ -98,3 +98,28 @@ def test_the_core_loads_nothing_heavy(arguments: list[str]) -> None:
 def test_a_heavy_import_would_be_seen() -> None:
     pytest.importorskip("numpy", reason="numpy is not installed")
     assert heavy_after(["list"], before="import numpy") == ["numpy"]
+
+
+def test_the_course_is_one_room() -> None:
+    """Lectures' tables and claims, ILSVRC: who does not ask for them never meets them."""
+    others = [path for path in PACKAGE.rglob("*.py") if room(path) != "lectures"]
+    doors = {
+        str(path.relative_to(PACKAGE))
+        for path in others
+        if "lectures" in imported_rooms(ast.parse(path.read_text("utf-8")))
+    }
+    assert doors == {"api/proof.py", "cli/audit.py"}  # `audit --lectures`
+    assert loaded(["audit", "vgg16"]) == loaded(["plot", "layers", "vgg16", "--terminal"]) == []
+    assert "archcost.lectures.claims" in loaded(["audit", "--lectures"])
+    assert "archcost.lectures.timeline" in loaded(["plot", "timeline", "--terminal"])
+
+
+def loaded(arguments: list[str]) -> list[str]:
+    """Return what a command loads of the lectures' room."""
+    code = f"import sys\nsys.argv = ['archcost', *{arguments!r}]\n" + (
+        "from archcost.cli import main\ntry:\n    main()\nexcept SystemExit:\n"
+        "    print('LOADED', [m for m in sys.modules if m.startswith('archcost.lectures')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names: list[str] = ast.literal_eval(done.stdout.rpartition("LOADED ")[2])
+    return names

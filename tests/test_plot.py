@@ -21,6 +21,7 @@ from archcost.analysis.report import Report
 from archcost.cli import cli
 from archcost.errors import ArchcostError
 from archcost.hardware import find_device
+from archcost.lectures.timeline import entrants, read_entrants, timeline
 from archcost.performance.roofline import roofline as find_roofline
 from archcost.pictures import KINDS
 from archcost.pictures.diagram import Box as DrawnBox
@@ -34,7 +35,6 @@ from archcost.pictures.receptive import receptive, widths
 from archcost.pictures.roofline import roofline
 from archcost.pictures.scatter import pareto, scatter
 from archcost.pictures.terminal import text
-from archcost.pictures.timeline import entrants, read_entrants, timeline
 from archcost.setting import Setting
 from archcost.spec.catalog import catalog
 from archcost.spec.source import Source

@@ -145,7 +145,7 @@ def audit(*models: Model, lectures: bool = False) -> Audit:
         >>> archcost.audit("resnet50").unexplained
         ()
     """
-    from archcost.findings.audit import Audit, audit_lectures, audit_models, audit_network
+    from archcost.findings.audit import Audit, audit_models, audit_network
 
     if not (models or lectures):
         raise ArchcostError("name at least one model, as in audit('resnet50'), or lectures=True")
@@ -155,7 +155,11 @@ def audit(*models: Model, lectures: bool = False) -> Audit:
             findings += audit_network(model)
         else:
             findings += audit_models([name_of(model)])
-    return Audit((*findings, *(audit_lectures() if lectures else ())))
+    if lectures:
+        from archcost.lectures.claims import audit_lectures
+
+        findings += audit_lectures()
+    return Audit(tuple(findings))
 
 
 def lint(spec: str | os.PathLike[str] | None = None, *, text: str | None = None) -> Lint:

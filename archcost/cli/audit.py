@@ -35,7 +35,7 @@ def command(
 
     Example: archcost audit --lectures --verdict wrong
     """
-    from archcost.findings.audit import Audit, audit_lectures, audit_models
+    from archcost.findings.audit import Audit, audit_models
     from archcost.spec.catalog import catalog
 
     if not (models or everything or lectures):
@@ -44,7 +44,10 @@ def command(
     with progress([*models, *(catalog() if everything else [])], "audit") as shown:
         for name in shown:
             findings += audit_models([name])
-    findings += audit_lectures() if lectures else []
+    if lectures:
+        from archcost.lectures.claims import audit_lectures
+
+        findings += audit_lectures()
     audit = Audit(tuple(findings))
     out.show(audit.table(verdicts), audit.to_dict(verdicts))
     if not findings:

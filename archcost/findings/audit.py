@@ -19,15 +19,7 @@ from archcost.analysis.report import analyze
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, find_convention
 from archcost.errors import ArchcostError, SpecError
 from archcost.figures import METRICS, Subject
-from archcost.findings.claims import (
-    Bench,
-    ClaimEvaluator,
-    Claims,
-    LectureClaim,
-    lecture_claims,
-    written,
-)
-from archcost.findings.functions import Measures, exact
+from archcost.findings.functions import ClaimEvaluator, Measures, exact
 from archcost.network import Network
 from archcost.published import (
     AMBIGUOUS,
@@ -138,12 +130,12 @@ def _as_printed(printed: str, value: Value) -> Value:
     return exact(Fraction((value + place / 2) // place * place)) if place else value
 
 
-def _cut(verdict: str) -> str:
+def cut_instead(verdict: str) -> str:
     """Return why a figure with one reading is ambiguous."""
     return "cut instead of rounded" if verdict == AMBIGUOUS else ""
 
 
-# What is audited: published figures, the claims of a lecture's text, the claims of all lectures.
+# What is audited: published figures, the claims of a lecture's text.
 
 
 def audit_models(names: Iterable[str]) -> list[Finding]:
@@ -201,7 +193,7 @@ def _published(
         source=f"{row.source}:{row.line}" if row.source == network.source else row.source,
         computed=() if value is None else (("", value),),
         slips=slips,
-        why="" if known else row.why or ("" if slips else _cut(verdict)),
+        why="" if known else row.why or ("" if slips else cut_instead(verdict)),
         convention=row.convention if quantity in ("macs", "flops", "activations") else "",
     )
 
@@ -258,48 +250,8 @@ def audit_text(network: Network) -> Iterator[Finding]:
             verdict=verdict,
             source=f"{network.source}:{claim.line}",
             computed=() if value is None else (("", value),),
-            why=claim.note or (_cut(verdict) if value is not None else ""),
+            why=claim.note or (cut_instead(verdict) if value is not None else ""),
             convention=convention,
-        )
-
-
-def audit_lectures(claims: Claims | None = None) -> list[Finding]:
-    """Return the findings on everything that the lectures claim, one for each lecture.
-
-    Raises:
-        SpecError: a claim that cannot be computed, with its place in the file.
-    """
-    bench = Bench(claims or lecture_claims())
-    return [finding for claim in bench.claims.claims for finding in audit_claim(bench, claim)]
-
-
-def audit_claim(bench: Bench, claim: LectureClaim) -> Iterator[Finding]:
-    """Yield what is found of a claim, for each lecture that makes it."""
-    outcomes = {text: bench.outcome(claim, node) for text, node in claim.readings.items()}
-    values = [outcome.value for outcome in outcomes.values()]
-    try:
-        verdict = judge_readings(claim.printed, values)
-        slips = []
-        for text, node in claim.slips.items():
-            value = bench.outcome(claim, node).value
-            given = judge(claim.printed, value)
-            slips.append(Slip(text, value, explains=given != WRONG))
-    except ArchcostError as error:
-        raise bench.claims.source.error(claim.node, f"{claim.id}: {error}") from None
-    why = claim.why
-    if len(values) == 1 and not why:
-        fails = next(iter(outcomes.values())).fails
-        why = f"not for {written(fails)}" if fails else _cut(verdict)
-    for place in claim.places:
-        yield Finding(
-            name=f"{place.lecture}-{claim.id}",
-            quantity=claim.quantity,
-            printed=claim.printed,
-            verdict=verdict,
-            source=f"lecture {place}",
-            computed=tuple(zip(outcomes, values, strict=True)),
-            slips=tuple(slips),
-            why=why,
         )
 
 

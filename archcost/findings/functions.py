@@ -1,11 +1,13 @@
 """What can be asked of a network in one expression: counts, shapes, windows, depth.
 
-These are the functions of the claims' language (:mod:`archcost.findings.claims`). Shapes are as
-lectures print them: height x width x channels.
+These are the functions of the language of claims, in which slips of published figures are written
+too. Shapes are as lectures print them: height x width x channels.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,7 +24,9 @@ from archcost.shape import Shape, numel
 from archcost.spec import source as yaml
 from archcost.spec.catalog import expand, load
 from archcost.spec.document import Document
+from archcost.spec.expression import Evaluator, ExpressionError, parse
 from archcost.spec.source import Scalar, Source
+from archcost.spec.values import FUNCTIONS
 
 
 @dataclass(frozen=True)
@@ -285,3 +289,30 @@ def _unit(number: int | Fraction, digits: int) -> Fraction:
     while Fraction(10) ** (power + 1) <= number:
         power += 1
     return Fraction(10) ** (power - digits + 1)
+
+
+class ClaimEvaluator(Evaluator):
+    """Evaluates a claim's expressions in one case; division is exact, unknown words are names."""
+
+    def __init__(self, measures: Measures, case: Mapping[str, Any]) -> None:
+        own = {name: getattr(measures, name) for name in MEASURES}
+        functions = {**FUNCTIONS, "rounded": rounded, "cut": cut, **own}
+        super().__init__(lambda word: case.get(word, word), functions=functions)
+
+    def _value(self, node: ast.expr, depth: int) -> Any:
+        match node:
+            case ast.Constant(value=float()):
+                raise ExpressionError("figures are exact: write 6 / 5, not 1.2", node.col_offset)
+            case ast.Constant(value=str(text)) if "{" in text:
+                return re.sub(r"\{([^{}]*)\}", lambda m: str(self(parse(m[1]), depth)), text)
+            case ast.BinOp(left=left, op=ast.Div(), right=right):
+                divisor = Fraction(self(right, depth))
+                if not divisor:
+                    raise ExpressionError("division by zero", node.col_offset)
+                return exact(Fraction(self(left, depth)) / divisor)
+            case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords) if keywords:
+                if name in self.functions:
+                    raise ExpressionError(f"{name} takes no named arguments", node.col_offset)
+                settings = {str(word.arg): self(word.value, depth) for word in keywords}
+                return Variation(name, settings)
+        return super()._value(node, depth)

@@ -31,6 +31,7 @@ class Kind:
         setting: the fields of a setting that it depends on.
         options: its own options.
         networks: how many it draws, None for any number.
+        room: where its file is.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Kind:
     setting: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     networks: int | None = None
+    room: str = "pictures"
 
 
 KINDS: Mapping[str, Kind] = {
@@ -45,7 +47,7 @@ KINDS: Mapping[str, Kind] = {
                    "alexnet vgg16 -o layers.pdf", COUNTING, ("depth",)),
     "scatter": Kind("accuracy against operations, with the Pareto front",
                     "--family resnet -o scatter.png", COUNTING, ("x", "y", "size", "record")),
-    "timeline": Kind("the winners of ILSVRC", "--terminal", networks=0),
+    "timeline": Kind("the winners of ILSVRC", "--terminal", networks=0, room="lectures"),
     "receptive": Kind("receptive field over depth", "alexnet vgg16 -o receptive.png"),
     "memory": Kind("live bytes over a training step", "resnet50 --batch 32 -o memory.png",
                    ("batch", *TRAINING)),
@@ -70,6 +72,6 @@ def draw(
         raise ArchcostError(f"{kind} shows {KINDS[kind].title}; it takes no model")
     if wanted is not None and len(networks) != wanted:
         raise ArchcostError(f"{kind} draws one network; got {len(networks)}")
-    module = import_module(f"archcost.pictures.{kind}")
+    module = import_module(f"archcost.{KINDS[kind].room}.{kind}")
     made: Picture | Diagram = module.draw(networks, setting, **options)
     return made

@@ -1,7 +1,7 @@
 """What lectures claim, as data, and the language in which a claim says what to compute.
 
 A claim names where it stands, what is printed, and an expression whose value is the true figure;
-the verdict is computed in :mod:`archcost.findings.audit` and never written down. In the file::
+the verdict is computed and never written down. In the file::
 
     nets:                             # networks that the catalog does not have: specs, or chains
       bottleneck: 256x14x14 | conv(64, 1) | conv(64, 3, padding=1) | conv(256, 1)
@@ -40,7 +40,6 @@ a string hold an expression. Shapes are as lectures print them: height x width x
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,11 +51,12 @@ from types import MappingProxyType
 from typing import Any
 
 from archcost.errors import ArchcostError, SpecError, shorten
-from archcost.findings.functions import MEASURES, Measures, Variation, cut, exact, rounded
-from archcost.published import Value
+from archcost.findings.audit import Finding, Slip, cut_instead, judge_readings
+from archcost.findings.functions import MEASURES, ClaimEvaluator, Measures
+from archcost.published import WRONG, Value, judge
 from archcost.spec import source as yaml
 from archcost.spec.document import Document, document_from
-from archcost.spec.expression import Evaluator, ExpressionError, parse
+from archcost.spec.expression import ExpressionError, parse
 from archcost.spec.source import Node, Reader, Scalar, Source
 from archcost.spec.values import FUNCTIONS
 
@@ -129,8 +129,8 @@ class Claims:
 @lru_cache(maxsize=1)
 def lecture_claims() -> Claims:
     """Return the shipped claims of the lectures."""
-    path = Path(__file__).with_name("lecture_claims.yaml")
-    return read_claims(Source(f"archcost/findings/{path.name}", path.read_text("utf-8")))
+    path = Path(__file__).with_name("claims.yaml")
+    return read_claims(Source(f"archcost/lectures/{path.name}", path.read_text("utf-8")))
 
 
 def read_claims(source: Source) -> Claims:
@@ -293,33 +293,6 @@ def _misplaced(source: Source, node: Scalar, error: ExpressionError, before: str
 # Computing.
 
 
-class ClaimEvaluator(Evaluator):
-    """Evaluates a claim's expressions in one case; division is exact, unknown words are names."""
-
-    def __init__(self, measures: Measures, case: Mapping[str, Any]) -> None:
-        own = {name: getattr(measures, name) for name in MEASURES}
-        functions = {**FUNCTIONS, "rounded": rounded, "cut": cut, **own}
-        super().__init__(lambda word: case.get(word, word), functions=functions)
-
-    def _value(self, node: ast.expr, depth: int) -> Any:
-        match node:
-            case ast.Constant(value=float()):
-                raise ExpressionError("figures are exact: write 6 / 5, not 1.2", node.col_offset)
-            case ast.Constant(value=str(text)) if "{" in text:
-                return re.sub(r"\{([^{}]*)\}", lambda m: str(self(parse(m[1]), depth)), text)
-            case ast.BinOp(left=left, op=ast.Div(), right=right):
-                divisor = Fraction(self(right, depth))
-                if not divisor:
-                    raise ExpressionError("division by zero", node.col_offset)
-                return exact(Fraction(self(left, depth)) / divisor)
-            case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords) if keywords:
-                if name in self.functions:
-                    raise ExpressionError(f"{name} takes no named arguments", node.col_offset)
-                settings = {str(word.arg): self(word.value, depth) for word in keywords}
-                return Variation(name, settings)
-        return super()._value(node, depth)
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The value of an expression in all cases, and the first case in which a statement fails."""
@@ -392,3 +365,46 @@ class Bench:
 def written(case: Mapping[str, Any]) -> str:
     """Return ``N=3, F=2``."""
     return ", ".join(f"{name}={value}" for name, value in case.items()) or "all"
+
+
+# What is found.
+
+
+def audit_lectures(claims: Claims | None = None) -> list[Finding]:
+    """Return the findings on everything that the lectures claim, one for each lecture.
+
+    Raises:
+        SpecError: a claim that cannot be computed, with its place in the file.
+    """
+    bench = Bench(claims or lecture_claims())
+    return [finding for claim in bench.claims.claims for finding in audit_claim(bench, claim)]
+
+
+def audit_claim(bench: Bench, claim: LectureClaim) -> Iterator[Finding]:
+    """Yield what is found of a claim, for each lecture that makes it."""
+    outcomes = {text: bench.outcome(claim, node) for text, node in claim.readings.items()}
+    values = [outcome.value for outcome in outcomes.values()]
+    try:
+        verdict = judge_readings(claim.printed, values)
+        slips = []
+        for text, node in claim.slips.items():
+            value = bench.outcome(claim, node).value
+            given = judge(claim.printed, value)
+            slips.append(Slip(text, value, explains=given != WRONG))
+    except ArchcostError as error:
+        raise bench.claims.source.error(claim.node, f"{claim.id}: {error}") from None
+    why = claim.why
+    if len(values) == 1 and not why:
+        fails = next(iter(outcomes.values())).fails
+        why = f"not for {written(fails)}" if fails else cut_instead(verdict)
+    for place in claim.places:
+        yield Finding(
+            name=f"{place.lecture}-{claim.id}",
+            quantity=claim.quantity,
+            printed=claim.printed,
+            verdict=verdict,
+            source=f"lecture {place}",
+            computed=tuple(zip(outcomes, values, strict=True)),
+            slips=tuple(slips),
+            why=why,
+        )

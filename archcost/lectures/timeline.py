@@ -47,7 +47,7 @@ class Entrant:
 def entrants() -> tuple[Entrant, ...]:
     """Return the rows of ``ilsvrc.yaml``, beside this file."""
     path = Path(__file__).parent / "ilsvrc.yaml"
-    return read_entrants(Source(f"archcost/pictures/{path.name}", path.read_text("utf-8")))
+    return read_entrants(Source(f"archcost/lectures/{path.name}", path.read_text("utf-8")))
 
 
 def read_entrants(source: Source) -> tuple[Entrant, ...]:
