@@ -80,6 +80,8 @@ class Layer:
         ties: parameters that belong to another module: from the op's name to the full name.
         rows: rows of the batch per sample in its inputs.
         names: full names of its own parameters, if they do not begin with its path.
+        apart: whether its first input does not lie in memory in the order of its dimensions. It is
+            only known where a convention asks (:func:`archcost.conventions.counted_layers`).
         function: whether the network calls a function instead of a module. This changes only what
             counters see that hook modules.
         in_place: whether it changes the first tensor that it reads, and returns that.
@@ -96,6 +98,7 @@ class Layer:
     rows: int = 1
     names: Mapping[str, str] = field(default_factory=dict)
     in_place: bool = False
+    apart: bool = False
 
     @classmethod
     def alone(cls, op: Op, *shapes: Shape) -> Layer:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from hand_built_cells import MicroENAS, inception_resnet_v1
-from hand_built_various import VARIOUS
+from hand_built_various import DETR, VARIOUS
 from torch import nn
 from torch.nn import functional
 
@@ -493,5 +493,6 @@ HAND_BUILT: dict[str, Case] = {
     "unet": (UNet, "1x188x188"),
     "segnet": (SegNet, "3x45x50"),
     "fast_rcnn": (partial(FastRCNN, 2), "3x65x65"),
+    **{f"detr_resnet{n}": (partial(DETR, n, places=2), "3x32x64") for n in (50, 101)},
     **VARIOUS,
 }  # fmt: skip

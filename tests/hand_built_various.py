@@ -239,6 +239,75 @@ class RetinaNet(nn.Module):
         return found["cls_logits"], found["bbox_regression"]
 
 
+class MultiHead(nn.Module):
+    """Attention of Vaswani et al. between layers for queries, keys, values and what comes out."""
+
+    def __init__(self, width: int = 256, heads: int = 8) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, q: Any, k: Any, v: Any) -> Any:
+        q, k, v = (
+            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for layer, x in ((self.q, q), (self.k, k), (self.v, v))
+        )
+        seen = functional.scaled_dot_product_attention(q, k, v)
+        return self.out(seen.transpose(1, 2).flatten(2))
+
+
+class Coder(nn.Module):
+    """A layer of DETR's encoder or, where it reads ``memory``, of its decoder: figure 10."""
+
+    def __init__(self, *, decodes: bool) -> None:
+        super().__init__()
+        self.own, self.decodes = MultiHead(), decodes
+        self.other = MultiHead() if decodes else None
+        self.hidden, self.back = nn.Linear(256, 2048), nn.Linear(2048, 256)
+        self.norms = nn.ModuleList(nn.LayerNorm(256) for _ in range(3 if decodes else 2))
+
+    def forward(self, x: Any, positions: Any, located: Any = None, memory: Any = None) -> Any:
+        norms = iter(self.norms)
+        where = x + positions
+        x = next(norms)(x + self.own(where, where, x))
+        if self.other is not None:
+            x = next(norms)(x + self.other(x + positions, located, memory))
+        return next(norms)(x + self.back(self.hidden(x).relu()))
+
+
+class DETR(nn.Module):
+    """The network of Carion et al. on torchvision's, for a map of so many ``places``."""
+
+    def __init__(self, depth: int, places: int = 850) -> None:
+        super().__init__()
+        from archcost.packages import import_package
+
+        make = getattr(import_package("torchvision").models, f"resnet{depth}")
+        self.backbone = nn.Sequential(*[*make(weights=None).children()][:-2])
+        self.project = nn.Conv2d(2048, 256, 1)
+        self.register_buffer("positions", torch.randn(places, 256))
+        self.encoder = nn.ModuleList(Coder(decodes=False) for _ in range(6))
+        self.decoder = nn.ModuleList(Coder(decodes=True) for _ in range(6))
+        self.queries, self.norm = nn.Parameter(torch.randn(100, 256)), nn.LayerNorm(256)
+        self.classes = nn.Linear(256, 92)
+        self.boxes = nn.Sequential(
+            nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4),
+            nn.Sigmoid(),
+        )  # fmt: skip
+
+    def forward(self, image: Any) -> Any:
+        x = self.project(self.backbone(image)).flatten(2).transpose(1, 2)
+        for layer in self.encoder:
+            x = layer(x, self.positions)
+        queries = self.queries.expand(len(x), -1, -1)
+        found, y, located = [], 0 * queries, x + self.positions
+        for layer in self.decoder:
+            y = layer(y, queries, located, x)
+            found.append(self.norm(y))
+        rounds = torch.stack(found, 1)
+        return self.classes(rounds), self.boxes(rounds)
+
+
 VARIOUS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "crnn": (CRNN, None),
     "text_cnn": (TextCNN, None),

@@ -24,7 +24,8 @@ def chain(*ops: Op, input: str | Shape) -> Network:
 def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = False) -> Network:
     """Return a network of one op, with an input for each of its own.
 
-    With ``learnt``, each input needs a gradient, and the output is read once more.
+    With ``learnt``, each input needs a gradient, and the output is read once more; by a layer that
+    learns, where the op has nothing to learn and hands no gradient on.
     """
     builder = Builder()
     names = [f"x{i}" for i in range(len(shapes))] if len(shapes) > 1 else ["input"]
@@ -34,7 +35,9 @@ def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = F
         values = [builder.add(make("bias"), v) if v.dtype == "float" else v for v in values]
     outputs = builder.add_all(op, *values, name=path)
     if learnt:
-        outputs = tuple(builder.add(make("rescale", 2.0), value) for value in outputs)
+        learns = op.cost(*shapes).params or len(op.no_gradient) < len(shapes)
+        after = make("rescale", 2.0) if learns else make("bias")
+        outputs = tuple(builder.add(after, value) for value in outputs)
     return builder.network("one", *outputs)
 
 

@@ -210,6 +210,10 @@ TOTALS = {
     "nonlocal_c2d_resnet50": (31_686_096, 31_647_825_920),  # + 2*526,592 + 3*2,101,760
     # 23,508,032 + 3,868,672 of the pyramid + 2*4*590,080 + 1,887,795 + 82,980
     "retinanet_resnet50_fpn": (34_068_119, 151_540_437_248),
+    # resnet50 or resnet101 without their linear layer + 524,544 + 6*1,315,072 + 6*1,578,752 + 512 +
+    # 25,600 + 23,644 + 132,612; MACs as in tests/test_hand_built.py
+    "detr_resnet50": (41_577_888, 81_245_056_000),
+    "detr_resnet101": (60_570_016, 144_693_734_400),
 }
 
 

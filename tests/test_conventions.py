@@ -15,10 +15,7 @@ from recorded import record_counters as recorder
 from recorded import record_earlier, record_xla
 
 from archcost.analysis.parameters import count_params
-from archcost.analysis.reconcile import (
-    count_activations,
-    count_operations,
-)
+from archcost.analysis.reconcile import count_activations, count_operations, reconcile
 from archcost.analysis.writings import WRITINGS, called_as_functions
 from archcost.analysis.written import printed
 from archcost.conventions import (
@@ -40,8 +37,9 @@ from archcost.numeral import Numeral
 from archcost.ops import OPS, Example
 from archcost.packages import import_package
 from archcost.proofs.tools import OUTPUTS, TOOLS, Counter
-from archcost.shape import taps_inside
-from archcost.spec.catalog import catalog, load
+from archcost.pytorch import build, random_inputs
+from archcost.shape import numel, taps_inside
+from archcost.spec.catalog import catalog, load, loads
 
 MODELS: dict[str, Any] = json.loads(recorder.RECORD.read_text())["models"]
 XLA: dict[str, Any] = json.loads(record_xla.RECORD.read_text())
@@ -81,6 +79,7 @@ def layer_of(name: str, example: Example) -> Layer:
 
 def test_every_term_that_a_convention_weighs_occurs() -> None:
     layers = [layer_of(name, e) for name, op in OPS.items() for e in op.examples]
+    layers += [replace(layer, apart=True) for layer in layers if layer.op.name == "linear"]
     for term in {*OWN, *(term for c in CONVENTIONS.values() for term in c.weights)}:
         of_any_size = re.sub(r"[123]d\.", ".", term)  # no example of some is 1-D or 3-D
         assert any(amount(layer, of_any_size) for layer in layers), term
@@ -495,3 +494,37 @@ def test_what_the_profiler_counts_once_for_a_batch(name: str) -> None:
         batch = [torch.cat([x] * 3) for x in inputs]
         expected = find_convention("profiler").count(layer_of(name, e), 3)
         assert recorder.counted(profiler, twin, batch) == expected, e
+
+
+APART = (
+    ("8x5", "permute([1, 0])", 8 * 5),  # MACs alone: the bias is added by itself
+    ("8x5", "permute([1, 0]) >> relu >> position_embedding", 8 * 5),
+    ("8x5x4", "permute([1, 2, 0])", 8 * 20),
+    ("8x5", "slice(1, 0, 3)", 3 * 8),
+    ("8x5", "permute([1, 0]) >> layernorm", 9 * 5),
+    ("8x5", "slice(0, 2, 5)", 6 * 3),
+    ("8x1", "permute([1, 0])", 9),
+)
+"""Inputs, what permutes or cuts them, and what each output of a linear layer after it counts."""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("shape", "before", "each"), APART)
+@pytest.mark.parametrize("bias", [True, False])
+def test_ptflops_counts_no_bias_on_rows_that_lie_apart(
+    shape: str, before: str, each: int, bias: bool
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    text = f"name: apart\ninput: {shape}\nlayers: ['{before} >> linear(7, bias={bias}, dim=-1)']\n"
+    net = loads(text)
+    tool = next(tool for tool in TOOLS if tool.convention == "ptflops_aten")
+    import_package(tool.package)
+    measured = tool.run(build(net).eval(), list(random_inputs(net, 1)))
+    macs = count_operations(net, find_convention("macs"))
+    expected = 7 * each if bias else macs
+    assert (
+        count_operations(net, find_convention("ptflops_aten")) == expected == sum(measured.values())
+    )
+    if bias and expected == macs:
+        [term] = reconcile(net, ["ptflops_aten"], base="pycls").rows[0].contributions
+        assert str(term) == f"− {numel(net.output):,} linear.apart"

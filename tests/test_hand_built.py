@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import torch
 from hand_built import FCN, HAND_BUILT, VGG16, FastRCNN, SegNet, UNet
-from hand_built_various import VARIOUS
+from hand_built_various import DETR, VARIOUS
 from test_catalog import of
 from test_counterparts import assert_same_cost
 
@@ -94,3 +94,25 @@ def test_fast_rcnn_is_the_module_above(regions: int) -> None:
         module = FastRCNN(regions).eval()
         assert module(torch.empty(1, *network.input)).shape[1:] == network.output == (regions, 105)
     assert_same_cost(network, module)
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_detr_is_the_module_above(depth: int) -> None:
+    network = load(f"detr_resnet{depth}")
+    with torch.device("meta"):
+        module = DETR(depth).eval()
+        found = module(torch.empty(1, 3, 800, 1066))
+    outputs = [network.values[name].shape for name in network.outputs]
+    assert [tuple(each.shape[1:]) for each in found] == outputs == [(6, 100, 92), (6, 100, 4)]
+    assert_same_cost(network, module)
+
+
+def test_detr_trains_the_parameters_that_its_authors_log() -> None:
+    """41,302,368: all but normalisation, the stem and the first stage, which are frozen."""
+    frozen = ("*batchnorm*", "backbone.stem", "backbone.layer1")
+    trained = analyze(load("detr_resnet50"), freeze=frozen).total.trainable_params
+    with torch.device("meta"):
+        named = DETR(50).named_parameters()
+    norms = ("backbone.0", "backbone.1.", "backbone.4.", ".bn", ".downsample.1")
+    own = sum(p.numel() for name, p in named if not any(part in name for part in norms))
+    assert trained == own == 41_302_368

@@ -11,7 +11,7 @@ from typing import Any
 
 from archcost.analysis.receptive import Field
 from archcost.analysis.report import Report, Row
-from archcost.conventions import counted_layers
+from archcost.conventions import counted_layers, uncounted
 from archcost.errors import LookupFailed
 from archcost.graph import Graph
 from archcost.network import Layer, prefixes
@@ -93,7 +93,7 @@ def explain(report: Report, path: str) -> list[Fact]:
         rule, reason = report.activations, f"{layer.op.kind} ops make no tensor of their own"
         if rule.name != "lecture":
             reason = f"{rule.name} counts no outputs of {layer.op.kind} ops"
-        if layer not in counted_layers(report.network, rule):
+        if layer.path in uncounted(report.network, rule):
             reason = DEAD
         facts.append(Fact("activations", 0, reason=reason))
     return facts + _receptive_facts(report, path)
@@ -148,12 +148,13 @@ def _count_facts(graph: Graph, report: Report, row: Row, macs: int) -> list[Fact
         facts.append(Fact("flops", row.flops, f"2·{row.macs:,}"))
     else:
         facts.append(Fact("macs", 0))
-    if row.layer not in counted_layers(report.network, report.convention):
+    counted = {layer.path: layer for layer in counted_layers(report.network, report.convention)}
+    if row.path not in counted:
         facts.append(Fact(report.convention.name, row.counted, reason=DEAD))
     elif report.convention.name not in ("flops", "macs"):
         terms = [
             f"{report.convention.weights[term]}·{amount * batch:,} {term}"
-            for term, amount in report.convention.parts(row.layer).items()
+            for term, amount in report.convention.parts(counted[row.path]).items()
             if amount
         ]
         none = "" if terms else "nothing of it counts"

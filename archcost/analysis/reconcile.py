@@ -177,9 +177,11 @@ def reconcile(
 
 def _contributions(network: Network, one: Convention, base: Convention) -> Iterator[Contribution]:
     """Yield what makes two totals differ; layers that only one of them counts stand apart."""
-    seen = [{layer.path for layer in counted_layers(network, rule)} for rule in (one, base)]
+    counted = [counted_layers(network, rule) for rule in (one, base)]
+    seen = [{layer.path for layer in layers} for layers in counted]
+    told = {layer.path: layer for layers in counted for layer in layers if layer.apart}
     for suffix, paths in (("", seen[0] & seen[1]), (" that nothing reads", seen[0] ^ seen[1])):
-        layers = [layer for layer in network if layer.path in paths]
+        layers = [told.get(layer.path, layer) for layer in network if layer.path in paths]
         weights = [{} if suffix and rule.traced else rule.weights for rule in (one, base)]
         for term, weight in _differences(*weights).items():
             counts = [n for layer in layers if (n := amount(layer, term))]

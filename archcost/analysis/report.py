@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from archcost.conventions import (
     Activations,
     Convention,
+    counted_layers,
     find_activations,
     find_convention,
     uncounted,
@@ -420,6 +421,8 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
     batch, itemsize = setting.batch, setting.itemsize
     frozen = frozen_params(network, setting.freeze)
     unpriced, unheld = uncounted(network, price), uncounted(network, counted)
+    told = counted_layers(network, price) if price.layouts else ()
+    apart = {layer.path: layer for layer in told if layer.apart}
     known: dict[Any, tuple[int, ...]] = {}
     rows = []
     for layer in network:
@@ -427,7 +430,7 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
         named = frozen or layer.ties  # then the figures follow from the names of parameters, too
         key = (  # equal layers share these objects
             id(layer.op), id(layer.cost), id(layer.shapes), id(layer.rows), layer.function, owner,
-            path in unpriced, path in unheld, path if named else "",
+            path in unpriced, path in unheld, path in apart, path if named else "",
         )  # fmt: skip
         if (figures := known.get(key)) is None:
             params = trainable = sum(map(numel, layer.params.values()))
@@ -435,7 +438,7 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
                 kept = (n for n in layer.params if layer.full_name(n) not in frozen)
                 trainable = sum(numel(layer.params[name]) for name in kept)
             macs = layer.macs * batch
-            priced = 0 if path in unpriced else price.count(layer) * batch
+            priced = 0 if path in unpriced else price.count(apart.get(path, layer)) * batch
             elements = 0 if path in unheld else counted.count(layer) * batch
             buffers = sum(map(numel, layer.buffers.values()))
             figures = known[key] = (

@@ -159,11 +159,15 @@ MODULES = (
         "ptflops_aten", "ptflops with backend 'aten': MACs and biases",
         {
             "mac": 1, "attention.fused": -1, **DEFORMED, **each("conv linear", "bias"),
+            "linear.apart": -1,
             "conv_transpose.bias_uncut": 1, **each(ALL, "biased"),
             "lstm.fused": -1, "lstm.fused_biased": -1,
         },
         MAC, "ptflops 0.7.5",
         "ptflops/aten_ops.py, ATEN_OPS_MAPPING",
+        "a linear layer on rows that lie apart, as permuted ones do, adds its bias as an operation "
+        "that is not counted",
+        layouts=True,
     ),
     Convention(
         "torchstat_flops",

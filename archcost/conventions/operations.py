@@ -74,6 +74,13 @@ def scaled(layer: Any) -> int:
     return numel((*found.lead, found.heads, found.queries + found.keys, found.width))
 
 
+@of("linear")
+def apart(layer: Any) -> int:
+    """Elements of the output to which a bias is added by itself: the rows read lie apart."""
+    # aten/src/ATen/native/Linear.cpp: only contiguous rows of maps go to addmm
+    return numel(layer.cost.output) if layer.apart and layer.op.bias else 0
+
+
 @of("conv_transpose")
 def bias_uncut(layer: Any) -> int:
     """Output elements to which a bias is added, with those that only one side cuts off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 
 from archcost.conventions.facts import find_fact, subjects
@@ -41,6 +41,7 @@ class Convention:
         last_run: whether a module that runs several times counts its last run only.
         once: the terms that count once for a batch, as sums of parameters do.
         traced: whether it counts a trace of PyTorch's JIT, which leaves out what no output needs.
+        layouts: whether what it counts depends on how tensors lie in memory.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Convention:
     once: frozenset[str] = frozenset()
     last_run: bool = False
     traced: bool = False
+    layouts: bool = False
 
     @cached_property
     def _by_subject(self) -> dict[str, list[str]]:
@@ -117,11 +119,14 @@ class Activations:
 def counted_layers(network: Network, rule: Convention | Activations) -> list[Layer]:
     """Return the layers that a convention looks at: all, or those that an output depends on.
 
-    Of the layers that run one module, some tools count the last only.
+    Of the layers that run one module, some tools count the last only. Where layouts count, those
+    that read what lies apart say so.
     """
     layers = [*network]
     if rule.traced and network.dead:
         layers = [layer for layer in layers if layer.path not in network.dead]
+    if isinstance(rule, Convention) and rule.layouts and (apart := _apart(network)):
+        layers = [replace(layer, apart=True) if layer.path in apart else layer for layer in layers]
     if isinstance(rule, Convention) and rule.last_run:
         return [*{layer.module: layer for layer in layers}.values()]
     return layers
@@ -133,3 +138,16 @@ def uncounted(network: Network, rule: Convention | Activations) -> frozenset[str
     if len(layers) == len(network):
         return frozenset()
     return frozenset(layer.path for layer in network) - {layer.path for layer in layers}
+
+
+def _apart(network: Network) -> set[str]:
+    """Return the linear layers on rows that do not lie one after the other, for one sample."""
+    linear = [each for each in network if each.op.name == "linear" and len(each.shapes[0]) > 1]
+    if not linear:
+        return set()
+    from archcost.readings.storages import Storages  # few conventions ask
+    from archcost.setting import Setting
+
+    run = Storages(Setting(device="cpu"), training=False, exact=False)
+    run.forward(network)
+    return {each.path for each in linear if not run.places[each.inputs[0]].layout.is_contiguous}

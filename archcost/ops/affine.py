@@ -108,15 +108,37 @@ class Parameter(Op):
         example([6, 1, 1], x=(6, 5, 4)),
     )
 
+    @property
+    def sizes(self) -> Shape:
+        """The shape, also of a single size."""
+        return self.shape if isinstance(self.shape, tuple) else (self.shape,)
+
     def cost(self, x: Shape, *_: Shape) -> Cost:
-        shape = self.shape if isinstance(self.shape, tuple) else (self.shape,)
-        return Cost(shape, {"weight": shape})
+        return Cost(self.sizes, {"weight": self.sizes})
 
     def reads(self, x: Shape, *_: Shape) -> Reads:
-        return [[] for _ in self.cost(x).output]
+        return [[] for _ in self.sizes]
 
     def forward(self, F: Any, x: Any, weight: Any) -> Any:
         return F.expand(weight, shape=(x.shape[0], *weight.shape))
 
     def settings(self, axes: int = 2) -> str:
-        return show(self.cost(()).output)
+        return show(self.sizes)
+
+
+@op("buffer", kind="parameter")
+class Buffer(Parameter):
+    """A fixed tensor of a given shape, the same for every sample.
+
+    Sines of positions are one (``buffer([850, 256])``). It is a buffer in PyTorch: it is saved with
+    the weights and not trained. It is expanded over the batch as a ``parameter`` is.
+    """
+
+    initial: ClassVar[Mapping[str, str]] = {"value": "torch.randn({})"}
+    examples: ClassVar[tuple[Example, ...]] = (example([5, 8], x=(4, 6, 6)), example(3, x=(8,)))
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        return Cost(self.sizes, buffers={"value": self.sizes})
+
+    def forward(self, F: Any, x: Any, value: Any) -> Any:
+        return F.expand(value, shape=(x.shape[0], *value.shape))

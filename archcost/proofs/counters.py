@@ -59,11 +59,12 @@ def _compare(
     subject: Subject, convention: Convention, batch: int, measured: Counts, note: str
 ) -> Iterator[Check]:
     total = 0
-    seen = {layer.path for layer in counted_layers(subject.network, convention)}
+    layers = counted_layers(subject.network, convention)
+    counts = {layer.path: convention.count(layer, batch) for layer in layers}
     compared = partial(Check, GROUP, note=note, against=convention.name)
     by_module: dict[str, int] = {}  # a tool does not tell the calls of a module apart
     for layer in subject.network:
-        expected = convention.count(layer, batch) * (layer.path in seen)
+        expected = counts.get(layer.path, 0)
         total += expected
         by_module[layer.module] = by_module.get(layer.module, 0) + expected
     if len(measured) > 1:
