@@ -31,12 +31,24 @@ class Column:
     once: bool = False
 
 
+class Legend(str):
+    """A note on what columns say: it stands below a table that shows one of them."""
+
+    columns: tuple[str, ...]
+
+    def __new__(cls, text: str, *columns: str) -> Legend:
+        """Return the note on the columns of these keys."""
+        made = super().__new__(cls, text)
+        made.columns = columns
+        return made
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of cells under columns, with total rows at the foot and notes below.
 
     ``data`` is what data formats hold where rows are subtotals of others: without these, so that
-    the sums of its columns are the totals.
+    the sums of its columns are the totals. A :class:`Legend` of no column here is left out.
     """
 
     columns: tuple[Column, ...]
@@ -45,6 +57,14 @@ class Table:
     footer: tuple[tuple[Cell, ...], ...] = ()
     notes: tuple[str, ...] = ()
     data: Table | None = None
+
+    def __post_init__(self) -> None:
+        keys = {column.key for column in self.columns}
+        said = [
+            note for note in self.notes
+            if not isinstance(note, Legend) or not keys.isdisjoint(note.columns)
+        ]  # fmt: skip
+        object.__setattr__(self, "notes", tuple(said))
 
     def render(self, format: str) -> str:
         """Return the table as text.
@@ -206,7 +226,8 @@ def markdown(table: Table) -> str:
     rows = [[column.heading for column in table.columns], *table.shown()]
     head, *body = ["| " + " | ".join(_one_line(cell) for cell in row) + " |" for row in rows]
     rule = "| " + " | ".join("---:" if c.numeric else "---" for c in table.columns) + " |"
-    return "\n".join([*lines, head, rule, *body, *_notes(table)])
+    mark = "- " if len(table.notes) > 1 else ""  # lines below each other would become one
+    return "\n".join([*lines, head, rule, *body, *_notes(table, mark)])
 
 
 def _one_line(cell: str) -> str:
@@ -303,5 +324,5 @@ def _tabulate(table: Table, rows: list[list[str]], style: str) -> str:
     )
 
 
-def _notes(table: Table) -> list[str]:
-    return ["", *table.notes] if table.notes else []
+def _notes(table: Table, mark: str = "") -> list[str]:
+    return ["", *(mark + note for note in table.notes)] if table.notes else []

@@ -54,11 +54,20 @@ def on_config(config: Any) -> Any:
     commands: list[Any] = ["commands/index.md"]
     for section, names in SECTIONS.items():
         commands.append({section: [f"commands/{name}.md" for name in names]})
-    for entry in config["nav"]:
+    for entry in sections(config["nav"]):
         for title, target in entry.items():
             if target == "commands/":
                 entry[title] = commands
     return config
+
+
+def sections(entries: list[Any]) -> Iterator[dict[str, Any]]:
+    """Yield every titled entry of the navigation, inner ones too."""
+    for entry in entries:
+        if isinstance(entry, dict):
+            yield entry
+            for inner in entry.values():
+                yield from sections(inner) if isinstance(inner, list) else ()
 
 
 def on_files(files: Any, config: Any) -> Any:

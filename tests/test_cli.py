@@ -116,7 +116,7 @@ def test_excel_keeps_numbers_and_notes(tmp_path: Path) -> None:
         assert sum(row[place] for row in rows[:-1]) == rows[-1][place] == total
     notes = [cell.value for cell in about["A"]]
     assert notes[0] == "resnet18: Residual network"
-    assert "two operations per multiply-accumulate" in notes[1]
+    assert "two operations per multiply-accumulate" in notes[2]
     assert refused("table", "alexnet", "--format", "xlsx") == (
         "an Excel file is not text: say where with --output FILE.xlsx"
     )

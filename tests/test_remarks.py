@@ -68,8 +68,8 @@ def test_a_branch_that_nothing_reads_is_named_once_at_its_end() -> None:
 def test_remarks_are_notes_of_table_and_compare_and_findings_of_lint() -> None:
     net = network(UNREAD)
     [remark] = net.remarks
-    assert analyze(net).table().notes[1:] == (f"net.yaml:5: {remark.text}",)
-    assert compare([analyze(net)]).table().notes[1:] == (f"net.yaml:5: {remark.text}",)
+    assert analyze(net).table().notes[3:] == (f"net.yaml:5: {remark.text}",)
+    assert compare([analyze(net)]).table().notes[4:] == (f"net.yaml:5: {remark.text}",)
     assert [(f.place, f.kind, f.text) for f in lint(Source("net.yaml", UNREAD))] == [
         ("net.yaml:5:5", "unread", remark.text)
     ]
@@ -85,7 +85,7 @@ def test_many_remarks_are_counted_not_listed() -> None:
     layers = "".join(f"  - b{i}: conv(8, 3)\n  - take(a)\n" for i in range(7))
     net = network("name: net\ninput: 3x8x8\nlayers:\n  - a: conv(8, 3)\n" + layers + "  - relu\n")
     notes = analyze(net).table().notes
-    assert len(notes) == 1 + 5 + 1
+    assert len(notes) == 3 + 5 + 1
     assert notes[-1] == "2 more: archcost lint net.yaml"
 
 
@@ -194,7 +194,7 @@ def test_a_habit_that_is_refused_is_told_what_to_write(shape: str, layer: str, h
 def test_an_input_of_the_option_has_a_remark_without_a_place() -> None:
     [remark] = load("resnet18", input="1x3x224x224").remarks
     assert (remark.kind, remark.line, remark.column) == ("input", 0, 0)
-    assert analyze(load("resnet18", input="1x3x224x224")).table().notes[1] == remark.text
+    assert analyze(load("resnet18", input="1x3x224x224")).table().notes[3] == remark.text
     data = json.loads(run("table", "resnet18", "--input", "224x224x3", "--format", "json")[0])
     contract = contract_of("table")
     jsonschema.validate(data, contract)

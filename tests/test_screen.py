@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import archcost
 from archcost.cli import COMMANDS, cli, screen
 from archcost.cli.screen import lay_out, wrap
 from archcost.table import Column, Table, show_cell
@@ -254,3 +255,16 @@ def test_no_line_is_too_long_and_no_number_cut(rows: list[tuple[Any, ...]], widt
     for row in rows:
         for value in row[:3] if missing else row:
             assert not isinstance(value, int) or any(show_cell(value) in line for line in lines)
+
+
+def test_a_legend_stands_below_a_table_that_shows_its_column() -> None:
+    report = archcost.analyze("alexnet")
+    counts, sizes = "flops: two operations", "activations (lecture): "
+    every = report.table().notes
+    assert [note.startswith(start) for note in every for start in (counts, sizes)].count(True) == 2
+    assert report.table(["name", "params"]).notes == every[:1]
+    assert report.table(["name", "flops"]).notes == every[:2]
+    assert report.table().select(["activation_bytes"]).notes == (every[0], every[2])
+    compared = archcost.compare("alexnet", "vgg16").table()
+    assert compared.select(["model", "params"]).notes == ("batch 1, float32",)
+    assert compared.select(["params_ratio"]).notes == ("x: ratio to alexnet", "batch 1, float32")

@@ -328,7 +328,7 @@ def explanation(report: Report, path: str | None = None) -> Table:
         for fact in explain(report, name):
             rows.append((head, fact.name, fact.value, fact.derivation))
             head = ""
-    return Table(COLUMNS, tuple(rows), report.title, notes=(report.note,))
+    return Table(COLUMNS, tuple(rows), report.title, notes=tuple(map(str, report.notes)))
 
 
 def _layers_at(report: Report, path: str | None) -> list[str]:

@@ -29,7 +29,7 @@ from archcost.record import plain, record
 from archcost.setting import Setting
 from archcost.shape import Shape, numel, show, show_rows
 from archcost.spec.remarks import remark_notes
-from archcost.table import Cell, Column, Table, Tabled, data_frame
+from archcost.table import Cell, Column, Legend, Table, Tabled, data_frame
 from archcost.units import dtype_bytes
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Report(Tabled):
             rows=tuple(tuple(self._cell(key, entry) for key in keys) for entry in entries),
             title=self.title,
             footer=(tuple(self._cell(key, total) for key in keys),),
-            notes=(self.note, *self._elsewhere(), *remark_notes(self.network)),
+            notes=(*self.notes, *self._elsewhere(), *remark_notes(self.network)),
         )
         return replace(table, data=without_groups(table, entries, named=not columns))
 
@@ -259,12 +259,14 @@ class Report(Tabled):
         return f"{self.network.name}{title}"
 
     @property
-    def note(self) -> str:
-        """One line that says how it was counted."""
+    def notes(self) -> tuple[str, ...]:
+        """Lines that say what was counted, and how: the setting, the count, activations."""
+        price, sizes = self.convention, self.activations
+        count = ("flops" if price.name == "flops" else "counted", "count_ratio")
         return (
-            f"input {self.network.input_text}, batch {self.batch}, {self.dtype}; "
-            f"{self.convention.name}: {self.convention.title}; "
-            f"activations ({self.activations.name}): {self.activations.title}"
+            f"input {self.network.input_text}, batch {self.batch}, {self.dtype}",
+            Legend(f"{price.name}: {price.title}", *count),
+            Legend(f"activations ({sizes.name}): {sizes.title}", "activations", "activation_bytes"),
         )
 
     def entries(self, depth: int | None = None) -> Iterator[Entry]:
@@ -346,7 +348,7 @@ class Report(Tabled):
 
     def __repr__(self) -> str:
         """Return a line: what was analysed, and how it was counted."""
-        return f"<Report {self.title}; {self.note}>"
+        return f"<Report {self.title}; {'; '.join(self.notes)}>"
 
 
 @dataclass(frozen=True)

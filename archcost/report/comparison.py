@@ -19,7 +19,7 @@ from archcost.network import NETWORK_INPUT, Network
 from archcost.record import plain, record
 from archcost.spec.catalog import catalog, documents
 from archcost.spec.remarks import remark_notes
-from archcost.table import Cell, Column, Table, Tabled
+from archcost.table import Cell, Column, Legend, Table, Tabled
 from archcost.units import human_bytes
 
 
@@ -153,13 +153,10 @@ class Comparison(Tabled):
         rows = tuple(
             self._row(report, [column.key for column in columns]) for report in self.reports
         )
-        note = (
-            f"x: ratio to {self.baseline.network.name}; batch {self.baseline.batch}, "
-            f"{self.baseline.dtype}; {price.name}: {price.title}; activations "
-            f"({self.baseline.activations.name}): {self.baseline.activations.title}"
-        )
+        ratio = Legend(f"x: ratio to {self.baseline.network.name}", "params_ratio", "count_ratio")
+        run = f"batch {self.baseline.batch}, {self.baseline.dtype}"
         remarks = [text for report in self.reports for text in remark_notes(report.network)]
-        return Table(columns, rows, notes=(note, *remarks))
+        return Table(columns, rows, notes=(ratio, run, *self.baseline.notes[1:], *remarks))
 
     def _row(self, report: Report, keys: list[str]) -> tuple[Cell, ...]:
         total, base = report.total, self.baseline.total

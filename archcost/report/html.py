@@ -277,4 +277,4 @@ def _layers(section: Section) -> Iterator[str]:
     yield "</tbody>"
     yield from _foot(table)
     yield "</table></div>"
-    yield f'<p class="notes">{escape(section.report.note)}</p>'
+    yield f'<p class="notes">{"<br>".join(map(escape, section.report.notes))}</p>'
