@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import PAGES, PYTHON, ROOT, SPEC, Example, every_example, rewritten
+from examples import (
+    PAGES,
+    PYTHON,
+    ROOT,
+    SPEC,
+    Example,
+    every_example,
+    examples,
+    rewritten,
+)
 
 from archcost import build, load
 from archcost.cli import COMMANDS
@@ -48,6 +57,13 @@ def test_every_kind_of_op_has_a_heading() -> None:
 def test_every_command_is_shown() -> None:
     text = README.read_text("utf-8")
     assert [name for name in COMMANDS if f"archcost {name}" not in text] == []
+
+
+def test_the_readme_is_one_page() -> None:
+    lines = README.read_text("utf-8").splitlines()
+    assert len(lines) <= 150
+    outputs = [example.output for example in examples(README)]
+    assert [line for text in outputs for line in text.splitlines() if len(line) > 100] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
