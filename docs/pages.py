@@ -105,7 +105,8 @@ def moved(text: str) -> str:
         .replace("](docs/", "](")
         .replace("](README.md", "](index.md")
     )
-    return text.replace("](CONTRIBUTING.md", "](contributing.md")
+    text = text.replace("](CONTRIBUTING.md", "](contributing.md")
+    return text.replace("](CHANGELOG.md", "](changelog.md")
 
 
 # Commands.
