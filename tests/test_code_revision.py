@@ -53,6 +53,12 @@ def git(folder: Path, *arguments: str) -> str:
     return made.stdout.decode()
 
 
+def forget() -> None:
+    """Import the repository's modules anew: they are those of another folder or branch."""
+    for name in ("models", "models.parts", "net"):
+        sys.modules.pop(name, None)
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a repository whose branch makes a module dearer, in a file that the module imports."""
@@ -62,8 +68,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"GIT_{name}_NAME", "Somebody")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "somebody@example.org")
     monkeypatch.chdir(folder)
-    for name in ("models", "models.parts", "net"):  # of another test's folder
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    forget()
     git(folder, "init", "-q", "-b", "main")
     (folder / "models" / "net.py").write_text(NET, "utf-8")
     (folder / "models" / "parts.py").write_text(PARTS, "utf-8")
@@ -94,6 +99,7 @@ def test_a_pull_request_that_makes_a_module_dearer_fails_its_budget(repository: 
     row = next(line.split() for line in made.output.splitlines() if "params <= +2%" in line)
     assert row[4:7] == ["224", "228", "608"]
     git(repository, "switch", "-q", "main")
+    forget()
     assert run("check").exit_code == 0
 
 

@@ -50,7 +50,7 @@ def is_code(model: str) -> bool:
 def split_code(model: str) -> tuple[str, str, str] | None:
     """Return revision, path and name of ``main:path/file.py:callable``, or None for other names."""
     found = _CODE_THEN.fullmatch(model)
-    if found is None or Path(found["revision"] + ":" + found["path"]).exists():
+    if found is None or os.path.exists(f"{found['revision']}:{found['path']}"):
         return None
     return found["revision"], found["path"], found["name"]
 

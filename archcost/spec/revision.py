@@ -75,7 +75,7 @@ def _missing(revision: str, path: str, folder: str | Path) -> ArchcostError:
     files = [
         name
         for name in listed.decode(errors="replace").split("\0")
-        if name.endswith((*SUFFIXES, Path(path).suffix))
+        if name.endswith((*SUFFIXES, os.path.splitext(path)[1]))
     ]
     plain = path.removeprefix("./")
     return NotInRevision(f"{revision} has no file {plain}{did_you_mean(plain, files)}")
