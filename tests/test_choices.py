@@ -112,3 +112,50 @@ def test_choices_that_are_refused() -> None:
     )
     with pytest.raises(SpecError, match="relu takes float; got bool"):
         network("input: 6x5 bool\nlayers: [relu]")
+
+
+APART = """
+inputs: {a: 3x30x16, b: 1x20x16}
+layers:
+  - one: scale
+  - take(b)
+  - other: scale
+"""
+"""Rows that are compared: 30 and 20 of 16 features, and rows that are repeated three times."""
+
+DISTANCES = [
+    ("cosine_similarity(slice(one, 1, 0, 20), other, -1)", "F.cosine_similarity(a[:, :, :20], b, -1)"),
+    ("cosine_similarity(one, one, eps=0.1)", "F.cosine_similarity(a, a, 1, 0.1)"),
+    ("pairwise_distance(slice(one, 1, 0, 20), other)", "F.pairwise_distance(a[:, :, :20], b)"),
+    ("pairwise_distance(one, one, 1, 0.5, True)", "F.pairwise_distance(a, a, 1, 0.5, True)"),
+    ("cdist(one, other)", "torch.cdist(a, b)"),
+    ("cdist(slice(one, 1, 0, 20), other)", "torch.cdist(a[:, :, :20], b)"),
+    ("cdist(one, other, 1)", "torch.cdist(a, b, 1)"),
+]  # fmt: skip
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("call", "torchs"), DISTANCES)
+def test_distances_are_those_of_pytorch(call: str, torchs: str) -> None:
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net = network(APART + f"  - {call}\n")
+    a, b = torch.randn(2, 3, 30, 16), torch.randn(2, 1, 20, 16)
+    expected = eval(torchs, {"a": a, "b": b, "torch": torch, "F": torch.nn.functional})
+    made = build(net)(a, b)
+    assert torch.allclose(made, expected, atol=1e-6) and tuple(made.shape[1:]) == net.output
+    assert analyze(net).total.macs == 0
+    computed, kept = both(net)
+    assert computed == kept
+    real_peaks(net)
+
+
+def test_distances_that_are_refused() -> None:
+    assert refusal("cdist", x=[(4, 6), (5, 7)]) == (
+        "cdist takes rows of as many features each; got 4x6 and 5x7"
+    )
+    assert refusal("pairwise_distance", x=[(6,), (6,)]) == (
+        "pairwise_distance of two vectors 6 is one number"
+    )
+    assert refusal("cosine_similarity", 2, x=[(4, 6), (4, 6)]) == (
+        "cosine_similarity has no dim 2 on 4x6; 0 is the channels, the batch is not counted"
+    )

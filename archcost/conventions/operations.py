@@ -7,6 +7,7 @@ from typing import Any
 from archcost.conventions.facts import elements, of
 from archcost.conventions.recurrent import RECURRENT
 from archcost.conventions.rule import FLOP, MAC, Convention, each
+from archcost.ops.choices import fitted
 from archcost.ops.conv import pairs_inside
 from archcost.shape import numel
 
@@ -51,6 +52,26 @@ def vectors(layer: Any) -> int:
 def masked(layer: Any) -> int:
     """Scores to which a mask is added, where the windows are shifted."""
     return numel(layer.cost.products[0]) if any(layer.op.shifts(*layer.shapes)) else 0
+
+
+@of("cosine_similarity", "pairwise_distance")
+def compared(layer: Any) -> int:
+    """Elements of two tensors that are compared, repeated to fit each other."""
+    return numel(fitted(layer.op.name, *layer.shapes))
+
+
+@of("cdist")
+def by_product(layer: Any) -> int:
+    """MACs of the matrix product by which distances of many rows are computed."""
+    features = layer.shapes[0][-1]
+    return int(numel((*layer.cost.output, features + 2)) * layer.op.multiplies(*layer.shapes))
+
+
+@of("cdist")
+def doubled(layer: Any) -> int:
+    """Elements of the first tensor, which such a product takes twice."""
+    rows = (*layer.cost.output[:-1], layer.shapes[0][-1])
+    return int(numel(rows) * layer.op.multiplies(*layer.shapes))
 
 
 @of("repeat")
@@ -148,6 +169,8 @@ DEFINITIONS = (
             "deform_conv.mac": -2, "deform_conv.out": 1,
             "lstm.fused": -2, "lstm.bias_sums": 1, "lstm.apart": 3, "gru.states": 1,
             "lstm_cell.states": 3, "gru_cell.states": 1,
+            **each("cosine_similarity pairwise_distance", "compared"),
+            "cdist.by_product": 2, "cdist.doubled": 1,
         },
         FLOP, "torch 2.13.0", "torch/csrc/profiler/util.cpp, computeFlops",
         "counts conv2d, mm, addmm, bmm, baddbmm, add and mul; 1-D, 3-D and transposed "

@@ -99,7 +99,7 @@ MISSING: Mapping[str, str] = {
         "conv_lstm conv_gru": _NONE,
         "grid_sample affine_grid stn": _NONE,
         "roi_align nms argmax argmin scatter": _NONE,
-        "weight_norm spectral_norm": _NONE, "cdist": _NONE,
+        "weight_norm spectral_norm": _NONE,
         "masked_select nonzero unique one_hot": "the size of what it makes depends on data",
         "fft fft2 rfft rfft2 ifft irfft irfft2": f"{_NONE}; its numbers are complex",
         "bilinear": f"{_NONE}; no counter of PyTorch's counts its products",

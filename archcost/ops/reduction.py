@@ -89,7 +89,8 @@ class LogSumExp(OverDims):
     """The logarithm of the sum of exp(x) over some dimensions."""
 
 
-def _order(name: str, value: Any) -> int:
+def norm_order(name: str, value: Any) -> int:
+    """Return the order of a norm, 1 or 2; refuse others."""
     check(value in (1, 2), f"{name} must be 1 or 2; got {written(value)}")
     return whole(name, value)
 
@@ -99,7 +100,7 @@ class VectorNorm(Reduction):
     """The Euclidean norm over some dimensions; with ``ord=1``, the sum of absolute values."""
 
     dims: Any = some_axes()
-    ord: int = argument("1 or 2", _order, 2)
+    ord: int = argument("1 or 2", norm_order, 2)
     keepdim: bool = flag(False)
 
     examples: ClassVar[tuple[Example, ...]] = (*Reduction.examples, example([0], 1, x=(7, 8)))

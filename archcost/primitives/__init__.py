@@ -8,6 +8,7 @@ from archcost.primitives import (
     cells,
     choices,
     composed,
+    distances,
     norms,
     pointwise,
     products,
@@ -20,6 +21,6 @@ from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
 
 __all__ = [
     "COMPOSITES", "PRIMITIVES", "Primitive", "Row",
-    "cells", "choices", "composed", "norms", "pointwise", "products", "recurrent", "reductions",
-    "shapes", "windows",
+    "cells", "choices", "composed", "distances", "norms", "pointwise", "products", "recurrent",
+    "reductions", "shapes", "windows",
 ]  # fmt: skip

@@ -55,6 +55,9 @@ NO_ATTRIBUTES = ("device", "dtype", "_weight", "_freeze", "min_value", "max_valu
 PER_AXIS = ("kernel_size", "stride", "padding", "dilation", "output_padding", "output_size")
 """Arguments for which one number means the same for every axis."""
 
+RENAMED = {"p": "norm"}
+"""Arguments that a layer keeps under another name."""
+
 TAKEN = ("self", "torch", "nn", "Group", "x")
 """Names that the source needs for something else."""
 
@@ -272,9 +275,10 @@ class _Writer:
                 parameter.VAR_KEYWORD,
             ):
                 continue
-            if not hasattr(module, name):
+            own = name if hasattr(module, name) else RENAMED.get(name, name)
+            if not hasattr(module, own):
                 raise ArchcostError(f"{layer.__name__} does not tell its {name}")
-            value = getattr(module, name)
+            value = getattr(module, own)
             if name == "bias" and not isinstance(value, bool):
                 value = value is not None
             if name in PER_AXIS and isinstance(value, tuple) and len(set(value)) == 1:

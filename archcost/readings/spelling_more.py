@@ -43,14 +43,22 @@ def rnn_cell(*tensors: Any, nonlinearity: str) -> str:
     return call(f"torch.rnn_{nonlinearity}_cell", *tensors)
 
 
+def cdist(a: Any, b: Any, *, p: float) -> str:
+    """Of the Euclidean norm unless told otherwise."""
+    return f"torch.cdist({a}, {b})" if p == 2 else f"torch.cdist({a}, {b}, {p})"
+
+
 written = value  # an option may have that name
 
 MORE: Mapping[str, Callable[..., str]] = {
     **{name: torch_call(name) for name in ("where", "gru_cell")},
     **{
         made.__name__: made
-        for made in (masked_fill, gather, topk, sort, cumsum, lstm_cell, rnn_cell)
+        for made in (cdist, masked_fill, gather, topk, sort, cumsum, lstm_cell, rnn_cell)
     },
+    "clone": method_call("clone"),
+    "distances": lambda a, b, *, p: f"torch.ops.aten._cdist_forward({a}, {b}, {p}, None)",
+    "euclidean_distances": torch_call("_euclidean_dist"),
     "sigmoid_in_place": method_call("sigmoid_"),
     "tanh_in_place": method_call("tanh_"),
     "multiplied_in_place": method_call("mul_"),
