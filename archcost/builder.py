@@ -203,7 +203,7 @@ class Builder:
         around, _, own = path.rpartition(".")
         known = around in self._groups  # and so the names in it fit
         if not (_is_part(own) if known else _PATH.fullmatch(path)):
-            raise ArchcostError(f"{shorten(path)!r} is no path: {NAMES}, with dots between")
+            raise ArchcostError(f"{shorten(path)!r} is not a path: {NAMES}, with dots between")
         if path in self._values or path in self._groups:
             raise ArchcostError(f"two layers or groups are named {path}")
         if not known:

@@ -64,8 +64,8 @@ class Numeral:
             if comma := re.match(r"\s*[~≈]?\s*(\d+),(\d{1,2}|\d{4,})(?!\d|,)(.*)", text):
                 point = shorten(f"{comma[1]}.{comma[2]}{comma[3]}".strip(), 40)
                 raise ArchcostError(
-                    f"a comma stands between groups of three digits, and {shorten(text)!r} has "
-                    f"others behind it; if it is a decimal comma, write {point}"
+                    f"a comma separates groups of three digits, which {shorten(text)!r} does not "
+                    f"have; for a decimal comma, write {point}"
                 )
             raise ArchcostError(
                 f"a number is written as 61100840, 61.1M or 4.12G; got {shorten(text)!r}"

@@ -172,13 +172,13 @@ def page(rows: list[dict[str, Any]], listed: dict[str, int]) -> str:
     """Return the page that the rows make."""
     lines = [
         "# Atlas of models", "",
-        "archcost reads the modules of three collections, and each number is compared with the "
-        "module itself, exactly: parameters, MACs in evaluation and in training (half the FLOPs of "
-        "`torch.utils.flop_counter`, on tensors without content), and the bytes that training keeps "
-        f"for backward (hooks on fake tensors, batch 2, models of at most {FITS / 1e6:.0f} M "
-        "parameters). `make atlas` writes this page.", "",
-        f"This page holds {len(rows):,} of {sum(listed.values()):,} models: of each collection the "
-        "number in the column *looked at*, evenly spread over the sorted names. Versions: "
+        "archcost reads the modules of three collections. Each number is compared with the module "
+        "itself and must be equal. Parameters are compared, and MACs in evaluation and in training: "
+        "half the FLOPs of `torch.utils.flop_counter`, on tensors without content. The bytes that "
+        "training keeps for backward are compared too: hooks on fake tensors, batch 2, models of at "
+        f"most {FITS / 1e6:.0f} M parameters. `make atlas` writes this page.", "",
+        f"This page holds {len(rows):,} of {sum(listed.values()):,} models. The column *looked at* "
+        "has the number for each collection, evenly spread over the sorted names. Versions: "
         + ", ".join(f"{name} {number}" for name, number in VERSIONS.items()) + ".", "",
         "| collection | models | looked at | read | refused or failed | "
         + " | ".join(f"{fact}: equal" for fact in FACTS) + " | median seconds |",
@@ -197,9 +197,9 @@ def page(rows: list[dict[str, Any]], listed: dict[str, int]) -> str:
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += [
         "", "The models of torchvision are those that classify or segment images and classify "
-        "videos; in its detectors data decide what runs. Those of pytorchcv are a fixed sample of "
-        f"{CV_MODELS}. A row that is refused or failed may have been read, and have stopped at a "
-        "later measurement.",
+        "videos; in its detectors, the layers that run depend on the data. The models of pytorchcv "
+        f"are a fixed sample of {CV_MODELS}. A model that is refused or failed may have been read; "
+        "a later measurement then stopped.",
     ]  # fmt: skip
     reasons = Counter(row.get("refused") or row.get("failed") for row in rows)
     del reasons[None]

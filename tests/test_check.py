@@ -103,7 +103,7 @@ def test_what_is_allowed_is_a_whole_number(text: str, allowed: int) -> None:
         (
             "macs <= 1,5M",
             8,
-            "a comma stands between groups of three digits, and '1,5M' has others behind it; if it is a decimal comma, write 1.5M",
+            "a comma separates groups of three digits, which '1,5M' does not have; for a decimal comma, write 1.5M",
         ),
         ("macs <= 300MB", 8, "this figure is a count, not bytes; got '300MB'"),
         ("size <= 3M", 8, "a size is written as 3GB (10^9) or 3GiB (2^30); got '3M'"),

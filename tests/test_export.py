@@ -324,7 +324,7 @@ class Custom(Op):
     ("trouble", "reason"),
     [
         ("hooks", "it hooks into its module"),
-        ("own", "Own is no module of torch.nn"),
+        ("own", "Own is not a module of torch.nn"),
     ],
 )
 def test_what_cannot_be_written_is_refused(trouble: str, reason: str) -> None:
@@ -422,7 +422,7 @@ class Renamed(Program):
 
 
 def test_a_program_whose_names_would_not_tell_is_refused() -> None:
-    with pytest.raises(ArchcostError, match=r"^x is read after it is assigned anew$"):
+    with pytest.raises(ArchcostError, match=r"^x is read after it is assigned again$"):
         module_source(Renamed(), ((4,),), "Renamed")
 
 

@@ -115,8 +115,8 @@ def test_values(text: str, expected: object) -> None:
         ("make_divisible(3, 0)", "make_divisible needs a divisor from 1 on; got 0"),
         ("size(width)", "size needs a layer's name; got 64"),
         ("2.0 ** 64 ** 2", "a power beyond 2**32 ** 64"),
-        ("1j", "1j is no value here"),
-        ("b'x'", "b'x' is no value here"),
+        ("1j", "1j is not a value here"),
+        ("b'x'", "b'x' is not a value here"),
     ],
 )  # fmt: skip
 def test_refusals(text: str, reason: str) -> None:

@@ -124,7 +124,7 @@ def test_a_file_is_identified_too(tmp_path: Path) -> None:
         (
             "25,6M",
             "resnet50",
-            "a comma stands between groups of three digits, and '25,6M' has others",
+            "a comma separates groups of three digits, which '25,6M' does not have",
         ),
         ("0", "resnet50", "a count is more than 0; got '0'"),
         ("much", "resnet50", "a number is written as 61100840, 61.1M or 4.12G; got 'much'"),

@@ -238,8 +238,8 @@ def test_the_groups_of_a_loop_have_names() -> None:
     ("name", "reason"),
     [
         ("stage{j}", "n.yaml:12:15: unknown name 'j'"),
-        ("stage{i", "n.yaml:12:9: 'stage{i' is no layer name"),
-        ("stage{[i]}", "n.yaml:12:9: 'stage[0]' is no layer name"),
+        ("stage{i", "n.yaml:12:9: 'stage{i' is not a layer name"),
+        ("stage{[i]}", "n.yaml:12:9: 'stage[0]' is not a layer name"),
         ("stage{w // 16}x", "duplicate name"),
     ],
 )

@@ -257,7 +257,7 @@ def test_one_and_three_dimensions() -> None:
         (HEAD + "layers:\n  - conv(4, widht)", "net.yaml:4:13: unknown name 'widht'"),
         (HEAD + "layers:\n  - a: relu\n  - a: tanh", "net.yaml:5:5: duplicate name 'a'; first in line 4"),
         (HEAD + "layers:\n  - relu: tanh", "net.yaml:4:5: 'relu' is a word of the language, not a layer name"),
-        (HEAD + "layers:\n  - a.b: tanh", "net.yaml:4:5: 'a.b' is no layer name: letters, digits, _ - +"),
+        (HEAD + "layers:\n  - a.b: tanh", "net.yaml:4:5: 'a.b' is not a layer name: letters, digits, _ - +"),
         (HEAD + "layers:\n  - a: tanh\n    b: relu", "net.yaml:4:5: an item is one call or one `name: ...`; start each with `- `"),
         (HEAD + "layers:\n  - [relu]", "net.yaml:4:5: a list inside a list; give it a name: `name: [...]`"),
         (HEAD + "layers:\n  - a: []", "net.yaml:4:5: a: the group is empty"),

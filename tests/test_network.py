@@ -235,7 +235,7 @@ def test_who_freezes_a_layer_freezes_its_parameters_everywhere() -> None:
         (lambda b, x: b.add(make("relu"), x, name="a"), "two layers or groups are named a"),
         (lambda b, x: b.add(make("relu"), x, name="a.b"), "a.b lies in a, which is a layer"),
         (lambda b, x: b.add(make("relu"), x, name="g"), "two layers or groups are named g"),
-        (lambda b, x: b.add(make("relu"), x, name="a:1"), "'a:1' is no path: letters, digits, _ - +, with dots between"),
+        (lambda b, x: b.add(make("relu"), x, name="a:1"), "'a:1' is not a path: letters, digits, _ - +, with dots between"),
         (lambda b, x: b.add(make("add"), x), "add1: add on 3x9x9: add merges two or more named layers; got 1"),
         (lambda b, x: b.add(make("relu"), x, x, name="g."), "g.relu2: relu on 3x9x9 and 3x9x9: relu takes one tensor; got 2"),
         (lambda b, x: b.add(make("conv", 3, 11), x), "conv1: conv on 3x9x9: kernel_size 11 does not fit the padded input 9"),

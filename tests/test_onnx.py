@@ -327,7 +327,7 @@ def test_what_an_exporter_folds_is_said(tmp_path: Path) -> None:
     [
         (helper.make_node("FusedConv", ["x", "w"], ["y"], name="f", domain="com.microsoft"),
          "f: FusedConv of the domain com.microsoft has no formula"),
-        (helper.make_node("Nonsense", ["x"], ["y"], name="n"), "n: Nonsense is no op of ONNX's opset 17"),
+        (helper.make_node("Nonsense", ["x"], ["y"], name="n"), "n: Nonsense is not an op of ONNX's opset 17"),
         (helper.make_node("NonZero", ["x"], ["y"], name="z"), "z: NonZero has no formula"),
         (helper.make_node("Conv", ["x", "v"], ["y"], name="c"), "c: Conv reads 'v', which nothing makes"),
         (helper.make_node("Gemm", ["x", "w"], ["y"], name="g"), "g: Gemm does not fit"),
@@ -356,9 +356,9 @@ def test_a_file_that_cannot_be_read_is_a_line(tmp_path: Path) -> None:
 
     assert refused(tmp_path / "a.onnx") == "a.onnx: no such file"
     (tmp_path / "b.onnx").write_text("no protobuf")
-    assert refused(tmp_path / "b.onnx") == "b.onnx is no ONNX file"
+    assert refused(tmp_path / "b.onnx") == "b.onnx is not an ONNX file"
     (tmp_path / "c.onnx").write_text("")
-    assert refused(tmp_path / "c.onnx").startswith("c.onnx is no ONNX file")
+    assert refused(tmp_path / "c.onnx").startswith("c.onnx is not an ONNX file")
     path = conv_of(tmp_path / "d.onnx", ["n", 3, "h", "w"])
     assert refused(path) == "d.onnx leaves the input x open, 3xhxw: say it, as --input x=3x224x224"
     assert "unknown input of d.onnx 'z'; expected one of: x" in refused(path, input={"z": "3x8x8"})

@@ -4,7 +4,7 @@
     python tests/verified.py run.json [MORE.json ...]
 
 A model's result for a check is taken from the last file that has it, so that a part can be run
-anew; all must be of the same versions. `make verified` does both.
+again; all must be of the same versions. `make verified` does both.
 """
 
 from __future__ import annotations
@@ -36,18 +36,21 @@ INTRO = """\
 # What is verified
 
 `make verified` writes this page from a run of all checks over the whole catalog ([how archcost knows](proofs.md)).
-A number is the count of comparisons made, all of them passed; `3 of 4` says that one differs, `-` that the check does not apply
-(the reasons are below the table).
+A number is the count of comparisons, all of which passed. `3 of 4` means that one differs. `-` means that the check does not apply;
+the reasons are below the table.
 
 - *structure*: modules, names and shapes of parameters and buffers, order of execution, the tensors that flow, the shapes and values
-  of every layer; *counters*: each tool's number in its own convention, per layer where the tool says it; *memory*: the bytes kept
-  for backward, storage by storage; *training*: forward and backward FLOPs as dispatched; *peaks*: the memory in use at once.
+  of every layer.
+- *counters*: each tool's number in its own convention, per layer if the tool gives it.
+- *memory*: the bytes kept for backward, storage by storage.
+- *training*: the FLOPs of forward and backward, as PyTorch dispatches them.
+- *peaks*: the memory in use at once.
 - *reference*: networks of torchvision, timm and pytorchcv that give the same outputs with the same weights in float64, in evaluation
-  and training mode: the spec is that architecture, not only one of its size.
-- *by hand*: `module` is a network written out in PyTorch in `tests/hand_built.py`, proved equal in the same way by
-  `tests/test_hand_built.py`; `counts` a derivation from the paper in `tests/test_catalog.py`.
-- *published*: how many of the figures that papers and model cards print agree with the computed ones, to their last digit; `archcost
-  audit` shows each, and why one differs.
+  and training mode. The spec therefore has the same architecture, not only the same size.
+- *by hand*: `module` is a network written out in PyTorch in `tests/hand_built.py`, and `tests/test_hand_built.py` proves it equal in
+  the same way. `counts` is a derivation from the paper in `tests/test_catalog.py`.
+- *published*: how many figures of papers and model cards agree with the computed ones, to their last digit. `archcost audit` shows
+  each figure, and why one differs.
 
 """
 

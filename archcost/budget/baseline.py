@@ -95,7 +95,7 @@ class Request:
             _, _, name = path.partition(":")
             return find_model(f"{revision}:{_from_here(file)}:{name}")[0]
         if is_code(path):
-            raise ArchcostError(f"{path} is no text of which {revision!r} names another state")
+            raise ArchcostError(f"{path} is code, which has no git revision {revision!r}")
         if not is_file(path):
             raise ArchcostError(
                 f"{path} is a model of the catalog, which has no git revision {revision!r}; "

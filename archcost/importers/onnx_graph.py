@@ -233,7 +233,7 @@ class Graph:
         try:
             return onnx.defs.get_schema(node.op, node.version, node.proto.domain)
         except onnx.defs.SchemaError:
-            raise node.refused(f"is no op of ONNX's opset {node.version}") from None
+            raise node.refused(f"is not an op of ONNX's opset {node.version}") from None
 
     def types(self, node: Node) -> dict[str, Any]:
         """Return the types of a node's inputs by their names."""

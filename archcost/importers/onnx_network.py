@@ -64,9 +64,9 @@ def _model(path: str) -> Any:
     except OSError as error:
         raise ArchcostError(f"cannot read {path}: {error.strerror}") from None
     except Exception:  # protobuf's own kinds
-        raise ArchcostError(f"{path} is no ONNX file") from None
+        raise ArchcostError(f"{path} is not an ONNX file") from None
     if not model.graph.node and not model.graph.output:
-        raise ArchcostError(f"{path} is no ONNX file, or holds an empty graph")
+        raise ArchcostError(f"{path} is not an ONNX file, or its graph is empty")
     if model.functions:
         model = import_module("onnx.inliner").inline_local_functions(model)
     return model
@@ -155,7 +155,7 @@ def _inputs(graph: Graph, given: Any) -> dict[str, Seen]:
 def _dims(graph: Graph, value: Any) -> list[int | str | None]:
     """Return the sizes of an input as the file has them: numbers, names or nothing."""
     if not value.type.HasField("tensor_type"):
-        raise Refused(f"{graph.name}: the input {value.name} is no tensor")
+        raise Refused(f"{graph.name}: the input {value.name} is not a tensor")
     return [
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or None
         for dim in value.type.tensor_type.shape.dim

@@ -264,7 +264,7 @@ class _Writer:
         """
         written, layer = [], type(module)
         if getattr(self.torch.nn, layer.__name__, None) is not layer:
-            raise ArchcostError(f"{layer.__name__} is no module of torch.nn")
+            raise ArchcostError(f"{layer.__name__} is not a module of torch.nn")
         parameters: Mapping[str, Any] = inspect.signature(layer).parameters
         if issubclass(layer, self.torch.nn.RNNBase):  # which hands them on to its base
             known = inspect.signature(self.torch.nn.RNNBase).parameters

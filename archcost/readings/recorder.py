@@ -209,7 +209,7 @@ class Recorder(Storages):
         """Refuse a program that reads a tensor whose name it has given to another one."""
         for value in (*step.args, *step.options.values()):
             if isinstance(value, Value) and self.held.get(value.text, value) is not value:
-                raise ArchcostError(f"{value.text} is read after it is assigned anew")
+                raise ArchcostError(f"{value.text} is read after it is assigned again")
 
 
 @lru_cache(maxsize=1024)

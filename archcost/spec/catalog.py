@@ -203,7 +203,7 @@ def loads(
     if not isinstance(text, str):
         raise ArchcostError(f"the text of a spec is a str; got {type(text).__name__}")
     if "\n" not in text and (text.endswith(SUFFIXES) or is_known(text)):
-        raise ArchcostError(f"{shorten(text)!r} is no text of a spec; archcost.load reads it")
+        raise ArchcostError(f"{shorten(text)!r} is not the text of a spec; archcost.load reads it")
     document = read_spec(Source(name, text))
     return expand(document, variant, input=input, knobs=knobs or {}, aux=aux, bias=bias)
 
@@ -216,7 +216,8 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
         raise ArchcostError(f"a model is a catalog name, a spec file, or - for standard input{got}")
     if "\n" in name:
         raise ArchcostError(
-            f"{shorten(name, 30)!r} is the text of a spec, no name or path; archcost.loads reads it"
+            f"{shorten(name, 30)!r} is the text of a spec, not a name or path; "
+            "archcost.loads reads it"
         )
     if is_code(name):
         return Document(

@@ -122,7 +122,7 @@ class Expander(Repeating):
         """
         name = key.text
         if not is_name(name):
-            raise self._error(key, scope, f"{shorten(name)!r} is no layer name: {NAMES}")
+            raise self._error(key, scope, f"{shorten(name)!r} is not a layer name: {NAMES}")
         if name in RESERVED or is_alone(name):
             raise self._error(key, scope, f"{name!r} is a word of the language, not a layer name")
         stem, lines = join(scope.group, name), self.builder.lines

@@ -155,7 +155,7 @@ class Evaluator:
             case ast.Constant(value=value):
                 if isinstance(value, (bool, int, float, str)) or value is None:
                     return value
-                raise ExpressionError(f"{source(node)} is no value here", node.col_offset)
+                raise ExpressionError(f"{source(node)} is not a value here", node.col_offset)
             case ast.Name(id=name):
                 return self._name(name, node.col_offset)
             case ast.List(elts=items) | ast.Tuple(elts=items):
