@@ -237,7 +237,8 @@ class Builder:
             raise OpError("the layer is larger than archcost counts (2**53 per dimension)")
         if not op.any_rows and any(value.rows != rows for value in values):
             told = ", ".join(str(value.rows) for value in values)
-            raise OpError(f"{op.name} needs as many rows of the batch in each input; got {told}")
+            reason = "needs the same number of rows of the batch in each input"
+            raise OpError(f"{op.name} {reason}; got {told}")
         made = cost, shapes, dtype, op.rows(rows, *shapes)
         if key:
             self._known[key] = made
@@ -258,7 +259,7 @@ def check_inputs(op: Op, count: int, all_given: bool = False) -> None:
 
 def _check_shape(name: str, shape: Shape, full: str, known: Shape) -> None:
     if shape != known:
-        turned = "; PyTorch shares no weight turned round" * (shape == known[::-1])
+        turned = "; PyTorch cannot share a transposed weight" * (shape == known[::-1])
         raise OpError(f"{name} is {show(shape)}, and {full} is {show(known)}{turned}")
 
 

@@ -396,7 +396,7 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
         wanted = op.takes(place)
         if dtype != wanted:
             shown = "" if wanted == FLOAT else f"77 {wanted}"
-            hint = f"; the type of an input stands behind its shape, as {shown}" if shown else ""
+            hint = f"; write the type of an input after its shape, as in {shown}" if shown else ""
             raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")
     return FLOAT
 

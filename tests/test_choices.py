@@ -99,15 +99,15 @@ def test_choices_that_are_refused() -> None:
     assert refusal("sort", 3, x=[x]) == (
         "sort has no dim 3 on 6x5x4; 0 is the channels, the batch is not counted"
     )
-    assert refusal("masked_fill", 0, x=[(5, 4), x]) == "masked_fill cannot repeat 5x4 to 6x5x4"
-    assert refusal("where", x=[(1, 5, 4), x, (6, 5)]) == "where cannot repeat 6x5x4 to 6x5"
+    assert refusal("masked_fill", 0, x=[(5, 4), x]) == "masked_fill cannot broadcast 5x4 to 6x5x4"
+    assert refusal("where", x=[(1, 5, 4), x, (6, 5)]) == "where cannot broadcast 6x5x4 to 6x5"
     assert refusal("gather", 1, x=[(6, 9, 5), x]) == (
         "gather takes places of as many dimensions, none larger but dim 1: 6x9x5 of 6x5x4"
     )
     with pytest.raises(SpecError) as refused:
         network("input: 6x5\nlayers: ['masked_fill(input, 0)']")
     assert (
-        "masked_fill takes bool; got float; the type of an input stands behind its shape, as 77 bool"
+        "masked_fill takes bool; got float; write the type of an input after its shape, as in 77 bool"
         in str(refused.value)
     )
     with pytest.raises(SpecError, match="relu takes float; got bool"):

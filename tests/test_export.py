@@ -82,7 +82,7 @@ class Group(nn.Module):
 
 
 class Scale(nn.Module):
-    """One learnt factor per channel and, unless ``bias`` is false, one learnt addend."""
+    """A learnt factor per channel and, unless ``bias`` is false, a learnt addend."""
 
     def __init__(self, weight, bias):
         super().__init__()

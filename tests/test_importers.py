@@ -365,7 +365,7 @@ def test_verify_sees_a_module_that_is_another() -> None:
 @pytest.mark.parametrize(
     ("model", "options", "reason"),
     [
-        ("Net", [], "say the shape of its input, as --input 3x224x224"),
+        ("Net", [], "give the shape of its input, e.g. --input 3x224x224"),
         ("Net", ["--input", "y=3x8x8"], "takes no 'y'"),
         ("Net", ["--input", "3x8x8:int9"], "holds float32 or int64; got 'int9'"),
         ("Nett", ["--input", "3x8x8"], "has no 'Nett'; did you mean 'Net'?"),
@@ -374,7 +374,7 @@ def test_verify_sees_a_module_that_is_another() -> None:
         ("OfData", ["--input", "3x8x8"], "net.py:16): item depends on data"),
         ("Odd", ["--input", "3x8x8"], "net.py:24): torch.linalg.svd has no formula: what aten::"),
         ("Net", ["--input", "5x8x8"], "conv (net.py:12): conv2d:"),
-        ("Two", ["--input", "3x8x8"], "Two does not run so: TypeError"),
+        ("Two", ["--input", "3x8x8"], "Two does not run on these inputs: TypeError"),
         ("Net", ["--input", "3x8x8", "--arg", "depth=2"], "unexpected keyword argument 'depth'"),
     ],
 )

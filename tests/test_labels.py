@@ -115,7 +115,7 @@ def test_what_cannot_be_tied_is_refused_with_its_place(call: str, reason: str) -
 
 def test_a_weight_turned_round_is_none_that_pytorch_shares() -> None:
     text = "name: n\ninput: 8\nlayers:\n  - code: linear(3)\n  - linear(8, weight=code)\n"
-    reason = "weight is 8x3, and code.weight is 3x8; PyTorch shares no weight turned round"
+    reason = "weight is 8x3, and code.weight is 3x8; PyTorch cannot share a transposed weight"
     assert reason in refused(text)
 
 

@@ -400,9 +400,7 @@ def test_a_call_that_yaml_splits_at_its_comma(layers: str, mistakes: list[str]) 
 
 
 def test_a_call_with_a_list_inside_brackets_is_no_yaml() -> None:
-    assert message(f"{HEAD}layers: [conv(3, [1, 1])]").endswith(
-        "a call with a list stands in quotes"
-    )
+    assert message(f"{HEAD}layers: [conv(3, [1, 1])]").endswith("put a call with a list in quotes")
 
 
 def test_the_names_of_branches_belong_to_their_sum() -> None:
@@ -422,8 +420,8 @@ def test_the_names_of_branches_belong_to_their_sum() -> None:
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
-        ("- add: {a: relu, b: tanh}\n- add: {a: relu, b: tanh}\n- take(a)", "6:10: two branches before are named 'a'; give one another name"),
-        ("- a: relu\n- add: {a: relu, b: tanh}\n- add(a, b)", "6:9: two branches before are named 'a'; give one another name"),
+        ("- add: {a: relu, b: tanh}\n- add: {a: relu, b: tanh}\n- take(a)", "6:10: two earlier branches are named 'a'; rename one of them"),
+        ("- a: relu\n- add: {a: relu, b: tanh}\n- add(a, b)", "6:9: two earlier branches are named 'a'; rename one of them"),
         ("- add: {a: relu, b: tanh}\n- a: relu", "5:5: duplicate name 'a'; first in line 4"),
     ],
 )  # fmt: skip

@@ -547,7 +547,7 @@ ROW = "[227x227x3] INPUT\n[55x55x96] CONV1: 96 11x11 filters at stride 4, pad 0\
 
 @pytest.mark.parametrize(("text", "message"), [
     (ROW + "[27x27x96] MAXPOL1: 3x3 filters at stride 2",
-     "slide.txt:3:1: [27x27x96] stands before no known layer: 'MAXPOL1: 3x3 filters at stride 2'"),
+     "slide.txt:3:1: [27x27x96] is not followed by a known layer: 'MAXPOL1: 3x3 filters at stride 2'"),
     (ROW + "  [27x27x96] MAX POOL1: 3x3 filters at strid 2",
      "slide.txt:3:40: POOL1: not understood: 'strid 2'"),
     (ROW + "[27x27x96] MAX POOL1",

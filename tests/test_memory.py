@@ -571,7 +571,7 @@ def test_fit_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("fit vgg16 --memory 100MB", "vgg16 does not fit 100,000,000 bytes even at batch 1"),
+        ("fit vgg16 --memory 100MB", "vgg16 does not fit in 100,000,000 bytes even at batch 1"),
         ("fit vgg16 --memory 3XB", "a size is written as 3GB (10^9) or 3GiB (2^30); got '3XB'"),
         ("fit vgg16 --memory -3GB", "a size is written as 3GB (10^9) or 3GiB (2^30); got '-3GB'"),
         ("fit vgg16 --memory 0", "a size must be positive; got '0'"),
@@ -586,7 +586,10 @@ def test_fit_on_the_command_line() -> None:
         ("memory vgg16 --gpu grace", "grace is a CPU, which is --device cpu"),
         ("fit vgg16 --memory 3G", "a size is written as 3GB (10^9) or 3GiB (2^30); got '3G'"),
         ("memory vgg16 --optimizer momentum", "unknown optimizer 'momentum'; did you mean"),
-        ("memory vgg16 --foreach --fused", "an optimizer updates in one way; got --foreach and"),
+        (
+            "memory vgg16 --foreach --fused",
+            "choose one of --foreach, --fused and --for-loop; got --foreach and",
+        ),
         ("memory vgg16 --amp int8", "autocast takes bf16 or fp16; got 'int8'"),
         ("memory vgg16 --amp bf16 --dtype float64", "autocast keeps parameters in float32; got"),
         (

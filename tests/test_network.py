@@ -335,7 +335,7 @@ def test_what_rows_of_the_batch_see() -> None:
     ("layers", "reason"),
     [
         (["to_batch", "from_batch(3)"], "from_batch1: from_batch on 8x8: 4 rows of the batch make no groups of 3"),
-        (["a: to_batch", "take(input)", "slice(0, 1)", "to_batch", "add(a, current)"], "add1: add on 8x8 and 8x8: add needs as many rows of the batch in each input; got 4, 3"),
+        (["a: to_batch", "take(input)", "slice(0, 1)", "to_batch", "add(a, current)"], "add1: add on 8x8 and 8x8: add needs the same number of rows of the batch in each input; got 4, 3"),
         (["reshape([256])", "to_batch"], "to_batch1: to_batch on 256: to_batch leaves nothing of 256"),
     ],
 )  # fmt: skip

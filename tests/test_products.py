@@ -127,7 +127,7 @@ def test_products_that_are_refused() -> None:
     assert refusal("matmul", x=[(4, 5), (4, 5)]) == (
         "matmul takes as many columns as rows: 4x5 and 4x5"
     )
-    assert refusal("matmul", x=[(2, 4, 5), (3, 5, 6)]) == "matmul cannot repeat 2 to 3"
+    assert refusal("matmul", x=[(2, 4, 5), (3, 5, 6)]) == "matmul cannot broadcast 2 to 3"
     assert refusal("matmul", x=[(5,), (5,)]) == (
         "matmul of two vectors is one number; reshape one of them"
     )
@@ -306,7 +306,7 @@ def test_a_table_of_words() -> None:
     conv = 128 * 100 * 5 + 128
     assert conv == 64_128
     assert totals(head) == ((128, 996), 17_410_600 + conv, 996 * 128 * 100 * 5)
-    hint = "embedding takes int64; got float; the type of an input stands behind its shape, as 77"
+    hint = "embedding takes int64; got float; write the type of an input after its shape, as in 77"
     with pytest.raises(SpecError, match=hint):
         network(text.replace(" int64", ""))
 

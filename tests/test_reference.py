@@ -375,7 +375,7 @@ def test_a_reference_that_refuses_to_train_is_said_to(network: Network, theirs: 
         ("theirs:", "a reference is a collection or module:callable; got 'theirs:'"),
         ("theirs:Referense", "theirs has no 'Referense'; did you mean 'Reference'?"),
         ("theirs:number", "theirs:number cannot be called"),
-        ("theirs:text", "theirs:text gives no torch.nn.Module but str"),
+        ("theirs:text", "theirs:text returns str, not a torch.nn.Module"),
         ("theirs:fails", "theirs:fails cannot be built: ValueError: no such thing"),
         ("nobodys:net", "nobodys is not installed"),
     ],

@@ -306,7 +306,7 @@ def test_a_file_of_the_catalog_is_the_model_and_no_other(
     (tmp_path / "archcost.toml").write_text(budgets)
     monkeypatch.chdir(tmp_path)
     assert refused("squeezenet1_1", "--budgets", "archcost.toml") == (
-        "the budgets are of specs/squeezenet.yaml, none of which is in the report"
+        "the budgets are for specs/squeezenet.yaml, and the report has none of these"
     )
     monkeypatch.chdir(root)
     (tmp_path / "archcost.toml").write_text(budgets.replace('"specs', f'"{root}/specs'))
@@ -349,12 +349,12 @@ def test_a_broken_verification_is_refused(content: str, reason: str, tmp_path: P
 
 
 def test_results_of_other_models_are_refused(verification: Path, budgets: Path) -> None:
-    none = "none of which is in the report"
+    none = "and the report has none of these"
     assert (
         refused("alexnet", "--verification", str(verification))
-        == f"the verification is of resnet18, {none}"
+        == f"the verification is for resnet18, {none}"
     )
-    assert refused("alexnet", "--budgets", str(budgets)) == f"the budgets are of resnet18, {none}"
+    assert refused("alexnet", "--budgets", str(budgets)) == f"the budgets are for resnet18, {none}"
 
 
 def test_the_old_report_stays_whole(tmp_path: Path) -> None:

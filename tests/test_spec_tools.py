@@ -260,7 +260,7 @@ def test_other_styles_of_yaml_are_left_alone(text: str) -> None:
 def test_a_spec_that_would_mean_another_thing_is_left_alone() -> None:
     # an empty line between sections would become part of the text above it
     text = "name: n\nlayers: [relu]\n\ninput: 3x8x8\ntitle: |+\n  kept\n"
-    with pytest.raises(SpecError, match="cannot be put into the layout; it is left as it is"):
+    with pytest.raises(SpecError, match="cannot be formatted; it is left as it is"):
         format_spec(Source("x.yaml", text))
 
 

@@ -406,7 +406,7 @@ ODD = [
     (ONE, "- add:\n      a: add(x, current)\n      b:\n        - x: relu", "5:14: a: x is set in line 7, and not seen here"),
     (ONE, "- inner: relu\n  - add(iner, current)", "5:9: unknown name 'iner'; did you mean 'inner'?"),
     (ONE, "- add(flor, current)", "4:9: unknown name 'flor'; expected one of: current, in_channels, in_size, input"),
-    (ROWS, "- a: linear(4)\n  - linear(8, weight=a)", "5:5: linear1: linear on 20x4: weight is 8x4, and a.weight is 4x8; PyTorch shares no weight turned round"),
+    (ROWS, "- a: linear(4)\n  - linear(8, weight=a)", "5:5: linear1: linear on 20x4: weight is 8x4, and a.weight is 4x8; PyTorch cannot share a transposed weight"),
     (ROWS, "- a: linear(4)\n  - linear(5, bias=a)", "5:5: linear1: linear on 20x4: bias is 5, and a.bias is 4"),
     (ROWS, "- a: relu\n  - linear(8, weight=a)", "5:5: a has no parameter 'weight'"),
     (ROWS, "- a: linear(8, bias=False)\n  - linear(8, bias=a)", "5:5: a has no parameter 'bias'; expected one of: weight"),

@@ -405,5 +405,5 @@ def check(budgets: Sequence[Budget], wanted: Container[tuple[str, str]] | None =
     verdicts = tuple(v for budget in budgets for v in bench.verdicts(budget, wanted))
     if bench.others and not verdicts and not bench.new:
         found = shorten(", ".join(bench.others), 200)
-        raise ArchcostError(f"the budgets are of {found}, none of which is in the report")
+        raise ArchcostError(f"the budgets are for {found}, and the report has none of these")
     return Check(verdicts, tuple(bench.new))

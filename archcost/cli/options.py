@@ -166,7 +166,9 @@ def _setting(
     kernels = {"foreach": foreach, "fused": fused, "for-loop": for_loop}
     asked = [name for name, given in kernels.items() if given]
     if len(asked) > 1:
-        raise ArchcostError(f"an optimizer updates in one way; got --{' and --'.join(asked)}")
+        raise ArchcostError(
+            f"choose one of --foreach, --fused and --for-loop; got --{' and --'.join(asked)}"
+        )
     own["kernel"] = asked[0] if asked else None
     if gpu is None:
         return Setting(**own)

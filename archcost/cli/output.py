@@ -116,8 +116,7 @@ def format_of(
     near = near if near.startswith("; did") else ""
     *first, last = endings
     known = f"{', '.join(first)} or {last}" if first else last
-    raise ArchcostError(f"{name!r} ends in none of {known}{near}" if first else
-                        f"{name!r} does not end in {known}")  # fmt: skip
+    raise ArchcostError(f"{name!r} does not end in {known}{near if first else ''}")
 
 
 def write(text: str, output: str | None) -> None:

@@ -168,7 +168,7 @@ class Called(Op):
                 return getattr(F, self.function)(args[0])
             return program(F, *args, **kwargs)
         except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:
-            raise ArchcostError(f"{self.call()} has no formula for such arguments") from error
+            raise ArchcostError(f"{self.call()} has no formula for these arguments") from error
 
 
 def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any]) -> Any:

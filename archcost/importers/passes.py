@@ -98,6 +98,8 @@ def _pass(module: Any, inputs: Mapping[str, Any], training: bool, known: Contain
         if tracer.refusal:
             raise tracer.refusal from None
         text = f"{type(error).__name__}: {shorten(error, 200)}"
-        raise ArchcostError(f"{type(module).__name__} does not run so: {text}") from error
+        raise ArchcostError(
+            f"{type(module).__name__} does not run on these inputs: {text}"
+        ) from error
     tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
     return tracer.trace

@@ -214,7 +214,7 @@ def _refuse_nameless(bracket: re.Match[str] | None, rest: str) -> None:
     axes = len(sizes(bracket[1]))
     if axes == 1 or (axes == 2 and not rest) or _HALVES.match(rest):
         return  # [14] cites a paper; [7x7] labels a drawing; [55x55x48] x 2 repeats CONV1 in halves
-    raise RowError(f"{compact(bracket[0])} stands before no known layer: {shorten(rest)!r}")
+    raise RowError(f"{compact(bracket[0])} is not followed by a known layer: {shorten(rest)!r}")
 
 
 _PICTURE = re.compile(r"(?:RGB|gr[ae]y\s?scale|colou?r|images?|[):,.])\s*", re.IGNORECASE)

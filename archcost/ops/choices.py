@@ -18,7 +18,7 @@ def fitted(op: str, *shapes: Shape) -> Shape:
     for shape in shapes[1:]:
         found = repeated(out, shape)
         if found is None:
-            raise OpError(f"{op} cannot repeat {' to '.join(map(show, (out, shape)))}")
+            raise OpError(f"{op} cannot broadcast {' to '.join(map(show, (out, shape)))}")
         out = found
     return out
 

@@ -107,7 +107,7 @@ class OfTwo(Op):
         check(len(shapes) == 2, f"{self.name} takes 2 tensors; got {len(shapes)}")
         out = repeated(*shapes)
         if out is None:
-            raise OpError(f"{self.name} cannot repeat {' to '.join(map(show, shapes))}")
+            raise OpError(f"{self.name} cannot broadcast {' to '.join(map(show, shapes))}")
         return Cost(out)
 
     def forward(self, F: Any, x: Any, other: Any) -> Any:

@@ -19,7 +19,7 @@ def aligned(op: str, a: Shape, b: Shape) -> Shape:
     rank = len(a if len(a) > len(b) else b)
     out = repeated((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b)
     if out is None:
-        raise OpError(f"{op} cannot repeat {show(a)} to {show(b)}")
+        raise OpError(f"{op} cannot broadcast {show(a)} to {show(b)}")
     return out
 
 

@@ -127,7 +127,7 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
         raise ArchcostError(f"{where}:{name} cannot be built: {one_line(error)}") from None
     if not isinstance(made, torch.nn.Module):
         kind = type(made).__name__
-        raise ArchcostError(f"{where}:{name} gives no torch.nn.Module but {shorten(kind)}")
+        raise ArchcostError(f"{where}:{name} returns {shorten(kind)}, not a torch.nn.Module")
     return made
 
 

@@ -263,7 +263,7 @@ def make_page(
     of = [str(row["model"]) for row in rows]
     if of and not set(of) & set(names):
         found = ", ".join(dict.fromkeys(of))
-        raise ArchcostError(f"the verification is of {found}, none of which is in the report")
+        raise ArchcostError(f"the verification is for {found}, and the report has none of these")
     sections = tuple(
         Section(
             report, footprint, audit,

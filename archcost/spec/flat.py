@@ -52,7 +52,7 @@ def flat_spec(network: Network) -> str:
         if layer.module in shared:
             call = labels[layer.module] + f"({', '.join(named)})" * bool(named)
         if layer.ties and layer.module in shared:
-            raise ArchcostError(f"{layer.path} uses {layer.sharing}, which a spec cannot say")
+            raise ArchcostError(f"{layer.path} uses {layer.sharing}, which a spec cannot express")
         if layer.ties:
             ties = ", ".join(_tie(network, labels, *tie) for tie in layer.ties.items())
             call = f"{call.removesuffix(')')}{', ' if '(' in call else '('}{ties})"
@@ -69,7 +69,7 @@ def _tie(network: Network, labels: Mapping[str, str], name: str, full: str) -> s
     """Return the argument that takes a parameter of another layer."""
     path, _, own = full.rpartition(".")
     if own != name or network[path].cost.others:
-        raise ArchcostError(f"{name} is {full}, which a spec cannot say")
+        raise ArchcostError(f"{name} is {full}, which a spec cannot express")
     return f"{name}={labels[path]}"
 
 

@@ -38,7 +38,7 @@ def format_spec(source: Source) -> str:
     """Return the text of a spec in the one layout; a text in that layout comes back as it is.
 
     Raises:
-        SpecError: not a spec, or one that cannot be put into the layout.
+        SpecError: not a spec, or one that cannot be formatted.
     """
     read_document(source)
     text = source.text.replace("\r\n", "\n")
@@ -47,7 +47,7 @@ def format_spec(source: Source) -> str:
     except yaml.YAMLError as error:  # refused here, though not by the faster reader
         raise SpecError(str(error), source.name) from None
     if not _same(text, formatted):
-        raise SpecError("the spec cannot be put into the layout; it is left as it is", source.name)
+        raise SpecError("the spec cannot be formatted; it is left as it is", source.name)
     return formatted
 
 

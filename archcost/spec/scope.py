@@ -112,7 +112,7 @@ class Scope:
             if found is UNKNOWN:
                 raise Skipped
             if found is TWOFOLD:
-                raise Refused(f"two branches before are named {name!r}; give one another name")
+                raise Refused(f"two earlier branches are named {name!r}; rename one of them")
             return found
         return usual
 

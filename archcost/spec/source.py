@@ -211,7 +211,7 @@ def parse_yaml(source: Source, mistakes: Mistakes | None = None) -> Node:
             raise SpecError(reason, source.name) from None
         line = source.text.split("\n")[mark.line : mark.line + 1]
         if "expected ',' or" in reason and "(" in "".join(line):
-            reason += "; inside [...] and {...} a call with a list stands in quotes"
+            reason += "; inside [...] and {...}, put a call with a list in quotes"
         raise SpecError(reason, source.name, mark.line + 1, mark.column + 1) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise SpecError(str(error), source.name) from None

@@ -135,7 +135,7 @@ def compare(sign: type, left: Operand, right: Operand) -> bool:
     a, b = left.value, right.value
     if sign in (ast.In, ast.NotIn):
         if not isinstance(b, list) and not (isinstance(a, str) and isinstance(b, str)):
-            raise Refused(f"{symbol} looks in a list; {described(right)}")
+            raise Refused(f"{symbol} needs a list on its right; {described(right)}")
     elif sign in (ast.Eq, ast.NotEq):
         lists = [isinstance(value, list) for value in (a, b)]
         if any(lists) and (_counts(a) or _counts(b)):  # never alike, so a slip
@@ -163,10 +163,10 @@ def item(items: Operand, index: Operand) -> Any:
 def cut(items: Operand, bounds: list[Operand | None]) -> Any:
     """Return ``items[low:high]``."""
     if not isinstance(items.value, (list, str)):
-        raise Refused(f"only a list is cut; {described(items)}")
+        raise Refused(f"only a list can be sliced; {described(items)}")
     for bound in bounds:
         if bound and bound.value is not None and not isinstance(bound.value, int):
-            raise Refused(f"a list is cut at whole numbers; {described(bound)}")
+            raise Refused(f"slices of a list need whole numbers; {described(bound)}")
     low, high = (bound.value if bound else None for bound in bounds)
     return items.value[low:high]
 
@@ -196,7 +196,7 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
     _number("make_divisible", value)
     _whole("make_divisible", divisor)
     if divisor < 1:
-        raise Refused(f"make_divisible needs a divisor from 1 on; got {divisor}")
+        raise Refused(f"make_divisible needs a divisor of at least 1; got {divisor}")
     floor = divisor if minimum is None else _number("make_divisible", minimum)
     rounded = maximum(floor, truncated(value + divisor / 2) // divisor * divisor)
     return rounded + divisor * less(rounded, 0.9 * value)
@@ -268,7 +268,9 @@ def _enumerate(items: Any, start: int = 0) -> list[Any]:
 def _zip(*lists: Any) -> list[Any]:
     lengths = [len(_items("zip", items)) for items in lists]
     if len(set(lengths)) > 1:
-        raise Refused(f"zip needs lists of one length; got {', '.join(map(str, lengths))} items")
+        raise Refused(
+            f"zip needs lists of the same length; got {', '.join(map(str, lengths))} items"
+        )
     return [list(row) for row in zip(*lists, strict=True)]
 
 

@@ -130,12 +130,12 @@ def fit(network: Network, memory: int, setting: Setting | None = None, reserve: 
     setting = setting or Setting()
     room = memory - reserve
     if room <= 0:
-        raise ArchcostError(f"of {memory:,} bytes, {reserve:,} cannot be set aside")
+        raise ArchcostError(f"cannot set aside {reserve:,} of {memory:,} bytes")
     fits = tuple(largest_batch(use, network, setting, room) for use in RUNS)
     if not any(found.batch for found in fits):
         smallest = min(found.over.total for found in fits if found.over)
         raise ArchcostError(
-            f"{network.name} does not fit {room:,} bytes even at batch 1: inference takes "
+            f"{network.name} does not fit in {room:,} bytes even at batch 1: inference takes "
             f"{smallest:,}"
         )
     return Fits(network, setting, memory, reserve, fits)
