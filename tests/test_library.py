@@ -301,7 +301,7 @@ def test_a_network_remembers_how_to_be_made_with_other_options() -> None:
         (lambda: archcost.analyze("resnet18", knob={}), "unknown option 'knob'; did you mean 'knobs'?"),  # type: ignore[call-arg]
         (lambda: archcost.analyze(3), "a model is a catalog name, a path or a Network; got int"),  # type: ignore[arg-type]
         (lambda: archcost.load(3), "a model is a catalog name, a spec file, or - for standard input; got int"),  # type: ignore[arg-type]
-        (lambda: archcost.analyze(NET), "'name: net input: 3x32x32 laye…' is the text of a spec, not a name or path; archcost.loads reads it"),
+        (lambda: archcost.analyze(NET), "'name: net input: 3x32x32 laye…' is the text of a spec, not a name; archcost.loads reads it"),
         (lambda: archcost.loads("vgg16"), "'vgg16' is not the text of a spec; archcost.load reads it"),
         (lambda: archcost.loads("specs/vgg.yaml"), "'specs/vgg.yaml' is not the text of a spec; archcost.load reads it"),
         (lambda: archcost.loads(b"x"), "the text of a spec is a str; got bytes"),  # type: ignore[arg-type]

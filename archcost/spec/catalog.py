@@ -216,8 +216,7 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
         raise ArchcostError(f"a model is a catalog name, a spec file, or - for standard input{got}")
     if "\n" in name:
         raise ArchcostError(
-            f"{shorten(name, 30)!r} is the text of a spec, not a name or path; "
-            "archcost.loads reads it"
+            f"{shorten(name, 30)!r} is the text of a spec, not a name; archcost.loads reads it"
         )
     if is_code(name):
         return Document(
