@@ -133,7 +133,8 @@ def find_command(name: str) -> click.Command:
 
 def help_text(command: click.Command) -> str:
     """Return the help text of a command without its example."""
-    return re.sub(r"\n*Example: .*", "", (command.help or "").strip(), flags=re.DOTALL)
+    help = inspect.cleandoc(command.help or "")  # an indented paragraph would be code
+    return re.sub(r"\n*Example: .*", "", help, flags=re.DOTALL)
 
 
 def command_page(name: str, shown: Example | None) -> str:

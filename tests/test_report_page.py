@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import zlib
@@ -19,6 +17,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from browser import start_browser
 from click.testing import CliRunner
 
 from archcost.cli import cli
@@ -369,31 +368,10 @@ def test_the_old_report_stays_whole(tmp_path: Path) -> None:
 # In a browser.
 
 
-def start(folder: Path) -> Any:
-    """Return a headless Chromium, or skip with the reason."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    driver = shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("there is no Chromium with its driver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={folder}", "--window-size=1200,1000",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(driver, env={**os.environ, "SE_OFFLINE": "true"})
-    return webdriver.Chrome(options=options, service=service)
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A browser with the page on twelve models, opened from the file."""
-    driver = start(tmp_path_factory.mktemp("profile"))
+    driver = start_browser(tmp_path_factory.mktemp("profile"))
     page = tmp_path_factory.mktemp("page") / "page.html"
     run(*TWELVE, "-o", str(page))
     driver.get(page.as_uri())

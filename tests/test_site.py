@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from browser import start_browser
 from examples import ROOT
 
 from archcost import __all__ as public_names
@@ -91,3 +92,48 @@ def test_every_command_output_on_the_site_is_an_example_that_is_run(site: Path) 
     ]
     assert len(shown) >= len(known)
     assert set(shown) <= known
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_is_prose_on_its_page(site: Path, name: str) -> None:
+    """An indented paragraph of the help would become a block of code."""
+    page = (site / "commands" / f"{name}.html").read_text("utf-8")
+    intro, _, _ = page.partition("<h1")[2].partition(f"archcost {name} [")
+    assert intro.count("<pre") == 1  # the usage
+
+
+def test_search_needs_no_server_and_nothing_from_elsewhere(site: Path) -> None:
+    for page in (site / "index.html", site / "commands" / "table.html"):
+        scripts = re.findall(r'<script src="([^"]+)"', page.read_text("utf-8"))
+        assert any(script.endswith("iframe-worker.js") for script in scripts)
+        assert all((page.parent / script).is_file() for script in scripts)
+    index = (site / "search" / "search_index.js").read_text("utf-8")
+    assert index.startswith("var __index = {") and "saved for backward" in index
+
+
+@pytest.mark.browser
+def test_search_finds_a_page_in_a_folder(site: Path, tmp_path: Path) -> None:
+    browser = start_browser(tmp_path)
+    try:
+        browser.get((site / "tutorial.html").as_uri())
+        browser.execute_script("document.querySelector('[for=__search]').click()")
+        browser.implicitly_wait(10)  # until the index is read
+        browser.find_element("css selector", "[name=query]").send_keys("cuBLAS workspace")
+        [first, *_] = browser.find_elements("css selector", ".md-search-result__link")
+        assert "memory.html" in first.get_attribute("href")
+    finally:
+        browser.quit()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ["index", "memory", "ops", "commands/table"])
+def test_a_page_is_not_wider_than_a_phone(site: Path, tmp_path: Path, page: str) -> None:
+    browser = start_browser(tmp_path)
+    try:
+        device = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+        browser.get((site / f"{page}.html").as_uri())
+        wider = "return document.documentElement.scrollWidth - window.innerWidth"
+        assert browser.execute_script(wider) <= 0
+    finally:
+        browser.quit()
