@@ -29,10 +29,8 @@ def plot(
     """Return a picture. A notebook shows it, ``save`` writes it, ``text`` draws it as text.
 
     Args:
-        kind: ``layers`` (memory, parameters and operations, layer by layer), ``scatter`` (accuracy
-            against operations), ``timeline`` (winners of ILSVRC), ``receptive`` (receptive field
-            over depth), ``memory`` (live bytes over a training step), ``roofline`` (the rate of
-            each layer below the limits of a device), ``graph`` (the network, box by box).
+        kind: ``layers``, ``scatter``, ``timeline``, ``receptive``, ``memory``, ``roofline`` or
+            ``graph``. ``archcost plot --help`` describes them.
         *models: catalog names, paths or Networks. ``roofline`` and ``graph`` draw one model,
             ``timeline`` draws none.
         depth: for ``layers`` and ``graph``: show this many levels of groups.

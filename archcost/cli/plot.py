@@ -63,10 +63,7 @@ class Kinds(click.Group):
 def command() -> None:
     """Draw a picture: a PNG, SVG or PDF file, or text in the terminal.
 
-    KIND is one of: layers (memory, parameters and operations, layer by layer), scatter (accuracy
-    against operations, with the Pareto front), timeline (winners of ILSVRC), receptive (receptive
-    field over depth), memory (live bytes over a training step), roofline (the rate of each layer
-    below the limits of a device), graph (the network, box by box).
+    KIND is one of the commands below. `archcost plot KIND --help` lists the options of a kind.
 
     Example: archcost plot layers alexnet vgg16 -o layers.pdf
     """

@@ -61,10 +61,11 @@ def command(
 ) -> None:  # fmt: skip
     """Check every figure of a model against PyTorch, the counters, and reference models.
 
-    archcost builds each model in PyTorch and compares the module with the spec: shapes, parameters
-    and flow (structure); what each tool counts (counters); bytes kept for backward (memory); FLOPs
-    of a training step (training); memory in use at once (peaks); the outputs of a reference with
-    its weights (reference). --replay checks a record of `archcost profile` without its device.
+    archcost builds each model in PyTorch and compares the module with the spec. The check
+    `structure` compares shapes, parameters and flow. `counters` compares what each tool counts.
+    `memory` compares the bytes kept for backward, and `peaks` the memory in use at once. `training`
+    compares the FLOPs of a training step. `reference` compares the outputs of a reference network
+    with the same weights. --replay checks a record of `archcost profile` without its device.
 
     The exit code is 1 if a check fails; the first difference names the layer. It is also 1 if you
     name a model, a check or a reference, and nothing is compared.

@@ -224,7 +224,7 @@ XLA = Convention(
     },
     FLOP, "jaxlib 0.10.2",
     "openxla/xla, xla/service/hlo_cost_analysis.cc; jax.jit(f).lower(x).cost_analysis()",
-    "of the program as lowered. Programs write some layers in different ways: normalisation, "
+    "for the program as lowered. Programs write some layers in different ways: normalisation, "
     "softmax, recurrent and deformable layers, and functions other than ReLU, abs and neg. These "
     "count 0 here, so XLA prints more for a network that has them. XLA adds up in single "
     "precision",

@@ -128,9 +128,9 @@ def load(
     :func:`loads` reads the text of a spec.
 
     Args:
-        model: a catalog name, or the name of the same model in torchvision, timm or pytorchcv; a
-            path that ends in ``.yaml``, ``.txt`` or ``.onnx``, where ``file.yaml::variant`` selects
-            a variant; a path at a git revision (``main:specs/net.yaml``); or ``-``.
+        model: a catalog name, or the name of that model in torchvision, timm or pytorchcv. Or a
+            path that ends in ``.yaml``, ``.txt`` or ``.onnx``. ``file.yaml::variant`` selects a
+            variant, and ``main:specs/net.yaml`` a git revision. Or ``-``.
         input: input shape without batch, channels first, instead of the spec's. For several inputs,
             a mapping from their names to shapes.
         knobs: values of knobs instead of the spec's. A str is read as an expression.
