@@ -1,11 +1,13 @@
 """Benchmarks: both sides of each comparison in one run, medians, and their ratio.
 
 Run with ``make bench``. Whole processes are timed from outside, with the operating system's own
-account of their memory; in-process figures take the best of several runs.
+account of their memory; in-process figures take the best of several runs. ``python tests/bench.py
+BEFORE`` compares this checkout with another one, both in turn.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
@@ -13,7 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+HERE = Path(__file__).parent.parent
 RUNS = 11
 PYTHON = sys.executable
 TORCH_SIDE = """
@@ -110,8 +114,106 @@ def in_process() -> None:
         )
 
 
+FIRST = """
+import json, sys, time
+from archcost import analyze, load
+times = []
+for _ in range(6):
+    start = time.process_time()
+    analyze(load('resnet50')).total
+    times.append(time.process_time() - start)
+print(json.dumps({'first time in a process': times[0], 'again': min(times[1:])}))
+"""
+PEAKS = """
+import gc, json, os, tempfile, time
+from dataclasses import replace
+from archcost import catalog, load
+try:
+    from archcost.setting import Setting
+    from archcost.storage.peaks import training_peak
+    peak = lambda network: training_peak(network, Setting(optimizer='sgd-momentum', device='cpu'))
+except ImportError:
+    from archcost.memory.peaks import training_peak as peak
+gc.disable()
+items = 'conv(8, 3, padding=1) >> relu >> conv(8, 3, padding=1)'
+with tempfile.TemporaryDirectory() as folder:
+    file = os.path.join(folder, 'x.yaml')
+    print('name: x', 'input: 8x16x16', 'layers:', '  - ' + items, sep=chr(10), file=open(file, 'w'))
+    short = load(file)
+first, relu, conv = short.layers
+layers, before = [first], first.path
+for number in range(20_000):
+    for kind in (relu, conv):
+        path = f'{kind.op.name}x{number}'
+        own = {'module': path} if hasattr(kind, 'module') else {}
+        layers.append(replace(kind, path=path, inputs=(before,), **own))
+        before = path
+chain = replace(short, layers=tuple(layers[:40_000]), outputs=(layers[39_999].path,))
+found = {}
+for name in [*catalog(), 'a chain of 40,000 layers']:
+    network = chain if name.startswith('a chain') else load(name)
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        try:
+            peak(network)
+        except Exception:  # not known of this model
+            break
+        times.append(time.process_time() - start)
+    else:
+        found[name] = min(times)
+print(json.dumps(found))
+"""
+WHOLE = (["table", "vgg16"], ["compare", "--all"], ["audit", "--all"])
+
+
+def seconds(tree: Path, command: Sequence[str]) -> tuple[float, str]:
+    """Return the CPU seconds of a process in a checkout, and what it prints."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPATH"] = str(tree)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tree, env=env, text=True)
+    text = process.stdout.read() if process.stdout else ""
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)[:80]} failed in {tree}")
+    return usage.ru_utime + usage.ru_stime, text
+
+
+def against(before: Path) -> None:
+    """Compare this checkout with another: whole commands, ResNet-50, every training peak."""
+    trees = (before, HERE)
+    bare = [seconds(HERE, [PYTHON, "-c", "import click, yaml"])[0] for _ in range(RUNS)]
+    print(f"import click, yaml: {min(bare):.3f} s of CPU")
+    for words in WHOLE:
+        rows = [[seconds(tree, [PYTHON, "-m", "archcost", *words])[0] for tree in trees]
+                for _ in range(RUNS if words[0] == "table" else 4)]  # fmt: skip
+        told = [min(column) for column in zip(*rows, strict=True)]
+        print(f"{' '.join(words)}: {told[0]:.3f} s before, {told[1]:.3f} s now")
+    for code, runs in ((FIRST, RUNS), (PEAKS, 2)):
+        found = [[json.loads(seconds(tree, [PYTHON, "-c", code])[1]) for tree in trees]
+                 for _ in range(runs)]  # fmt: skip
+        names = [name for name in found[0][0] if name in found[0][1]]
+        best = {name: [min(run[i][name] for run in found) for i in (0, 1)] for name in names}
+        if code is FIRST:
+            for name, (old, new) in best.items():
+                print(f"resnet50, load and analyze, {name}: {old * 1e3:.2f} ms, {new * 1e3:.2f} ms")
+            continue
+        chain = best.pop(names[-1])
+        old, new = map(sum, zip(*best.values(), strict=True))
+        slower = {name: now / was for name, (was, now) in best.items() if now > 1.05 * was}
+        print(f"training_peak of {len(best)} models: {old:.2f} s before, {new:.2f} s now")
+        print(f"training_peak of {names[-1]}: {chain[0]:.2f} s before, {chain[1]:.2f} s now")
+        worst = sorted(slower.items(), key=lambda item: -item[1])[:10]
+        print(
+            f"slower by 5 % or more: {len(slower)}: {', '.join(f'{name} {by:.2f}' for name, by in worst)}"
+        )
+
+
 def main() -> None:
     """Run every benchmark."""
+    if len(sys.argv) > 1:
+        against(Path(sys.argv[1]).resolve())
+        return
     table = [PYTHON, "-m", "archcost", "table", "vgg16"]
     versus(
         "table vgg16 against torch + fvcore",

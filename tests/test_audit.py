@@ -20,14 +20,13 @@ from archcost.findings.audit import (
     Audit,
     Finding,
     Slip,
-    audit_catalog,
     audit_models,
     judge,
 )
 from archcost.findings.functions import ClaimEvaluator, Measures
 from archcost.lectures.claims import audit_lectures, lecture_claims, read_claims
 from archcost.published import VERDICTS
-from archcost.spec.catalog import documents
+from archcost.spec.catalog import catalog, documents
 from archcost.spec.expression import parse
 from archcost.spec.source import Source
 
@@ -242,7 +241,7 @@ def test_a_family_is_audited_variant_by_variant() -> None:
 
 @cache
 def audited() -> Audit:
-    return Audit(tuple(audit_catalog()))
+    return Audit(tuple(audit_models(catalog())))
 
 
 def test_every_published_figure_is_right_or_explained() -> None:

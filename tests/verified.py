@@ -16,7 +16,7 @@ from typing import Any
 
 from hand_built import HAND_BUILT
 
-from archcost.findings.audit import audit_catalog
+from archcost.findings.audit import audit_models
 from archcost.proofs import MODULES
 from archcost.proofs.results import Outcome, summary_table
 from archcost.published import EXACT, ROUNDS
@@ -85,7 +85,7 @@ def outcome(result: dict[str, Any]) -> Outcome:
 def other_proofs() -> dict[str, tuple[str, str]]:
     """Return for each model what is written by hand, and how many published figures agree."""
     agree: dict[str, list[bool]] = {}
-    for finding in audit_catalog():
+    for finding in audit_models(catalog()):
         if finding.computed:
             agree.setdefault(finding.name, []).append(finding.verdict in (EXACT, ROUNDS))
     proofs = {}

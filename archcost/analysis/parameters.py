@@ -35,11 +35,6 @@ def count_params(network: Network) -> int:
     return sum(map(numel, network.params.values()))
 
 
-def count_buffers(network: Network) -> int:
-    """Return the elements of all buffers: what PyTorch keeps beside the parameters."""
-    return sum(numel(shape) for layer in network for shape in layer.buffers.values())
-
-
 def count_statistics(network: Network) -> int:
     """Return the elements of the moving means and variances of batch normalisations."""
     return sum(

@@ -37,7 +37,7 @@ from archcost.published import (
 from archcost.record import record
 from archcost.setting import Setting
 from archcost.shape import Shape
-from archcost.spec.catalog import catalog, chosen_models, expand
+from archcost.spec.catalog import chosen_models, expand
 from archcost.spec.expression import ExpressionError, parse
 from archcost.table import Column, Table, Tabled
 
@@ -155,11 +155,6 @@ def audit_network(network: Network) -> Iterator[Finding]:
     """Yield the findings on all that its spec cites or its lecture's text prints of a network."""
     yield from audit_published(network)
     yield from audit_text(network)
-
-
-def audit_catalog() -> list[Finding]:
-    """Return the findings on all models of the catalog."""
-    return audit_models(catalog())
 
 
 def audit_published(network: Network) -> Iterator[Finding]:

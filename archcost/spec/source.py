@@ -228,12 +228,12 @@ def _node(
     line, column = _place(event)
     if depth > MAX_DEPTH:
         _refuse(source, event, f"nested deeper than {MAX_DEPTH}")
+    if type(event) is yaml.ScalarEvent and event.tag in (None, "!"):  # nearly always
+        return Scalar(event.value, line, column, event.style in (None, ""))
     if isinstance(event, yaml.AliasEvent):
         _refuse(source, event, "YAML aliases are not part of the spec language; use a block")
     if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) not in (None, "!"):
         _refuse(source, event, "YAML tags are not part of the spec language")
-    if isinstance(event, yaml.ScalarEvent):
-        return Scalar(event.value, line, column, event.style in (None, ""))
     flow: bool = getattr(event, "flow_style", False)
     if isinstance(event, yaml.SequenceStartEvent):
         items: list[Node] = []
