@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from archcost.api.picture import plot
     from archcost.api.proof import audit, build, lint, verify
     from archcost.api.run import check, diff, fit, memory, roofline
+    from archcost.api.writing import to_spec
     from archcost.errors import ArchcostError, LookupFailed, OpError, SpecError
     from archcost.network import Layer, Network
     from archcost.spec.catalog import catalog, load, loads
@@ -47,6 +48,7 @@ __all__ = [
     "plot",
     "reconcile",
     "roofline",
+    "to_spec",
     "verify",
 ]
 
@@ -57,6 +59,7 @@ _HOMES = {
     "api.picture": ("plot",),
     "api.proof": ("audit", "build", "lint", "verify"),
     "api.run": ("check", "diff", "fit", "memory", "roofline"),
+    "api.writing": ("to_spec",),
     "network": ("Layer", "Network"),
     "spec.catalog": ("catalog", "load", "loads"),
 }

@@ -248,7 +248,7 @@ class Builder:
 def check_inputs(op: Op, count: int, all_given: bool = False) -> None:
     """Refuse more inputs than an op takes, or fewer than a merge needs, or than it has in all."""
     if op.inputs == ("*",):
-        if count < (op.least if all_given or op.least > 1 else 0):
+        if count < (op.least if all_given or op.least > 1 else op.named):
             raise OpError(f"{op.name} merges two or more named layers; got {count}")
     elif count > len(op.inputs):
         most = "one tensor" if len(op.inputs) == 1 else f"{len(op.inputs)} tensors at most"

@@ -197,13 +197,13 @@ class Network:
         knobs: the values of the knobs that the spec was expanded with.
         source: the file that it was read from.
         find_remarks: a function that returns the remarks on a network; :attr:`remarks` calls it.
-        remake: a function that returns the same network with other options of
-            :func:`archcost.load`; None for a network without a spec.
+        remake: gives the same network with other options of ``load``; None for one without a spec.
         module: a function that returns the PyTorch module that the network was read from; None for
             a network that was read from a spec.
         trains: a function that returns the network in training mode; None if it is the same.
         holders: of code: from a tensor's name to the last layer that runs while a name of the code
             holds it, empty if one does until the end. In other networks the last reader counts.
+        classes: the class of each module of code, by its path.
     """
 
     name: str
@@ -225,6 +225,7 @@ class Network:
     trains: Callable[[], Network] | None = field(default=None, compare=False, repr=False)
     module: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
     holders: Mapping[str, str] = field(default_factory=dict, repr=False)
+    classes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that names are unique and that every layer reads earlier layers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import click
@@ -16,7 +17,7 @@ SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
     "What fits, and how fast": ("memory", "fit", "roofline", "hardware"),
     "In a pipeline": ("check", "diff", "badge"),
-    "Writing specs": ("lint", "fmt", "schema"),
+    "Writing specs": ("import", "lint", "fmt", "schema"),
     "What there is": ("list", "show", "ops", "export"),
     "Whose number is it": ("reconcile", "identify", "audit"),
     "Pictures and pages": ("plot", "report"),
@@ -37,7 +38,8 @@ class Commands(click.Group):
         """Return the command of that name, or None."""
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"archcost.cli.{name}").command
+        module = f"{name}_" if iskeyword(name) else name
+        command: click.Command = import_module(f"archcost.cli.{module}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

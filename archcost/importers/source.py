@@ -59,6 +59,7 @@ def read(
         find_remarks=partial(_remarks, found.parameters),
         remake=lambda **options: again(**_options(options, input, knobs, training)),
         module=partial(_built, torch, model, arguments, meta=False), knobs=arguments,
+        classes=found.classes,
         trains=None if training else partial(again, input=input, knobs=knobs, training=True),
     )  # fmt: skip
 

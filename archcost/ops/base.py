@@ -79,6 +79,7 @@ class Op:
             activation dropout merge reshape resample``; activation conventions are sets of kinds.
         inputs: the names of the tensors that it takes; ``("*",)`` is ``least`` or more.
         least: how many tensors an op takes at least that takes any number.
+        named: how many a spec names at least of such an op that takes a single one.
         any_rows: whether its inputs may have different rows of the batch.
         makes: the type of what it makes, if that does not follow from its inputs.
         no_gradient: which inputs get none, because only their shape or their order counts.
@@ -95,6 +96,7 @@ class Op:
     kind: ClassVar[str]
     inputs: tuple[str, ...] = ("x",)
     least: ClassVar[int] = 2
+    named: ClassVar[int] = 0
     any_rows: ClassVar[bool] = False
     makes: ClassVar[str] = ""
     no_gradient: ClassVar[tuple[int, ...]] = ()

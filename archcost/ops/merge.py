@@ -63,6 +63,8 @@ class Concat(Op):
     dim: int = axis(0)
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    least: ClassVar[int] = 1
+    named: ClassVar[int] = 1
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (3, 5, 6), (1, 5, 6)]),
         example(-1, x=[(4, 5), (4, 2)]),

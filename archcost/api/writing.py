@@ -1,0 +1,90 @@
+"""A network as the text of a spec."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Unpack
+
+from archcost.api import LoadOptions, Model, network_of, takes
+from archcost.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@takes(LoadOptions)
+def to_spec(model: Model | Any, **options: Unpack[LoadOptions]) -> str:
+    """Return a model as a spec that reads as if a person had written it.
+
+    Groups are those of the modules. What has one form is a block, with parameters for what
+    differs; equal calls are one with a number. The spec has the same layers in the same order, as
+    far as ops of specs say them, and is loaded and compared before it is returned. A figure that
+    differs all the same, because an op says several calls, stands in a comment.
+
+    Args:
+        model: a catalog name, a path, code as ``package.module:callable``, a Network, or an
+            ``nn.Module``.
+        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
+
+    Raises:
+        ArchcostError: the model has what no spec can say; the text names the layer.
+
+    Examples:
+        >>> net = archcost.loads(archcost.to_spec("resnet50"))
+        >>> archcost.analyze(net).total.params
+        25557032
+    """
+    from archcost.folding.spec import folded_spec, loaded
+
+    if hasattr(model, "named_parameters"):
+        from archcost.spec.catalog import load
+
+        network = load(model, **options)  # type: ignore[arg-type]
+    else:
+        network = network_of(model, options)
+    said = network
+    notes: list[str] = []
+    if network.module is not None:
+        said, notes = _of_code(network)
+    text = folded_spec(said)
+    notes += [
+        f"{name}: {ours:,} here, {theirs:,} in the source, where it takes more calls"
+        for name, ours, theirs in differences(loaded(text), network)
+    ]
+    return "".join(f"# {note}\n" for note in notes) + text
+
+
+def _of_code(network: Network) -> tuple[Network, list[str]]:
+    """Return what was read of code as ops of specs, and what has to be said of it."""
+    from archcost.folding.spec import is_trained_form
+    from archcost.importers.phrases import as_ops
+
+    evaluated, trained = as_ops(network), as_ops(network.in_training)
+    trained = replace(trained, name=network.name)
+    if is_trained_form(trained, evaluated):
+        return trained, []
+    return evaluated, ["in training the module makes other calls; these are those of evaluation"]
+
+
+def differences(made: Network, source: Network) -> Iterator[tuple[str, int, int]]:
+    """Yield the figures of two networks that differ: name, the first one's, the other's."""
+    # names of code may hold a tensor longer than its last reader, which no spec says
+    ours, theirs = _figures(made), _figures(replace(source, holders={}))
+    for name, figure in ours.items():
+        if figure != theirs[name]:
+            yield name, figure, theirs[name]
+
+
+def _figures(network: Network) -> dict[str, int]:
+    from archcost.analysis.report import analyze
+    from archcost.setting import CPU, Setting
+    from archcost.storage.footprint import Footprint
+
+    total = analyze(network, Setting()).total
+    memory = Footprint(network, CPU)
+    return {
+        "parameters": total.params, "multiply-accumulates": total.macs,
+        "activations": total.activations, "bytes kept for backward": memory.saved.total,
+        "bytes at the peak of training": memory.training.peak.total,
+        "bytes at the peak of inference": memory.inference.peak.total,
+    }  # fmt: skip

@@ -1,0 +1,398 @@
+"""What code says in several calls, as the op that says it in one: attention, tokens, scales.
+
+What is read of code has a layer for each call of a function. Where calls are what an op of specs
+is, they become that op here, so that a spec can be written of them. The figures stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from archcost.errors import ArchcostError
+from archcost.importers.calls import Called, Constant, Input, Own
+from archcost.importers.windows import windowed
+from archcost.network import Layer, Network, maker
+from archcost.ops import Op
+from archcost.ops.base import make
+from archcost.pytorch import import_torch
+from archcost.shape import Shape, numel
+
+VIEWS = frozenset({
+    "reshape", "view", "permute", "transpose", "unbind", "chunk", "split", "unflatten", "flatten",
+    "contiguous", "unsqueeze", "squeeze", "__getitem__", "swapaxes", "movedim",
+})  # fmt: skip
+"""Functions that rearrange the elements of one tensor, or choose among them."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """An op in place of calls: what it reads, and its parameters by the names in the module."""
+
+    op: Op
+    inputs: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ""
+
+
+class Rewriting:
+    """Says the calls of a network as ops.
+
+    ``rates`` are how often modules leave a sample out, by their paths.
+    """
+
+    def __init__(self, network: Network, rates: Mapping[str, float] = {}) -> None:
+        self.network, self.rates = network, rates
+        self.by_path = network.by_path
+        self.readers: dict[str, list[Layer]] = {}
+        for layer in network:
+            for name in layer.inputs:
+                self.readers.setdefault(name, []).append(layer)
+        self.said: dict[str, list[Said]] = {}  # by the path of the call that they stand for
+        self.alias: dict[str, str] = {}
+        self.dropped: set[str] = set()
+
+    def run(self) -> Network:
+        """Return the network with ops in place of calls."""
+        for layer in self.network:
+            if isinstance(layer.op, Called) and layer.op.name == "scaled_dot_product_attention":
+                self._attention(layer)
+        windowed(self)
+        for layer in self.network:
+            if layer.path in self.dropped or layer.path in self.said:
+                continue
+            if _does_nothing(layer.op):
+                self.drop(layer, layer.inputs[0])
+            elif layer.op.name == "concat" and not isinstance(layer.op, Called):
+                self._tokens(layer)
+            elif isinstance(layer.op, Called) and (found := self._one(layer)) is not None:
+                self.said[layer.path] = found
+        return self._made()
+
+    # Layers.
+
+    def drop(self, layer: Layer, alias: str = "") -> None:
+        """Leave a layer out; who reads it reads another tensor."""
+        self.dropped.add(layer.path)
+        if alias:
+            self.alias[layer.path] = alias
+
+    def _named(self, name: str) -> str:
+        while name in self.alias:
+            name = self.alias[name]
+        return name
+
+    def _made(self) -> Network:
+        layers: list[Layer] = []
+        values = {value.name: value for value in self.network.inputs}
+        shapes: dict[str, tuple[Shape, int]] = {
+            value.name: (value.shape, value.rows) for value in values.values()
+        }
+        for layer in self.network:
+            if layer.path in self.dropped and layer.path not in self.said:
+                continue
+            for each in self._in_place_of(layer, shapes):
+                layers.append(each)
+                for name, shape in zip(each.outputs, each.cost.outputs, strict=True):
+                    shapes[name] = (shape, each.made_rows)
+        outputs = tuple(map(self._named, self.network.outputs))
+        kept = tuple(_live(layers, outputs, self.dropped))
+        return replace(self.network, layers=kept, outputs=outputs)
+
+    def _in_place_of(
+        self, layer: Layer, shapes: Mapping[str, tuple[Shape, int]]
+    ) -> Iterator[Layer]:  # fmt: skip
+        for said in self.said.get(layer.path, ()):
+            yield self._layer(layer, said, shapes)
+        if layer.path not in self.said:
+            yield replace(layer, inputs=tuple(map(self._named, layer.inputs)))
+
+    def _layer(
+        self, layer: Layer, said: Said, shapes: Mapping[str, tuple[Shape, int]]
+    ) -> Layer:  # fmt: skip
+        path = layer.path + said.suffix
+        inputs = tuple(map(self._named, said.inputs))
+        given = tuple(shapes[name][0] for name in inputs)
+        cost = said.op.cost(*given)
+        return Layer(
+            path, said.op, inputs, given, cost, path, rows=shapes[inputs[0]][1],
+            function=layer.function, names=dict(said.names),
+        )  # fmt: skip
+
+    # Attention.
+
+    def _attention(self, layer: Layer) -> None:
+        op = layer.op
+        assert isinstance(op, Called)
+        if op.kwargs.get("attn_mask") is not None or len(layer.inputs) != 3:
+            return
+        sources = [self.source(name) for name in layer.inputs]
+        heads, tokens, width = op.made[0] if len(op.made[0]) == 3 else (0, 0, 0)
+        shapes = [self.network.values[name].shape for name in sources]
+        whole = (tokens, 3 * heads * width)
+        if not heads or not (set(sources) == {sources[0]} and shapes[0] == whole):
+            return
+        causal = {"causal": True} if op.kwargs.get("is_causal") else {}
+        inputs = (sources[0],)
+        for name in layer.inputs:
+            self._drop_views(name, sources[0])
+        self.said[layer.path] = [Said(make("attention", heads, **causal), inputs)]
+        self._gather(layer, (tokens, heads * width))
+
+    def source(self, name: str) -> str:
+        """Return the tensor of which another one is a rearrangement."""
+        layer = self.by_path.get(maker(name))
+        while layer is not None and layer.op.name in VIEWS and len(layer.inputs) == 1:
+            name = layer.inputs[0]
+            layer = self.by_path.get(maker(name))
+        return name
+
+    def _drop_views(self, name: str, source: str) -> None:
+        while name != source:
+            layer = self.by_path[maker(name)]
+            self.dropped.add(layer.path)
+            name = layer.inputs[0]
+
+    def _gather(self, layer: Layer, shape: Shape) -> None:
+        """Leave out what puts the heads together, and take a projection behind it as it stands."""
+        result = current = layer.path
+        together = False
+        while len(after := self.readers.get(current, [])) == 1:
+            [following] = after
+            value = self.network.values[following.path]
+            alike = (value.shape, value.rows) == (shape, 1)
+            if following.op.name in VIEWS and (alike or not together):
+                self.drop(following, result)
+                current, together = following.path, alike
+            elif not together and (found := _linear(following)):
+                self.said[following.path] = [replace(found, inputs=(result,))]
+                result = current = following.path
+                shape = (*shape[:-1], found.op.out_features)  # type: ignore[attr-defined]
+            else:
+                return
+
+    def drop_path(self, layer: Layer, shape: Any) -> Said | None:
+        """Return a product with a random number for each sample as ``stochastic_depth``."""
+        path = layer.path.partition("#")[0]
+        p = self.rates.get(path, self.rates.get(path.rpartition(".")[0]))
+        if p is None or any(n != 1 for n in shape[1:]):
+            return None
+        return Said(make("stochastic_depth", p), layer.inputs)
+
+    def _tokens(self, layer: Layer) -> None:
+        """Say a learnt token before others as ``class_token``."""
+        first = self.by_path.get(layer.inputs[0])
+        if first is None or not isinstance(first.op, Called) or first.op.function != "expand":
+            return
+        shape = self.network.values[layer.inputs[1]].shape
+        [own] = first.op.params
+        if len(layer.inputs) == 2 and first.cost.output == (1, shape[-1]) and len(shape) == 2:
+            self.dropped.add(first.path)
+            names = {"token": first.full_name(own)}
+            self.said[layer.path] = [Said(make("class_token"), layer.inputs[1:], names)]
+
+    # One call.
+
+    def _one(self, layer: Layer) -> list[Said] | None:
+        """Return the ops that a call is, None if no op says it."""
+        op = layer.op
+        assert isinstance(op, Called)
+        rule = RULES.get(op.function)
+        try:
+            found = rule(self, layer, op) if rule else None
+            said = [found] if isinstance(found, Said) else found
+            if said and self._fits(layer, said):
+                return said
+        except ArchcostError:
+            return None
+        return None
+
+    def _fits(self, layer: Layer, said: Sequence[Said]) -> bool:
+        shape: Shape = ()
+        for each in said:
+            known = self.network.values
+            given = [known[name].shape if name in known else shape for name in each.inputs]
+            shape = each.op.cost(*given).output
+        return shape == layer.cost.output and layer.made_rows == layer.rows
+
+
+def _does_nothing(op: Op) -> bool:
+    """Whether a layer gives what it takes: dropout of nothing, and padding by nothing."""
+    if isinstance(op, Called):
+        return op.function == "pad" and not any(op.args[1])
+    return op.name == "dropout" and not op.values[0]
+
+
+def _live(layers: Sequence[Layer], outputs: Sequence[str], dropped: set[str]) -> Iterator[Layer]:
+    """Yield the layers without the calls that only those read that were left out."""
+    read = {*map(maker, outputs)}
+    kept: list[Layer] = []
+    for layer in reversed(layers):
+        unread = isinstance(layer.op, Called) and layer.path not in read
+        if unread and layer.op.name in (*VIEWS, "expand", "__setitem__"):
+            continue
+        read.update(map(maker, layer.inputs))
+        kept.append(layer)
+    return reversed(kept)
+
+
+Rule = Callable[[Rewriting, Layer, Called], "Said | list[Said] | None"]
+RULES: dict[str, Rule] = {}
+"""What single calls are as ops, by the functions' names."""
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register what says the functions of these names."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def _linear(layer: Layer) -> Said | None:
+    """Return a call of ``linear`` with weights of its own as the op."""
+    op = layer.op
+    if op.name == "linear" and not isinstance(op, Called):
+        return Said(
+            op, layer.inputs, {own: layer.full_name(own) for own in op.cost(*layer.shapes).params}
+        )
+    if not isinstance(op, Called) or op.function != "linear" or len(layer.inputs) != 1:
+        return None
+    weight, bias = op.params.get("weight"), "bias" in op.params
+    own = [*op.params]
+    if len(own) > 2 or not all(isinstance(arg, (Input, Own)) or arg is None for arg in op.args):
+        return None
+    names = [arg.name for arg in op.args if isinstance(arg, Own)]
+    shape = weight or op.params[names[0]]
+    known = dict(zip(("weight", "bias"), (layer.full_name(name) for name in names), strict=False))
+    return Said(make("linear", shape[0], bias=len(names) == 2 or bias), layer.inputs, known)
+
+
+@rule("cat", "concat")
+def _copy(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    return Said(make("concat"), layer.inputs) if len(layer.inputs) == 1 else None
+
+
+@rule("linear")
+def _projection(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    found = _linear(layer)
+    if found is None:
+        return None
+    source = self.source(layer.inputs[0])
+    shape = self.network.values[source].shape
+    alike = shape[:-1] == op.made[0][:-1]
+    return replace(found, inputs=(source,)) if alike else found
+
+
+@rule("mean")
+def _mean(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    dims = op.args[1] if len(op.args) > 1 else op.kwargs.get("dim")
+    keepdim = op.kwargs.get("keepdim", op.args[2] if len(op.args) > 2 else False)
+    rank = len(layer.shapes[0]) + 1
+    given: Any = dims if isinstance(dims, (list, tuple)) else [dims]
+    places = [d % rank - 1 for d in given]
+    return Said(make("mean", places, keepdim=keepdim), layer.inputs) if min(places) >= 0 else None
+
+
+@rule("transpose", "swapaxes")
+def _transpose(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    rank = len(layer.shapes[0]) + 1
+    places = [d % rank - 1 for d in op.args[1:]]
+    return Said(make("transpose", *sorted(places)), layer.inputs) if min(places) >= 0 else None
+
+
+@rule("reshape", "view", "flatten", "unflatten")
+def _reshape(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    shape, given = op.made[0], layer.shapes[0]
+    if layer.made_rows != layer.rows:
+        return None
+    if shape == (*given[: len(shape) - 1], numel(given[len(shape) - 1 :])) and len(shape) > 1:
+        return Said(make("flatten", len(shape) - 1), layer.inputs)
+    return Said(make("reshape", [*shape]), layer.inputs)
+
+
+@rule("__getitem__")
+def _item(self: Rewriting, layer: Layer, op: Called) -> list[Said] | None:
+    places = op.args[1] if isinstance(op.args[1], tuple) else (op.args[1],)
+    whole = slice(None, None, None)
+    if Ellipsis in places:
+        at = places.index(Ellipsis)
+        rest = len(layer.shapes[0]) + 2 - len(places)
+        places = (*places[:at], *(whole,) * rest, *places[at + 1 :])
+    if places[:1] != (whole,) or op.params:
+        return None
+    wanted = [(dim, at) for dim, at in enumerate(places[1:]) if at != whole]
+    said: list[Said] = []
+    inputs = layer.inputs
+    if len(wanted) == 1 and type(wanted[0][1]) is int:
+        [(dim, at)] = wanted
+        first = at % layer.shapes[0][dim]
+        cut = make("slice", dim, first, first + 1)
+        drop = make("flatten") if len(layer.shapes[0]) == 2 else make("squeeze", dim)
+        return [Said(cut, inputs, suffix="_slice"), Said(drop, (layer.path + "_slice",))]
+    for number, (dim, at) in enumerate(wanted):
+        if not isinstance(at, slice):
+            return None
+        start, stop, step = at.indices(layer.shapes[0][dim])
+        last = number == len(wanted) - 1
+        suffix = "" if last else f"_slice{number}"
+        end = {} if stop == layer.shapes[0][dim] else {"stop": stop}
+        cut = make("slice", dim, start, step=step, **end)
+        said.append(Said(cut, inputs, suffix=suffix))
+        inputs = (layer.path + suffix,)
+    return said
+
+
+@rule("mul")
+def _mul(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    first, second = op.args[:2]
+    if isinstance(first, (int, float)):
+        first, second = second, first
+    if isinstance(second, (int, float)) and not isinstance(second, bool):
+        return Said(make("rescale", second), layer.inputs)
+    for own, other in ((first, second), (second, first)):
+        if isinstance(own, Own) and isinstance(other, Input):
+            return _scale(layer, op, own.name)
+        if isinstance(own, Constant) and isinstance(other, Input):
+            return self.drop_path(layer, own.shape)
+    return None
+
+
+def _scale(layer: Layer, op: Called, own: str) -> Said | None:
+    shape, x = op.params[own], layer.shapes[0]
+    padded = (1,) * (len(x) - len(shape)) + shape[-len(x) :]
+    wide = [d for d, n in enumerate(padded) if n > 1]
+    names = {"weight": layer.full_name(own)}
+    if len(wide) != 1 or padded[wide[0]] != x[wide[0]]:
+        return None
+    dim = {} if wide[0] == 0 else {"dim": -1} if wide[0] == len(x) - 1 else {"dim": wide[0]}
+    return Said(make("scale", bias=False, **dim), layer.inputs, names)
+
+
+@rule("add")
+def _add(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    own = [arg for arg in op.args[:2] if isinstance(arg, Own)]
+    if len(own) != 1 or op.params[own[0].name] != (1, *layer.shapes[0]):
+        return None
+    names = {"position": layer.full_name(own[0].name)}
+    return Said(make("position_embedding"), layer.inputs, names)
+
+
+DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+"""Modules that leave samples out, and which attribute says how often."""
+
+
+def as_ops(network: Network) -> Network:
+    """Return what was read of code with ops of specs in place of calls, where there are such."""
+    assert network.module is not None
+    import_torch()
+    module = network.module()
+    rates = {
+        path: float(getattr(part, DROPPING[kind], 0) or 0)
+        for path, part in getattr(module, "named_modules", lambda: ())()
+        if (kind := type(part).__name__) in DROPPING
+    }
+    return Rewriting(network, rates).run()
