@@ -358,3 +358,32 @@ def width(op: Op, case: Example, device: str, itemsize: int) -> int:
     reading.place_params("op", op, op.cost(*case.inputs), 4, ())
     tensors = leaves(reading, op, *((2, *shape) for shape in case.inputs), itemsize=itemsize)
     return several(reading.run_op("op", op, tensors))[0].itemsize
+
+
+NORMED = """
+name: normed
+input: 4x9x9
+shared:
+  s: conv(4, 3, padding=1, parametrization="weight_norm")
+layers:
+  - a: conv(4, 3, padding=1, parametrization="weight_norm") >> relu
+  - s >> s
+  - b: conv(6, 3, padding=[[1, 0], [0, 1]], parametrization="weight_norm") >> batchnorm
+  - conv_transpose(8, 3, stride=2, parametrization="weight_norm")
+  - flatten
+  - linear(5, parametrization="weight_norm") >> linear(3, bias=False, parametrization="weight_norm")
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {}, {"channels_last": True}, {"amp": "bf16"}, {"freeze": ("a",)}, {"checkpoint": ("b",)},
+        {"amp": "bf16", "channels_last": True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_weights_that_are_computed_before_each_use(mode: dict[str, Any]) -> None:
+    net = expand(read_document(Source("normed.yaml", NORMED)), "")
+    assert differences(net, 2, cpu(**mode)) == {}

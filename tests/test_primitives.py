@@ -92,6 +92,8 @@ CASES: dict[str, list[Case]] = {
     "sum_in_place": [((X, (2, 1, 6, 8)), {})],
     "batch_norm": [((X, (4,), (4,)), {"mean": (4,), "var": (4,), **NORM}), ((X,), {"mean": (4,), "var": (4,), **NORM}), ((X, (4,), (4,)), NORM), ((X,), NORM)],
     "layer_norm": [((X, (8,), (8,)), {"eps": 1e-5}), ((X, (8,)), {"eps": 1e-5}), ((X,), {"eps": 1e-5, "dims": 3}), ((X, (6, 8), (6, 8)), {"eps": 1e-5, "dims": 2})],
+    "weight_norm": [(((6, 4, 3, 2), (6, 1, 1, 1)), {}), (((5, 7), (5, 1)), {})],
+    "weight_norm_interface": [(((6, 4, 3, 2), (6, 1, 1, 1)), {}), (((5, 7), (5, 1)), {})],
     "rms_norm": [((X, (8,)), {"eps": 1e-5}), ((X,), {"eps": 1e-5}), ((X, (6, 8)), {"eps": 1e-5, "dims": 2})],
     "normalize": [((X,), {"dim": 1, "eps": 1e-12}), ((X,), {"dim": 3, "eps": 1e-6})],
     "group_norm": [((X, (4,), (4,)), {"groups": 2, "eps": 1e-5}), ((X,), {"groups": 2, "eps": 1e-5})],

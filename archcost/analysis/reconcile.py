@@ -180,10 +180,21 @@ def _contributions(network: Network, one: Convention, base: Convention) -> Itera
     counted = [counted_layers(network, rule) for rule in (one, base)]
     seen = [{layer.path for layer in layers} for layers in counted]
     told = {layer.path: layer for layers in counted for layer in layers if layer.apart}
-    for suffix, paths in (("", seen[0] & seen[1]), (" that nothing reads", seen[0] ^ seen[1])):
+    both, either = seen[0] & seen[1], seen[0] ^ seen[1]
+    hidden = {x.path for x in network if x.unhooked and (one.hooks or base.hooks)}
+    for suffix, paths, seeing in (
+        ("", both - hidden, [rule.weights for rule in (one, base)]),
+        (
+            " that no hook finds", both & hidden,
+            [_differences(rule.weights, rule.hooks) for rule in (one, base)],
+        ),
+        (
+            " that nothing reads", either,
+            [{} if rule.traced else rule.weights for rule in (one, base)],
+        ),
+    ):  # fmt: skip
         layers = [told.get(layer.path, layer) for layer in network if layer.path in paths]
-        weights = [{} if suffix and rule.traced else rule.weights for rule in (one, base)]
-        for term, weight in _differences(*weights).items():
+        for term, weight in _differences(*seeing).items():
             counts = [n for layer in layers if (n := amount(layer, term))]
             if counts:
                 yield Contribution(f"{term}{suffix}", sum(counts), weight, len(counts))

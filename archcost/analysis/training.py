@@ -236,8 +236,8 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
     for layer in network:
         op, shapes, samples = layer.op, layer.shapes, batch * layer.rows
         trained = layer.path in known.trained
-        if "weight" in layer.cost.params:
-            trained = layer.full_name("weight") in known.learns
+        if weight := layer.cost.weight_name:
+            trained = layer.full_name(weight) in known.learns
         inputs = weights = 0
         if layer.path in known.reached:
             flows = enumerate(layer.inputs)

@@ -15,7 +15,7 @@ from archcost.shape import numel
 @of("conv_transpose")
 def group_deficit(layer: Any) -> int:
     """MACs lost where the channels are divided by the groups twice."""
-    channels, per_group, *kernel = layer.cost.params["weight"]
+    channels, per_group, *kernel = layer.cost.weight
     once_more = per_group // layer.op.groups
     return numel((*layer.shapes[0][1:], channels, per_group - once_more, *kernel))
 
@@ -24,7 +24,7 @@ def group_deficit(layer: Any) -> int:
 def square_mac(layer: Any) -> int:
     """MACs if there were as many output channels as input channels."""
     channels, *size = layer.shapes[0]
-    kernel = layer.cost.params["weight"][2:]
+    kernel = layer.cost.weight[2:]
     return numel((*size, *kernel, channels, channels // layer.op.groups))
 
 
@@ -42,7 +42,7 @@ def _shrunk(layer: Any) -> tuple[int, ...]:
 @of("conv_transpose")
 def bias_shrunk(layer: Any) -> int:
     """Bias additions at the positions and channels that an ordinary convolution would give."""
-    return numel((layer.cost.params["weight"][1], *_shrunk(layer)))
+    return numel((layer.cost.weight[1], *_shrunk(layer)))
 
 
 @of("conv_transpose")

@@ -23,7 +23,7 @@ def repeated(layer: Any) -> int:
 def excess(layer: Any) -> int:
     """MACs of a transposed convolution at output positions, minus those at input positions."""
     apart = numel(layer.cost.output[1:]) - numel(layer.shapes[0][1:])
-    return apart * numel(layer.cost.params["weight"])
+    return apart * numel(layer.cost.weight)
 
 
 @of("conv_transpose")

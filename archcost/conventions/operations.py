@@ -114,7 +114,7 @@ def edge(layer: Any) -> int:
     """MACs that multiply a zero of the padding, or whose result a transposed one cuts off."""
     if getattr(layer.op, "padding_mode", "zeros") != "zeros":
         return 0
-    weight, (x,) = layer.cost.params["weight"], layer.shapes
+    weight, (x,) = layer.cost.weight, layer.shapes
     macs: int = layer.cost.macs
     return macs - numel(weight[: 1 - len(x)]) * pairs_inside(*layer.op.taps(x))
 

@@ -75,7 +75,7 @@ class Convention:
 
     def count(self, layer: Layer, batch: int = 1) -> int:
         """Return what a layer counts for a batch."""
-        hooks = self.hooks if layer.function else {}
+        hooks = self.hooks if layer.unhooked else {}
         total = 0
         for term, amount in self.parts(layer).items():
             weight = self.weights[term] - hooks.get(term, 0)

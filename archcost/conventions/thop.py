@@ -15,7 +15,7 @@ from archcost.shape import numel
 @of("conv")
 def bias_spread(layer: Any) -> int:
     """Additions of a convolution's bias, once per output element and input channel it sees."""
-    return numel((*layer.cost.output, layer.cost.params["weight"][1])) if layer.op.bias else 0
+    return numel((*layer.cost.output, layer.cost.weight[1])) if layer.op.bias else 0
 
 
 @of("maxpool", "avgpool")

@@ -14,6 +14,8 @@ from archcost.ops.reads import SAME, Reads, kept
 from archcost.shape import Shape
 
 INPUT, OUTPUT = "input", "output"
+COMPUTED = "parametrizations.weight.original"
+"""How the names of parameters begin from which a weight is computed."""
 FLOAT, INT64, BOOL = DTYPES = ("float", "int64", "bool")
 """What tensors hold: numbers in the data type in which a network runs, whole numbers, or yes and
 no, as masks do."""
@@ -44,6 +46,16 @@ class Cost:
     products: tuple[Shape, ...] = ()
     fused: tuple[Shape, ...] = ()
     others: tuple[Shape, ...] = ()
+
+    @property
+    def weight_name(self) -> str:
+        """The name of the parameter that has the shape of the weight; empty without a weight."""
+        return next((name for name in ("weight", f"{COMPUTED}1") if name in self.params), "")
+
+    @property
+    def weight(self) -> Shape:
+        """The shape of the weight, which may be computed from parameters."""
+        return self.params[self.weight_name]
 
     @property
     def outputs(self) -> tuple[Shape, ...]:

@@ -23,6 +23,7 @@ from archcost.ops.base import (
     example,
     op,
 )
+from archcost.ops.parametrized import computed, parametrization, parametrized, registered
 from archcost.ops.programs import pad, pad_first
 from archcost.ops.reads import Reads, Table, Window, along
 from archcost.shape import (
@@ -84,6 +85,7 @@ class Conv(Op):
     groups: int = count(1)
     bias: bool = flag(True)
     padding_mode: str = choice("zeros", "zeros", "reflect", "replicate", "circular")
+    parametrization: Any = parametrization()
 
     examples: ClassVar[tuple[Example, ...]] = (
         example(96, 11, stride=4, x=(3, 227, 227)),
@@ -101,6 +103,8 @@ class Conv(Op):
         example(5, 2, padding=1, padding_mode="circular", x=(4, 3, 2, 3)),
         example(5, 2, padding=1, padding_mode="reflect", x=(4, 3, 2, 3)),
         example(5, 2, padding=1, padding_mode="replicate", x=(4, 7)),
+        example(5, 3, padding=1, parametrization="weight_norm", x=(4, 6, 7)),
+        example(6, 3, groups=2, bias=False, parametrization="weight_norm", x=(4, 9)),
     )
 
     def geometry(self, x: Shape) -> tuple[Shape, Shape, Shape, Any]:
@@ -129,7 +133,7 @@ class Conv(Op):
         macs = numel(positions) * numel(params["weight"])
         if self.bias:
             params["bias"] = (self.out_channels,)
-        return Cost(out, params, macs)
+        return parametrized(self, Cost(out, params, macs))
 
     def taps(self, x: Shape, *_: Shape) -> Taps:
         """Return windows and geometry of the products of one kernel with one channel.
@@ -153,12 +157,15 @@ class Conv(Op):
         columns = zip(kernel, stride, dilation, sides, strict=True)
         return along((Window(span(k, d), s, -pad) for k, s, d, (pad, _) in columns), mixed=True)
 
-    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    def forward(
+        self, F: Any, x: Any, weight: Any = None, bias: Any = None, **originals: Any
+    ) -> Any:  # fmt: skip
         _, stride, dilation, sides = self.geometry(x.shape[1:])
         if self._pads_first(sides):
             x = pad(F, x, sides, self.padding_mode)
             sides = ((0, 0),) * len(sides)
         pads = tuple(before for before, _ in sides)
+        weight = computed(F, weight, originals)
         return F.conv(
             x, weight, bias, stride=stride, padding=pads, dilation=dilation, groups=self.groups
         )
@@ -171,8 +178,9 @@ class Conv(Op):
         }  # fmt: skip
         if not self._pads_first(sides):
             pad = tuple(before for before, _ in sides)
-            return base(x[0], self.out_channels, kernel, padding=pad, **common)
-        made = base(x[0], self.out_channels, kernel, **common)
+            made = base(x[0], self.out_channels, kernel, padding=pad, **common)
+            return registered(torch, self, made)
+        made = registered(torch, self, base(x[0], self.out_channels, kernel, **common))
         return pad_first(torch, made, sides, self.padding_mode)
 
     def settings(self, axes: int = 2) -> str:
@@ -181,6 +189,7 @@ class Conv(Op):
         )
         if self.padding_mode != "zeros":
             cells.append(self.padding_mode)
+        cells += [self.parametrization] * bool(self.parametrization)
         return ", ".join(cells if self.bias else [*cells, "no bias"])
 
 
@@ -235,6 +244,7 @@ class ConvTranspose(Op):
     groups: int = count(1)
     bias: bool = flag(True)
     dilation: Any = sizes(1)
+    parametrization: Any = parametrization()
 
     examples: ClassVar[tuple[Example, ...]] = (
         example(8, 2, stride=2, x=(16, 7, 5)),
@@ -246,6 +256,7 @@ class ConvTranspose(Op):
         example(6, 4, stride=2, padding="same", x=(4, 6, 5)),
         example(6, 3, stride=2, padding="same", x=(4, 6, 5)),
         example(6, 2, stride=3, padding="same", x=(4, 6, 5)),
+        example(6, 4, stride=2, padding=1, parametrization="weight_norm", x=(4, 9)),
     )
 
     def geometry(self, x: Shape) -> Transposed:
@@ -284,7 +295,7 @@ class ConvTranspose(Op):
         macs = numel(size) * numel(params["weight"])
         if self.bias:
             params["bias"] = (self.out_channels,)
-        return Cost((self.out_channels, *positions), params, macs)
+        return parametrized(self, Cost((self.out_channels, *positions), params, macs))
 
     def taps(self, x: Shape, *_: Shape) -> Taps:
         """Return windows and geometry of the ordinary convolution that it is backwards.
@@ -300,7 +311,10 @@ class ConvTranspose(Op):
         tables = (Table(*spread(s, before, span(k, d))) for k, s, d, (before, _) in columns)
         return along(tables, mixed=True)
 
-    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    def forward(
+        self, F: Any, x: Any, weight: Any = None, bias: Any = None, **originals: Any
+    ) -> Any:  # fmt: skip
+        weight = computed(F, weight, originals)
         found, out = self.geometry(x.shape[1:]), self.cost(x.shape[1:]).output
         made = F.conv_transpose(
             x, weight, bias, stride=found.stride, padding=found.pads,
@@ -324,6 +338,7 @@ class ConvTranspose(Op):
             bias=self.bias,
             dilation=self.dilation,
         )
+        module = registered(torch, self, module)
 
         def cut(_: Any, __: Any, made: Any) -> Any:
             for axis, (start, _) in enumerate(found.cuts, 2):
@@ -349,4 +364,5 @@ class ConvTranspose(Op):
         )
         if self.output_padding != 0:
             cells.append(f"output_padding {show_argument(self.output_padding)}")
+        cells += [self.parametrization] * bool(self.parametrization)
         return ", ".join(cells if self.bias else [*cells, "no bias"])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from archcost.ops.arguments import check, count, features_axis, features_of, flag
 from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.parametrized import computed, parametrization, parametrized, registered
 from archcost.ops.reads import Reads, kept
 from archcost.shape import Shape, numel, show
 
@@ -21,6 +22,7 @@ class Linear(Op):
     out_features: int = count()
     bias: bool = flag(True)
     dim: Any = features_axis()
+    parametrization: Any = parametrization()
 
     examples: ClassVar[tuple[Example, ...]] = (
         example(10, x=(84,)),
@@ -28,6 +30,7 @@ class Linear(Op):
         example(12, x=(5, 8)),
         example(12, dim=-1, x=(3, 5, 8)),
         example(12, bias=False, dim=2, x=(3, 5, 8)),
+        example(7, parametrization="weight_norm", x=(5, 6)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -40,19 +43,22 @@ class Linear(Op):
         macs = numel(tuple(tokens)) * weights if tokens else weights
         if self.bias:
             params["bias"] = (self.out_features,)
-        return Cost((*tokens, self.out_features), params, macs)
+        return parametrized(self, Cost((*tokens, self.out_features), params, macs))
 
     def reads(self, x: Shape, *_: Shape) -> Reads:
         return kept(range(len(x)), [len(x) - 1])
 
-    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-        return F.linear(x, weight, bias)
+    def forward(
+        self, F: Any, x: Any, weight: Any = None, bias: Any = None, **originals: Any
+    ) -> Any:  # fmt: skip
+        return F.linear(x, computed(F, weight, originals), bias)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Linear(x[-1], self.out_features, bias=self.bias)
+        return registered(torch, self, torch.nn.Linear(x[-1], self.out_features, bias=self.bias))
 
     def settings(self, axes: int = 2) -> str:
-        return "" if self.bias else "no bias"
+        cells = ["no bias"] * (not self.bias) + [self.parametrization] * bool(self.parametrization)
+        return ", ".join(cells)
 
 
 @op("rbf", kind="linear")

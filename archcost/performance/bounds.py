@@ -111,7 +111,7 @@ def least_macs(layer: Layer) -> int:
     taps = getattr(layer.op, "taps", None)
     if taps is None:
         return layer.cost.macs
-    channels = layer.cost.params["weight"][: 1 - len(layer.shapes[0])]
+    channels = layer.cost.weight[: 1 - len(layer.shapes[0])]
     return numel(channels) * least_products(*taps(*layer.shapes))
 
 

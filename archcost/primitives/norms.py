@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archcost.layout import as_maps, contiguous, elementwise
+from archcost.number import maximum
 from archcost.primitives.row import (
     COPIED,
     Own,
@@ -152,3 +153,25 @@ def normalize(F: Any, x: Tensor, *, dim: int, eps: float) -> Any:
     lengths = F.clamp(F.norm(x, dims=(dim,), keepdim=True), min=eps, max=None)
     lengths = F.expand(lengths, shape=x.shape)
     return F.div(x, lengths)
+
+
+@composite()
+def weight_norm(F: Any, v: Any, g: Any) -> Any:
+    """Directions of each output channel's weights, scaled to lengths: ``_weight_norm``."""
+    v = F.contiguous(v)
+    return F.weight_norm_interface(v, g)
+
+
+@primitive()
+def weight_norm_interface(v: Tensor, g: Tensor) -> Row:
+    """The same of contiguous directions; it keeps their norms, which are float32 at least."""
+    # aten/src/ATen/native/WeightNorm.cpp
+    norms = Own("norms", g.shape, maximum(g.itemsize, STATISTIC_BYTES))
+    return Row(
+        v.shape,
+        contiguous(v.shape),
+        makes=(norms,),
+        saves=(v, g, norms),
+        scratch=tuple(elements(each) for each in (v, g) if not each.needs),  # it makes both
+        types=("float32", "bfloat16", "float64"),
+    )

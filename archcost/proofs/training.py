@@ -20,7 +20,7 @@ from archcost.proofs.watch import (
     operations_device,
     training_batch,
 )
-from archcost.pytorch import import_torch, output_tensors, random_inputs
+from archcost.pytorch import output_tensors, random_inputs
 from archcost.pytorch.watch import Watch
 
 GROUP = "training"
@@ -77,7 +77,6 @@ class DispatchedStep:
     """
 
     def __init__(self, network: Network, twin: Any, *inputs: Any) -> None:
-        torch = import_torch()
         self.forward: Counter[str] = Counter()
         self.backward: Counter[str] = Counter()
         self.error: Exception | None = None
@@ -91,15 +90,15 @@ class DispatchedStep:
                     results = output_tensors(twin(*inputs))
                     loss = sum(result.sum() for result in results)
                     self._counts = self.backward
-                    if loss.requires_grad:
-                        parameters = [p for p in twin.parameters() if p.requires_grad]
-                        torch.autograd.grad(loss, parameters, allow_unused=True)
+                    if loss.requires_grad:  # the counter's hooks refuse `autograd.grad` of leaves
+                        loss.backward()
             except Exception as error:  # whatever a wrong twin may raise is the finding
                 self.error = error
             finally:
                 for hook in self._hooks.values():  # a node that leads to itself is never freed
                     hook.remove()
                 self._hooks.clear()
+                twin.zero_grad()
         self.stopped_at = watch.running
         self.flop_counter_mode = int(peer.get_total_flops())
 

@@ -224,7 +224,11 @@ class _Writer:
                     if op.kind not in ("conv", "pool"):  # which pad first
                         raise ArchcostError("it hooks into its module")
                     self.hooked.add(layer.path)
-                return f"nn.{type(module).__name__}({', '.join(self.arguments(module))})"
+                made = (
+                    f"nn.{self.layer_class(module).__name__}({', '.join(self.arguments(module))})"
+                )
+                kind = getattr(op, "parametrization", None)
+                return f"nn.utils.parametrizations.{kind}({made})" if kind else made
             except ArchcostError as error:
                 raise ArchcostError(f"{layer.path}: {op.name} has no source: {error}") from None
         if 0 < len(expression(op, shapes, ("x",) * len(shapes))) <= LONGEST:
@@ -257,12 +261,17 @@ class _Writer:
                 found += f"[{json.dumps(name, ensure_ascii=False)}]"
         return found
 
+    def layer_class(self, module: Any) -> type:
+        """Return the class of a module, without the one that a parametrization derives of it."""
+        own: type = type(module)
+        return own.__bases__[0] if self.torch.nn.utils.parametrize.is_parametrized(module) else own
+
     def arguments(self, module: Any) -> list[str]:
         """Return the arguments with which a layer of torch.nn was made, without the defaults.
 
         Layers keep their arguments as attributes of the same names.
         """
-        written, layer = [], type(module)
+        written, layer = [], self.layer_class(module)
         if getattr(self.torch.nn, layer.__name__, None) is not layer:
             raise ArchcostError(f"{layer.__name__} is not a module of torch.nn")
         parameters: Mapping[str, Any] = inspect.signature(layer).parameters

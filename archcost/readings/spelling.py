@@ -82,6 +82,8 @@ SPELLINGS |= {
     "norm": lambda x, *, dims, ord=2, keepdim=False: call(
         f"{x.inside()}.norm", f"p={ord}", f"dim={tuple(dims)}", keepdim=keepdim
     ),
+    "weight_norm": lambda v, g: f"torch._weight_norm({v}, {g}, 0)",
+    "weight_norm_interface": lambda v, g: f"torch._weight_norm_interface({v}, {g}, 0)[0]",
     "max_unpool": lambda x, places, *, shape: call(
         "torch.ops.aten.max_unpool2d", x, places, tuple(shape[2:])
     ),
