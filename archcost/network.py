@@ -115,14 +115,6 @@ class Layer:
         return (self.path, *(f"{self.path}:{i}" for i in more))
 
     @property
-    def unhooked(self) -> bool:
-        """Whether no hook of a class of ``torch.nn`` finds it.
-
-        It is called as a function, or a parametrization has made its class another one.
-        """
-        return self.function or getattr(self.op, "parametrization", None) is not None
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates for one sample."""
         return self.cost.macs * self.rows

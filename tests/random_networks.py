@@ -370,7 +370,7 @@ class Writer:
         if not place.nameless:
             kinds += [(3, self.named), (1, self.let), (1, self.take)]
         if not place.nameless and not deep:
-            kinds += [(2, self.group), (14, self.merge), (2, self.aside)]
+            kinds += [(2, self.group), (14, self.merge), (2, self.aside), (3, self.cross)]
         if len(place.labels) > 1:
             kinds += [(7, self.skip)]
         weights, functions = zip(*kinds, strict=True)
@@ -559,6 +559,20 @@ class Writer:
                 inner = self.ask(branches[name], outer) if branches[name] != "identity" else None
                 self.label(name, place, inner or outer.shape)
 
+    def cross(self, items: list[Item], place: Place) -> None:
+        """Write attention of the current tokens to labelled ones, as in a decoder."""
+        tokens = [name for name, shape in place.labels.items() if len(shape) == 2]
+        if len(place.shape) != 2 or place.dtype != FLOAT or not tokens:
+            return
+        heads, seen = self.rng.randint(1, 3), self.rng.choice(sorted(tokens))
+        widths = [heads * self.rng.randint(1, 3) for _ in range(2)]
+        before = ("", f"take({seen}) >> ", f"take({self.rng.choice([seen, 'current'])}) >> ")
+        branches = {
+            self.name(place): f"{own}linear({width})"
+            for own, width in zip(before, (widths[0], *widths), strict=True)
+        }
+        self.put(items, {f"attention({heads})": branches}, place)
+
     def _wanted(self, op: str, dim: str, target: Shape) -> Shape:
         """Return a shape that can be merged with the first branch's."""
         if op == "multiply" and self.chance(0.6):
@@ -715,6 +729,8 @@ class Writer:
             given["groups"] = self.rng.choice([g for g in range(1, 9) if shape[0] % g == 0])
             if "out_channels" in names:
                 given["out_channels"] = given["groups"] * self.rng.randint(1, 3)
+        if "parametrization" in names and self.chance(0.1):
+            given["parametrization"] = "weight_norm"
         if "output_padding" in names and self.chance(0.2):
             given["output_padding"] = 1
             given["stride"] = self.rng.randint(2, 3)

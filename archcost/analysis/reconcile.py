@@ -15,6 +15,7 @@ from archcost.conventions import (
     amount,
     counted_layers,
     find_convention,
+    unhooked,
 )
 from archcost.network import Network
 from archcost.shape import numel
@@ -181,7 +182,7 @@ def _contributions(network: Network, one: Convention, base: Convention) -> Itera
     seen = [{layer.path for layer in layers} for layers in counted]
     told = {layer.path: layer for layers in counted for layer in layers if layer.apart}
     both, either = seen[0] & seen[1], seen[0] ^ seen[1]
-    hidden = {x.path for x in network if x.unhooked and (one.hooks or base.hooks)}
+    hidden = {x.path for x in network if unhooked(x) and (one.hooks or base.hooks)}
     for suffix, paths, seeing in (
         ("", both - hidden, [rule.weights for rule in (one, base)]),
         (

@@ -13,14 +13,22 @@ from archcost.conventions.deepspeed import DEEPSPEED, EARLIER_DEEPSPEED
 from archcost.conventions.facts import MEASURES, amount, find_fact, meaning
 from archcost.conventions.modules import MODULES
 from archcost.conventions.operations import DEFINITIONS, XLA
-from archcost.conventions.rule import FLOP, MAC, Activations, Convention, counted_layers, uncounted
+from archcost.conventions.rule import (
+    FLOP,
+    MAC,
+    Activations,
+    Convention,
+    counted_layers,
+    uncounted,
+    unhooked,
+)
 from archcost.conventions.thop import EARLIER_THOP, THOP
 from archcost.errors import LookupFailed
 
 __all__ = [
     "ACTIVATIONS", "CONVENTIONS", "FLOP", "MAC", "MEASURES", "Activations", "Convention",
     "amount", "counted_layers", "find_activations", "find_convention", "find_fact", "meaning",
-    "uncounted",
+    "uncounted", "unhooked",
 ]  # fmt: skip
 
 CONVENTIONS: Mapping[str, Convention] = {

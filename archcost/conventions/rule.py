@@ -75,7 +75,7 @@ class Convention:
 
     def count(self, layer: Layer, batch: int = 1) -> int:
         """Return what a layer counts for a batch."""
-        hooks = self.hooks if layer.unhooked else {}
+        hooks = self.hooks if unhooked(layer) else {}
         total = 0
         for term, amount in self.parts(layer).items():
             weight = self.weights[term] - hooks.get(term, 0)
@@ -114,6 +114,14 @@ class Activations:
         inner = cost.products + cost.fused if self.unfused else cost.products
         made = [(layer.made_rows, own), (layer.rows, inner if kind in self.inside else ())]
         return sum([numel(n if rows == 1 else (rows, *n)) for rows, own in made for n in own])
+
+
+def unhooked(layer: Layer) -> bool:
+    """Return whether no hook of a class of ``torch.nn`` finds a layer.
+
+    It is called as a function, or a parametrization has made its class another one.
+    """
+    return layer.function or getattr(layer.op, "parametrization", None) is not None
 
 
 def counted_layers(network: Network, rule: Convention | Activations) -> list[Layer]:
