@@ -1,4 +1,4 @@
-"""Networks for tests, built layer by layer."""
+"""Networks for tests, built layer by layer, and how long what must end soon may take."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from archcost.ops import Op, make
 from archcost.ops.base import BYTES
 from archcost.readings.ledger import INPUTS
 from archcost.shape import Shape
+
+SOON = 20
+"""Seconds of CPU within which a hostile input is answered: milliseconds for archcost, but a search for
+garbage in a process that holds many networks takes seconds, and a busy machine more."""
 
 
 def chain(*ops: Op, input: str | Shape) -> Network:

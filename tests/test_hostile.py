@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import SOON
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,7 @@ def attempt(text: str, name: str = "hostile.yaml") -> Exception | None:
     except ArchcostError as error:
         refusal = error
         assert all(line.startswith(name) for line in str(error).split("\n"))
-    assert time.process_time() - started < 2, text
+    assert time.process_time() - started < SOON, text
     return refusal
 
 
@@ -273,4 +274,4 @@ def test_the_least_work_of_a_huge_map_is_found_soon() -> None:
     started = time.process_time()
     few, many = (Layer.alone(conv, (3, 90, n)) for n in (90, 2**30))
     assert 0 < least_macs(few) < least_macs(many) < many.cost.macs
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < SOON

@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 import pytest
+from helpers import SOON
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -748,7 +749,7 @@ def test_broken_tables_give_a_network_or_a_line_for_each_mistake(name: str) -> N
         except ArchcostError as error:
             mistakes = error.mistakes if isinstance(error, SpecError) else [error]
             assert str(error).count("\n") < len(mistakes)
-        assert time.process_time() - started < 2
+        assert time.process_time() - started < SOON
     assert 0 < networks < 60
 
 
@@ -781,4 +782,4 @@ def test_hostile_lines_end_soon(text: str) -> None:
     started = time.process_time()
     with contextlib.suppress(ArchcostError):
         read(text)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < SOON
