@@ -21,10 +21,11 @@ test: $(VENV)/dev ## run the tests, whole-catalog proofs on a model of each fami
 prove: $(VENV)/dev ## run what `make test` leaves out: the proofs on every other model, random networks
 	$(PYTEST) -m slow
 
-check: $(VENV)/dev ## lint, format and types
+check: $(VENV)/dev ## lint, format, types and prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_prose.py
 
 docs: $(VENV)/dev ## build the docs site into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Python's search for garbage in cycles, which is of no use while nothing but tensors is made."""
+"""Python's search for garbage in cycles, which finds nothing while only tensors are made."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The formulas of a run on symbolic numbers, and the conditions under which the run holds.
 
-Whenever a symbolic number is compared, the bounds of the symbols decide, or else its value does,
-and the graph notes that as a guard: where the guards hold, the same run gives the same formulas
-(PyTorch's SymInt works so). It has no hash, because a set would compare without a note, and to make
-an int of it pins it to its value.
+When a symbolic number is compared, the bounds of the symbols decide. If they cannot, its value
+decides, and the graph notes a guard. Where the guards hold, the same run gives the same formulas,
+as with PyTorch's SymInt. It has no hash, because a set would compare without a note, and to make an
+int of it pins it to its value.
 """
 
 from __future__ import annotations

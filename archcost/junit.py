@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 class Case:
     """A test case: its group, its name, and why it failed or was skipped, if so.
 
-    Of a ``failure``, the first line is the message. ``seconds`` is None where nothing was timed.
+    The first line of a ``failure`` is the message. ``seconds`` may be None: nothing was timed.
     """
 
     group: str

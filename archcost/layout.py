@@ -1,9 +1,8 @@
 """How tensors lie in memory: strides, and the layout that an operation gives to its output.
 
-Sizes and strides have the batch first. The rules are PyTorch's: a tensor is channels-last if its
-strides say so (``c10/core/MemoryFormat.h``), operations on maps keep that, operations on single
-elements keep the order of any dimensions (``TensorIterator.cpp``), all others make the output
-contiguous.
+Sizes and strides have the batch first. The rules are PyTorch's. A tensor is channels-last if its
+strides say so (``c10/core/MemoryFormat.h``), and operations on maps keep this. Pointwise operations
+keep any order of the dimensions (``TensorIterator.cpp``). All others make the output contiguous.
 """
 
 from __future__ import annotations
@@ -219,7 +218,7 @@ def merged_stride(shape: Shape, strides: Sequence[int]) -> int | None:
 def viewed_strides(shape: Shape, strides: Strides, new: Shape) -> Strides | None:
     """Return the strides of the same elements in a ``new`` shape, or None where that takes a copy.
 
-    PyTorch's rule: each run of dimensions that lie densely in memory is split up anew.
+    PyTorch's rule: each run of dimensions that lie densely in memory is split up again.
     """
     result: list[int] = []
     left = list(new)

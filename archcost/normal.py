@@ -23,10 +23,10 @@ MAX_TERMS = 400
 
 
 class Atom(NamedTuple):
-    """A part of a polynomial that is no sum or product.
+    """A part of a polynomial that is not a sum or a product.
 
     Its arguments are polynomials, each by its terms; a ``symbol`` has its name, and a ``number``,
-    which is no whole one, itself.
+    which is not whole, itself.
     """
 
     op: str

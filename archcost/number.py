@@ -1,7 +1,7 @@
 """Numbers that know their formula, and what formulas compute beyond arithmetic.
 
-A symbolic number stands in for an int or a float wherever formulas are computed: it has a value,
-and beside it the formula that gave it, as a node of the run's :class:`~archcost.graph.Graph`.
+A symbolic number replaces an int or a float where formulas are computed. It has a value, and the
+formula that gave it, as a node of the run's :class:`~archcost.graph.Graph`.
 """
 
 from __future__ import annotations

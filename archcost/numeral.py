@@ -38,7 +38,7 @@ class Numeral:
     ``62.3M`` is 62,300,000 with a step of 100,000. Zeros at the end of a whole number are not
     counted as digits, so ``150K`` and ``~150,000`` have a step of 10,000; ``150.0K`` would have
     100. ``place`` is the unit of the last digit with the zeros counted: 1,000 for ``150K``.
-    ``scaled`` says that a unit or a power of ten stands behind the digits; ``noun`` is what the
+    ``scaled`` says that a unit or a power of ten follows the digits; ``noun`` is what the
     number is of, where a word says it: ``operations``, ``params`` or ``activations``.
     """
 
@@ -54,7 +54,7 @@ class Numeral:
         """Read a printed number: ``61100840``, ``61.1M``, ``7.97e8``, ``0.6 GFLOPs``, ``5.5 MB``.
 
         A unit is K, M, G or B, T, %, or of bytes (MB, MiB); commas, spaces and underscores group
-        digits by three. A comma is no decimal point: ``25,6M`` is refused.
+        digits by three. A comma is not a decimal point: ``25,6M`` is refused.
 
         Raises:
             ArchcostError: not a number.

@@ -48,8 +48,8 @@ class Optimizer:
         """Yield the bytes of the tensors that an update makes and that are alive together.
 
         ``_single_tensor_*`` and ``_multi_tensor_*`` of ``torch/optim/{sgd,adam}.py``: Adam takes
-        the square root of all second moments at once, or of one and divides it into another
-        tensor, while the last parameter's quotient is still named.
+        the square root of all second moments at once, or of one. It divides one into another
+        tensor while the last parameter's quotient still has a name.
         """
         copies = weight_decay and self.decays_gradient
         if kernel == FUSED:

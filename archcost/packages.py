@@ -13,9 +13,9 @@ _declared: list[Any] = []  # declarations last as long as their library lives
 def import_package(name: str) -> Any:
     """Import a module, also one that needs torchvision where torchvision's extension does not load.
 
-    Its compiled operators are then declared without being there, but for the deformable
-    convolution, which is written with others: a wheel of torchvision that was built for another
-    build of PyTorch is enough for the networks.
+    Its compiled operators are then declared without code. Only the deformable convolution has code:
+    it is written with other operators. A wheel of torchvision that was built for another build of
+    PyTorch is therefore enough for the networks.
 
     Raises:
         ImportError, RuntimeError: as the module itself.

@@ -1,4 +1,4 @@
-"""What a lecture's text prints, held against the network that was read from it."""
+"""What a lecture's text prints, compared with the network that was read from it."""
 
 from __future__ import annotations
 

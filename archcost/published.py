@@ -36,11 +36,11 @@ Value: TypeAlias = "int | Fraction | bool | list[int]"
 class Published:
     """Figures that one source prints of a model, each as it is printed (``62.3M``).
 
-    ``convention`` names how the source counts ``macs`` or ``flops`` where that is not the default;
-    ``why`` explains a figure that differs from the computed one; ``slips`` are mistakes or other
-    ways to count, each with the expression that computes what is printed, in the language of
-    :mod:`archcost.findings.functions`, where ``this`` is the network and ``this(knob=value)`` the
-    same with other knobs.
+    ``convention`` names how the source counts ``macs`` or ``flops``, if not by the default. ``why``
+    explains a figure that differs from the computed one. ``slips`` are mistakes or other ways to
+    count, each with the expression that computes the printed figure. The expression is in the
+    language of :mod:`archcost.findings.functions`: ``this`` is the network, and
+    ``this(knob=value)`` is the same with other knobs.
     """
 
     source: str
@@ -59,9 +59,9 @@ class Published:
 class Claim:
     """A figure that a lecture's text prints beside a layer.
 
-    ``path`` is the layer, ``input`` for the network's input, empty for a total; ``quantity`` is
-    ``input``, ``output``, ``activations``, ``params`` or ``activation_bytes``; ``printed`` is the
-    text as it stands: ``55x55x96`` (height x width x channels), ``28x28``, ``3.2M``,
+    ``path`` is the layer, ``input`` for the network's input, empty for a total. ``quantity`` is
+    ``input``, ``output``, ``activations``, ``params`` or ``activation_bytes``. ``printed`` is the
+    text as it is printed: ``55x55x96`` (height x width x channels), ``28x28``, ``3.2M``,
     ``102,760,448``. ``note`` says what is wrong in the text and what was taken instead; then
     ``quantity`` may also be a setting: ``kernel_size``, ``stride``, ``padding`` or ``repeat``, and
     ``printed`` is empty where nothing at all is printed. ``model`` is the variant, empty for all.

@@ -1,6 +1,6 @@
 """How a network is run and counted: the one argument of everything that runs a network.
 
-A setting is made from options of the command line, keys of a budget file, or keyword arguments; to
+A setting is made from options of the command line, keys of a budget file, or keyword arguments. To
 add an option, add a field here, and its flag to ``FLAGS`` of ``archcost/cli/options.py``.
 """
 

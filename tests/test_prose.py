@@ -8,7 +8,6 @@ sentence has one thought.
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,14 +18,10 @@ import click
 import pytest
 from examples import PAGES, ROOT
 
-import archcost
-from archcost.builder import Builder
 from archcost.cli import COMMANDS, cli
 from archcost.conventions import ACTIVATIONS, CONVENTIONS
-from archcost.conventions.facts import MEASURES, OWN
+from archcost.conventions.facts import MEASURES
 from archcost.figures import METRICS
-from archcost.ops import OPS
-from archcost.setting import Setting
 
 MOST_WORDS = 30
 """The most words of a sentence; names in a list of code count once."""
@@ -34,7 +29,7 @@ MOST_WORDS = 30
 PHRASES = {
     r"^(of|compared|counted|proved|refused) (a|an|are|is|it|several|the|this|what)\b": "subject first",
     r"^nor (is|are|do|does)\b": "a sentence with 'not'",
-    r"(?<!there )(?<!there also )\b(is|are|was) no(ne)? (?!longer|more than)": "is not a",
+    r"(?<!there )(?<!there also )\b(is|are|was) no (?!longer|more than)": "is not a",
     r"\bof no use\b": "that nothing uses",
     r"\bfor (it|he|they) (could|is|are|has|have|would)\b": "because",
     r"\bfor want of\b": "because ... is missing",
@@ -121,34 +116,26 @@ def of_help() -> Iterator[Prose]:
 
 
 def of_docstrings() -> Iterator[Prose]:
-    """Yield the docstrings of public names, their methods, ops and facts of conventions."""
-    homes = [getattr(archcost, name) for name in archcost.__all__]
-    objects: list[Any] = [*homes, Builder, Setting]
-    for home in objects[:]:
-        if inspect.isclass(home):
-            own = (value for name, value in vars(home).items() if not name.startswith("_"))
-            objects += [
-                getattr(value, "fget", None) or getattr(value, "func", value) for value in own
-            ]
-    for each in (*objects, *OPS.values(), *OWN.values()):
-        if each.__doc__ and (inspect.isclass(each) or inspect.isfunction(each)):
-            name = f"{each.__module__}.{each.__qualname__}"
-            for part in parts(inspect.cleandoc(each.__doc__)):
-                yield Prose(name, part)
+    """Yield the docstrings of modules, classes and functions."""
+    for path in sorted((ROOT / "archcost").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+                yield from (Prose(place, part) for part in parts(ast.get_docstring(node) or ""))
 
 
 def parts(doc: str) -> Iterator[str]:
-    """Yield the paragraphs and entries of a docstring without its examples."""
+    """Yield the paragraphs, items and entries of a docstring without its code and examples."""
     doc = re.sub(r"\n+Examples?:\n.*", "", doc, flags=re.DOTALL)
     for paragraph in doc.split("\n\n"):
-        if re.match(r"(Args|Attributes|Raises|Returns):\n", paragraph):
+        if re.match(r"[\w ]+:\n    \S", paragraph):  # Args, Raises, ...
             yield from re.split(r"\n    (?=\S)", paragraph)[1:]
-        else:
-            yield paragraph
+        elif not paragraph.startswith("  "):  # which would be code
+            yield from re.split(r"^[-*├└]\S* ", paragraph, flags=re.MULTILINE)
 
 
 def of_tables() -> Iterator[Prose]:
-    """Yield what is said of conventions and figures."""
+    """Yield the titles and notes of conventions, facts and figures."""
     for convention in CONVENTIONS.values():
         yield Prose(f"title of {convention.name}", convention.title)
         yield from (Prose(f"note of {convention.name}", p) for p in convention.note.split(";"))

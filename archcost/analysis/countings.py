@@ -1,7 +1,7 @@
 """What a printed number of a model may be: its figures under every convention and assumption.
 
-Each figure has a weight, which says how much has to be believed: 0 for a plain count of the model
-as it stands, 1 for the rule of one tool, and more for every assumption beyond.
+Each figure has a weight, which says how much it assumes. A plain count of the model as it is has 0,
+the rule of one tool has 1, and every further assumption adds to it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Match:
     Attributes:
         quantity: ``operations``, ``params`` or ``activations``.
         value: the computed figure.
-        how: ``exact``, ``rounds`` or ``truncates`` to the printed digits; ``printed`` if it is no
-            computed figure, but a source of the spec prints it.
+        how: ``exact``, ``rounds`` or ``truncates`` to the printed digits; ``printed`` if it is not
+            computed, but printed by a source of the spec.
         conventions: the conventions that give it; none for the parameters as they are.
         model, input: the variant and the input shape that were computed.
         changes: what was assumed beyond the model as its spec has it, in words; empty for none.

@@ -255,7 +255,7 @@ def _derived(number: Symbolic) -> tuple[str, int]:
 
 
 def _within(number: Any, rank: int) -> str:
-    """Return a number as it stands in a formula of that precedence."""
+    """Return a number as text, with brackets if a formula of that precedence needs them."""
     if type(number) is Symbolic and not number.settled and number.op != "symbol":
         text, own = _derived(number)
     else:

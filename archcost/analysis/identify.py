@@ -2,12 +2,13 @@
 
 A network has dozens of counts, its variants and other input sizes have thousands, and a number of
 three digits has few neighbours: so many would give *some* of them. What each figure assumes is
-therefore weighed (see :mod:`archcost.analysis.countings`): a plain count of the model as it
-stands weighs 0, a tool's convention 1, and every assumption adds to it. The *chance* of a match is
-a share: of all numbers printed to the same place, from half to twice the printed one, those that
-figures of the same weight or less would give as well. What no assumption needs is always shown,
-with its chance. A figure that assumes something must earn its place: it is shown where all of its
-weight or less give at most :data:`BUDGET` of the numbers that plain conventions do not.
+therefore weighed (see :mod:`archcost.analysis.countings`): a plain count of the model as it is
+weighs 0, a tool's convention 1, and every assumption adds to it. The *chance* of a match is a share
+of the numbers that are printed to the same place and lie between half and twice the printed one. It
+is the share that figures of the same weight or less would give as well. What no assumption needs is
+always shown, with its chance. A figure with an assumption must earn its place. It is shown if all
+figures of its weight or less give at most :data:`BUDGET` of the numbers that plain conventions do
+not.
 """
 
 from __future__ import annotations
@@ -129,11 +130,11 @@ def show_chance(share: float) -> str:
 def identify(text: str, model: str, quantity: str | None = None, **options: Any) -> list[Match]:
     """Return the countings of a model that give a printed number beyond chance, likeliest first.
 
-    Every convention is tried on the model as its spec has it, on its relatives at their own
-    input, at common input sizes, without biases and with auxiliary heads; each also doubled (two
-    operations per MAC) and three times (training). Exact figures come first, then those
-    with the least assumed; a match whose convention also fits with fewer of the same changes is
-    left out, and so is what must be expected by chance (see the module's text).
+    Every convention is tried on the model as its spec has it, on its relatives at their own input,
+    at common input sizes, without biases and with auxiliary heads. Each is also doubled (two
+    operations per MAC) and tripled (training). Exact figures come first, then those that assume
+    least. A match is left out if its convention also fits with fewer of the same changes, or if it
+    must be expected by chance (see the module's text).
 
     Args:
         text: the number as printed: ``4.12G``, ``25.6M params``, ``7.97e8``; without a unit,
@@ -161,7 +162,7 @@ def examine(
 
 @dataclass(frozen=True)
 class Tried:
-    """The figures of a model that a printed number is held against; made by :func:`try_figures`.
+    """The figures of a model that a printed number is compared with; made by :func:`try_figures`.
 
     ``near`` are the model and its nearest variants, whose specs say what others print of them.
     """
@@ -238,8 +239,9 @@ def try_figures(
 class _Weighed:
     """The numbers like a printed one that figures would give, by the weight of these.
 
-    ``free`` holds the least weight of each number that a figure without assumptions rounds to,
-    ``others`` that of each which a figure with some rounds to, or any is cut to.
+    ``free`` holds the least weight of each number that a figure without assumptions rounds to.
+    ``others`` holds that of each number that a figure with assumptions rounds to, or that any
+    figure is cut to.
     """
 
     def __init__(self, figure: Numeral, tried: Iterable[Match]) -> None:

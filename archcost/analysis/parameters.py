@@ -23,7 +23,7 @@ _STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True, slots=True)
 class ParameterCount:
-    """A number of parameters, by the ways that count so, with what it assumes in words."""
+    """A number of parameters, the ways of counting that give it, and what it assumes in words."""
 
     value: int
     ways: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """Receptive field: which stretch of the input one output value can see, along each axis.
 
-Followed are the axes of the network's input, wherever a layer puts them: a map with its channels
-last has them first, a row of tokens has several in one dimension. Of several inputs, those with as
-many dimensions as the main one lie along its axes; of others nothing is seen.
+The axes of the network's input are followed wherever a layer puts them. A map with its channels
+last has them first. A row of tokens has several axes in one dimension. If there are several inputs,
+those with as many dimensions as the main one lie along its axes. The others are not followed.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ Stretch = tuple[Number, Number]
 class Line:
     """What positions see along one axis: the first of them from ``start`` on.
 
-    ``phases`` are the stretches of the first positions where not all have the same size, as behind
-    a transposed convolution: those that follow see the same, ``jump`` for each position further.
-    ``places`` are the stretches of all positions where nothing repeats.
+    ``phases`` are the stretches of the first positions if not all have the same size, as after a
+    transposed convolution. The positions after them see the same, ``jump`` for each position
+    further. ``places`` are the stretches of all positions where nothing repeats.
     """
 
     size: Number

@@ -220,10 +220,10 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
     """Return the FLOPs of a training step: convolutions and matrix products, 2 per MAC.
 
     A product of two factors takes as many multiply-accumulates for the gradient of each factor as
-    it took forward; also for grouped and transposed convolutions. Fused attention takes half a
-    pass more, because it computes its scores again. A recurrent layer passes gradients from step to
-    step, but for the first, whose states are zeros. No gradient is computed for the network's
-    input, for frozen weights, nor before the first layer that is trained.
+    it took forward; also for grouped and transposed convolutions. Fused attention takes half a pass
+    more, because it computes its scores again. A recurrent layer passes gradients from step to
+    step, except to the first step, whose states are zeros. No gradient is computed for the
+    network's input, for frozen weights, nor before the first layer that is trained.
 
     Args:
         network: from :func:`archcost.load`.

@@ -1,7 +1,7 @@
 """The ways in which layers of a network are written, and what each tool counts of them then.
 
-archcost's own module has a module of ``torch.nn`` for every layer. The same network may hold a
-parameter of its own where archcost has a layer, or call a function, or a class of its own; its
+archcost's own module has a module of ``torch.nn`` for every layer. Where archcost has a layer, the
+same network may hold a parameter of its own, call a function, or use a class of its own. Its
 classifier may be linear layers, or convolutions on a map of one position. None of it changes what
 the network computes, but it changes what counters of modules print, and counters of operations
 where the operations are others. :data:`WRITINGS` says how, and who writes so.
@@ -35,7 +35,7 @@ class Writing:
         layers: finds the layers.
         count: what a tool counts of such a layer.
         by: who writes so: the models or families concerned, by collection; :data:`ANY` for all.
-        guess: whether a network may well be written so of which nothing is known.
+        guess: whether an unknown network may well be written in this way.
     """
 
     words: str

@@ -108,8 +108,8 @@ def written(network: Network) -> list[Written]:
     """Return what the compared tools print, for one sample, of modules that others write.
 
     That is of the network's counterparts; and where no collection has one, of a module that is
-    written as torchvision writes, if that changes a number. A network that was given another
-    input, other knobs or no biases is no counterpart.
+    written as torchvision writes, if that changes a number. A network with another input, other
+    knobs or no biases is not a counterpart.
     """
     names: dict[str, Any] = {}
     if network.name in COUNTERPARTS and network.layers == load(network.name).layers:

@@ -179,7 +179,7 @@ def _checked(source: Source, data: Mapping[str, Any], keys: Sequence[str]) -> di
 
 
 def read_condition(source: Source, text: str, settings: Mapping[str, Any]) -> Condition:
-    """Return a condition that stands in a text; ``settings`` may name the baseline that it needs.
+    """Return the condition that a text holds; ``settings`` may name the baseline that it needs.
 
     Raises:
         SpecError: with its place in the text.

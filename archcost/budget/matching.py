@@ -51,7 +51,7 @@ class LayerChange:
 def describe(row: Row | None, other: Row | None) -> str:
     """Return a layer in one cell: ``conv 3x3, pad 1: 64x56x56 -> 128x56x56``.
 
-    Where the only change from the ``other`` is in what it reads, that is said instead.
+    Where the only change from the ``other`` is in what it reads, this is the text.
     """
     if row is None:
         return ""
@@ -66,8 +66,8 @@ def describe(row: Row | None, other: Row | None) -> str:
 def layer_changes(old: Subject, new: Subject) -> Iterator[LayerChange]:
     """Yield the layers that are not as they were, in the new network's order.
 
-    Layers are matched by path where the op is the same one; what is left is matched by structure,
-    in order: the same op with the same arguments on the same shapes.
+    Layers are matched by path if the op is the same. The others are matched by structure, in order:
+    the same op with the same arguments on the same shapes.
     """
     rows, known = new.report.rows, old.report.by_layer()
     pairs = match_layers(old, new) | {value.name: value.name for value in new.network.inputs}

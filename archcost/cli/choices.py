@@ -115,7 +115,7 @@ def listed(place: str) -> Callable[[], Known]:
 
 
 def find(place: str) -> Any:
-    """Return what stands at ``module:NAME``; a function there is called."""
+    """Return the value of ``module:NAME``; a function there is called."""
     module, _, name = place.partition(":")
     found = getattr(import_module(f"archcost.{module}"), name)
     return found() if callable(found) else found

@@ -252,7 +252,7 @@ def text_file_option(*endings: str) -> Decorator:
 
 
 def output_options(*places: str) -> Decorator:
-    """Return the options of a command that prints tables whose columns stand at ``module:NAME``.
+    """Return the options of a command that prints tables; their columns are at ``module:NAME``.
 
     They hand over ``out``, an :class:`Output`.
     """

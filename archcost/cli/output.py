@@ -120,7 +120,7 @@ def format_of(
 
 
 def write(text: str, output: str | None) -> None:
-    """Write text to standard output, or to a file: whole or not at all."""
+    """Write text to standard output, or to a file. An error leaves no half-written file."""
     if output is None:
         click.echo(text)
     else:
@@ -139,14 +139,14 @@ def check_writable(target: str | None) -> None:
 
 
 def is_device(target: str) -> bool:
-    """Return whether a name is that of a terminal, a pipe, or another thing that is no file."""
+    """Return whether a name is that of a terminal, a pipe, or another thing that is not a file."""
     return os.path.exists(target) and not (os.path.isfile(target) or os.path.isdir(target))
 
 
 def write_file(output: str, save: Callable[[Path], object]) -> None:
     """Have ``save`` write a file under another name, and give it its own when it is whole.
 
-    What is no file, such as ``/dev/stdout``, is written to as it is.
+    A device, such as ``/dev/stdout``, is written to directly.
     """
     import tempfile  # most runs write no file
     from pathlib import Path

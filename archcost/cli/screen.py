@@ -51,10 +51,10 @@ def lay_out(
 ) -> tuple[list[tuple[str, bool]], list[str]]:
     """Return the lines of a table, each and whether it is bold, and notes on what is not in it.
 
-    Columns without content are left out. Where the others do not fit side by side, those that say
-    the same in every row move into a note; then minor columns are left out, then others that are
-    not essential, and a note names them. Where even the essential ones do not fit, every row is
-    written as a list of all its figures.
+    Columns without content are left out. If the others do not fit side by side, columns that say
+    the same in every row move into a note. Then minor columns are left out, then others that are
+    not essential. A note names them. Where even the essential ones do not fit, every row is written
+    as a list of all its figures.
     """
     if not (table.rows or table.footer):
         return [], []
@@ -227,7 +227,7 @@ def records(
 
 
 def wrap(text: str, width: int, indent: int = 0) -> list[str]:
-    """Return a text as lines of at most ``width`` characters; all but the first are indented.
+    """Return a text as lines of at most ``width`` characters; later lines are indented.
 
     A word that is wider than a line is broken between its parts, and cut where it has none.
     """

@@ -2,8 +2,8 @@
 
 A term names a fact for one sample. ``mac`` is one of every layer, ``maxpool.in`` one of the layers
 of an op, ``conv1d.mac`` of those that have so many spatial axes, ``interpolate[nearest].out`` of
-those in a mode. Every op has the :data:`MEASURES`; what only some tool looks at stands beside that
-tool's convention, as a fact of its op.
+those in a mode. Every op has the :data:`MEASURES`; a fact that only one tool looks at is defined
+beside that tool's convention.
 """
 
 from __future__ import annotations

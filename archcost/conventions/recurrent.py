@@ -19,7 +19,7 @@ def _steps(layer: Any) -> int:
 
 
 def _sizes(layer: Any, name: str) -> int:
-    """Return the elements of the parameters whose names begin so."""
+    """Return the elements of the parameters whose names have this prefix."""
     params = layer.cost.params.items()
     return elements(*(shape for own, shape in params if own.startswith(name)))
 

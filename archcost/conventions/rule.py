@@ -31,7 +31,7 @@ class Convention:
         title: what it counts, in a line.
         weights: integer weight per term; other facts count 0.
         unit: ``"MAC"`` if a multiply-accumulate counts 1, ``"FLOP"`` if it counts 2.
-        tool_version: the version of the tool that counts so, empty for a definition.
+        tool_version: the version of the tool, empty for a definition.
         source: where the rules stand.
         note: limits, and whether the weights were compared with a run of the tool.
         dates: when the tool counted so, of an earlier version.
@@ -127,7 +127,7 @@ def unhooked(layer: Layer) -> bool:
 def counted_layers(network: Network, rule: Convention | Activations) -> list[Layer]:
     """Return the layers that a convention looks at: all, or those that an output depends on.
 
-    Of the layers that run one module, some tools count the last only. Where layouts count, those
+    If several layers run one module, some tools count only the last. Where layouts count, those
     that read what lies apart say so.
     """
     layers = [*network]

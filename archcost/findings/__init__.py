@@ -1,1 +1,1 @@
-"""Printed figures held against computed ones, and what cannot be right in a spec."""
+"""Printed figures compared with computed ones, and what cannot be right in a spec."""

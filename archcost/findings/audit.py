@@ -1,9 +1,9 @@
 """Printed figures against computed ones: exact, rounds to, ambiguous, wrong; and why.
 
-A printed figure is *exact* if it is the computed one; the computed one *rounds to* it if it has
-the printed digits when rounded, where zeros at the end of a number with a unit are not digits
-(150K has two). It is *ambiguous* if it is cut instead of rounded, or if what it may mean gives
-different figures, and else *wrong*. Accuracies are *not computed*.
+A printed figure is *exact* if it equals the computed one. The computed one *rounds to* it if it has
+the printed digits when rounded. Zeros at the end of a number with a unit are not digits (150K has
+two). It is *ambiguous* if it is cut instead of rounded, or if what it may mean gives different
+figures, and else *wrong*. Accuracies are *not computed*.
 """
 
 from __future__ import annotations

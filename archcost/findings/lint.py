@@ -1,4 +1,4 @@
-"""What is of no use in a spec, or cannot be right: the findings of ``archcost lint``.
+"""Parts of a spec that nothing uses, or that cannot be right: the findings of ``archcost lint``.
 
 A knob, ``let`` or block is used if the layers or the input can reach its name; a block also if a
 knob that is used holds its name.

@@ -139,7 +139,7 @@ class Called(Op):
         return [[(d, ALL) for d in range(len(x))]] * len(self.made[0])
 
     def settings(self, axes: int = 2) -> str:
-        """Return the arguments that are no tensors."""
+        """Return the arguments that are not tensors."""
         given = [_text(arg) for arg in self.args if is_said(arg)]
         given += [f"{key}={value}" for key, value in self.kwargs.items() if is_said(value)]
         return ", ".join(given).replace("Rows(times=1, more=0)", "N")
@@ -174,7 +174,7 @@ class Called(Op):
 def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any]) -> Any:
     """Return an argument as a reading takes it.
 
-    It is no closure: one that calls itself would keep the tensors alive.
+    It is not a closure: a closure that calls itself would keep the tensors alive.
     """
     match value:
         case Input(place):

@@ -1,8 +1,8 @@
 """What PyTorch does inside a call: the operations that it dispatches, and what autograd keeps.
 
-A function that archcost has no program for is asked of PyTorch itself. It may be priced where each
-operation that it runs is one that :mod:`torch.utils.flop_counter` counts, or one that multiplies
-and adds nothing: a function of each element, a view, a move, a reduction.
+If archcost has no program for a function, it asks PyTorch itself. The function has a cost if
+:mod:`torch.utils.flop_counter` counts each operation that it runs, or if the operation multiplies
+and adds nothing: a pointwise function, a view, a move, a reduction.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def tensors_in(value: Any) -> Iterator[Any]:
 def held_tensors(module: Any) -> Iterator[tuple[str, Any]]:
     """Yield the tensors that modules hold in plain attributes, with a name: caches, tables.
 
-    They may stand in lists, tuples and dicts.
+    They may be in lists, tuples and dicts.
     """
     for path, child in module.named_modules():
         for key, value in vars(child).items():

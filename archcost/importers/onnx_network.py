@@ -38,8 +38,8 @@ def read(path: str, *, input: Any = None, knobs: Mapping[str, Any] | None = None
         knobs: none; an ONNX file has no knobs.
 
     Raises:
-        ArchcostError: it is no ONNX file, leaves sizes open, or holds what has no price; the text
-            names the node.
+        ArchcostError: it is not an ONNX file, leaves sizes open, or has an op without a formula.
+            The text names the node.
     """
     if knobs:
         raise ArchcostError(f"{path} is an ONNX graph, which has no knobs")

@@ -51,7 +51,7 @@ def probed(
 ) -> bool:  # fmt: skip
     """Whether an op's program does with the tensors of a call what PyTorch was seen to do.
 
-    Compared are the shapes of its outputs, which of them lie in the memory of what it reads, which
+    These are compared: the shapes of its outputs, which of them share memory with its inputs, which
     of them get gradients, and what is kept for backward.
 
     Args:

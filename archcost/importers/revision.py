@@ -31,8 +31,7 @@ def read(model: str, **options: Any) -> Network:
     """Return the network of code at a git revision.
 
     The revision is checked out into a temporary worktree, in which a process of its own runs the
-    code. Both are gone afterwards. What the code imports must stand in the worktree, or be
-    installed.
+    code. Both are gone afterwards. What the code imports must be in the worktree, or be installed.
 
     Args:
         model: ``REVISION:path/file.py:callable``, the path from the top of the repository, or from
@@ -121,7 +120,7 @@ def _none(_: Network) -> list[Remark]:
 
 
 def _check_modules(top: str) -> None:
-    """Refuse a module that stands in the repository itself and not in the revision's worktree."""
+    """Refuse a module of the repository itself that is not in the revision's worktree."""
     ours, tree = Path(top).resolve(), Path.cwd().resolve()
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)

@@ -16,21 +16,21 @@ The notations, each with what it leaves unsaid and how that is filled in:
   (:mod:`archcost.lectures.residual`, :mod:`archcost.lectures.blocks`).
 
 ``docs/lecture_tables.md`` has an example of each. Common to all: ReLU follows each convolution
-and fully connected layer but the last; the first fully connected layer is preceded by flatten; LRN
-has size 5, AlexNet's. Convolutions and fully connected layers have biases, except in the table with
-filter shapes, which prints every weight of a layer: there nothing else is learnt, no bias and no
-batch normalisation (MobileNet-V1 has 4,209,088 weights so; its 21,888 of batch normalisation and
-1,000 biases are not in the table), and in ResNet's, whose convolutions have batch normalisation.
+and fully connected layer except the last; the first fully connected layer is preceded by flatten;
+LRN has size 5, AlexNet's. Convolutions and fully connected layers have biases, with two exceptions.
+The table with filter shapes prints every weight of a layer, so there are no biases and no batch
+normalisation. MobileNet-V1 has 4,209,088 weights in this way; its 21,888 of batch normalisation and
+1,000 biases are not in the table. In ResNet's table, convolutions have batch normalisation instead.
 
 Padding that is not printed is the one that gives the printed shape (of this row, or the input of
 the next). Where no shape is printed either, a convolution keeps the size (pad K // 2), and a
 strided one does so unless its windows tile the input exactly without. A network whose text prints
 no input takes 3x224x224; 3x227x227 if it begins with 11x11 at stride 4, which tiles only that.
 
-What is wrong in a text is never repaired in silence, and what it leaves open is said. Where the
-printed shapes decide, the network follows them; ``Conv1-96, stride 4`` is AlexNet's 11x11, and pads
-that the text leaves out are chosen as above, which gives the 62.3M parameters printed beside that
-list. Each such place is a :class:`Claim` with a ``note``; its quantity is ``kernel_size``,
+A mistake in a text is never repaired silently, and each assumption is printed. The network follows
+the printed shapes if there are any. ``Conv1-96, stride 4`` is AlexNet's 11x11. Padding that the
+text leaves out is chosen as above, which gives the 62.3M parameters printed beside that list. Each
+such place is a :class:`Claim` with a ``note``; its quantity is ``kernel_size``,
 ``stride``, ``padding``, ``repeat``, ``input``, ``bias`` or ``block``, and ``printed`` is the piece
 of text that is wrong or incomplete, if there is one. Totals that the printed rows do not add up to
 have a note as well. :mod:`archcost.printed` makes the network's remarks of them.

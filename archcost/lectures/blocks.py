@@ -2,9 +2,8 @@
 
 Batch normalisation follows each convolution, in place of a bias; a shortcut is the identity, or a
 1x1 convolution where the block changes the shape (the paper's option B). A stage reaches its
-printed output size by the stride of its first block, which a bottleneck has in its 3x3
-convolution, as torchvision and the catalog; the knob ``v1`` puts it into the first 1x1, as the
-paper does.
+printed output size by the stride of its first block. A bottleneck has it in its 3x3 convolution, as
+in torchvision and the catalog; the knob ``v1`` puts it into the first 1x1, as the paper does.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class LectureClaim:
         cases: names and the values that they run through; the figure must hold in all cases.
         when: the condition of a case.
         why: what expressions cannot say.
-        node: where it stands in the file.
+        node: its place in the file.
     """
 
     id: str
@@ -315,7 +315,7 @@ class Bench:
         """Return the value that an expression of a claim has in every case.
 
         Raises:
-            SpecError: at the expression: it cannot be computed, it is no figure, or its value
+            SpecError: at the expression: it cannot be computed, it is not a figure, or its value
                 changes from case to case.
         """
         first: tuple[Value, Mapping[str, Any]] | None = None

@@ -40,7 +40,8 @@ def cells_of(text: str) -> list[Cell]:
 def lines_of(source: Source) -> list[Line]:
     """Return the lines that may be rows, cleaned, with their numbers.
 
-    Bars around a table are no cells; where its first line has none, one that opens a line is.
+    Bars around a table are not cells. If the first line has none, a bar that opens a line is a
+    cell.
 
     Raises:
         SpecError: more than 20,000 lines.
@@ -62,7 +63,7 @@ def name_of(source: Source) -> str:
 
 
 def nodes(items: Any, line: int, column: int) -> Node:
-    """Return text, lists and mappings as nodes of a spec that stand at one place."""
+    """Return text, lists and mappings as nodes of a spec, all with the same place."""
     if isinstance(items, list):
         return Sequence([nodes(item, line, column) for item in items], line, column)
     if isinstance(items, dict):

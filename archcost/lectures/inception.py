@@ -1,9 +1,9 @@
 """A table with a row for each inception module: GoogLeNet's table 1.
 
 The columns are the paper's, in any order: ``type``, ``patch size/stride``, ``output size``,
-``depth``, ``#1x1``, ``#3x3 reduce``, ``#3x3``, ``#5x5 reduce``, ``#5x5``, ``pool proj``,
-``params`` and ``ops``. Cells stand between bars or tabs, or only between spaces: what a number
-means is then decided by the row's type, as a convolution fills two of the columns at most.
+``depth``, ``#1x1``, ``#3x3 reduce``, ``#3x3``, ``#5x5 reduce``, ``#5x5``, ``pool proj``, ``params``
+and ``ops``. Bars, tabs or only spaces separate the cells. With spaces, the row's type decides what
+a number means: a convolution fills at most two of the columns.
 """
 
 from __future__ import annotations

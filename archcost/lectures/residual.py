@@ -1,8 +1,8 @@
 """A table with a stack of convolutions in each cell and a network in each column: ResNet's table 1.
 
 A cell prints a block and how often it repeats, ``[1x1, 64; 3x3, 64; 1x1, 256] x3``, on one line or
-on several, with brackets or without. The cells stand between bars or tabs; where only spaces are
-left of them, the stacks follow one another, or each line holds a convolution of every column.
+on several, with brackets or without. Bars or tabs separate the cells. If only spaces are left, the
+stacks follow one another, or each line holds a convolution of every column.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ class _Reader:
         return None
 
     def _regroup(self) -> None:
-        """Give each layer name its stacks where it stands beside the middle of them.
+        """Give each layer name its stacks if the name is beside the middle of them.
 
         The stacks are then cut where every column has a whole block with its repeat.
         """

@@ -1,8 +1,8 @@
 """One line of a lecture's text as rows of a layer table, in any of the printed notations.
 
-A line is a row when it begins with a bracketed shape or with the name of a layer that is followed
-by what rows have there (``:``, a number, a comma, ``/ s2``, nothing). Other lines are prose, and
-None. A line that is a row but cannot be understood raises :class:`RowError`.
+A line is a row if it begins with a bracketed shape. It is also a row if it begins with the name of
+a layer, and then has what rows have there (``:``, a number, a comma, ``/ s2``, nothing). Other
+lines are prose, and None. A line that is a row but cannot be understood raises :class:`RowError`.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _op(head: re.Match[str]) -> str:
 
 
 def _goes_on_as_row(head: re.Match[str], after: str) -> bool:
-    """Whether a row goes on like this after a layer's name; prose goes on with words or arrows."""
+    """Whether a row continues like this after a layer's name; prose has words or arrows."""
     numbered = bool(head["digits"])
     match after[:1]:
         case "":

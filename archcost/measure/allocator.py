@@ -53,7 +53,7 @@ def measure_peaks(torch: Any, device: str, run: Callable[[], object]) -> Peaks:
 
 
 def forget(torch: Any, device: str) -> None:
-    """Give back what is cached, and cuBLAS's workspaces, and start the peaks anew."""
+    """Give back what is cached, and cuBLAS's workspaces, and reset the peaks."""
     import gc
 
     gc.collect()

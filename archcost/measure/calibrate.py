@@ -1,7 +1,7 @@
 """Measuring a device: how fast its memory is, and how fast it multiplies, per data type.
 
-What is measured is what was reached, on a large copy, a large sum and large matrix products: a
-vendor's peak is a bound, this is not quite one. It is the best of several runs, because a device
+A calibration measures the rates of a large copy, a large sum and large matrix products. A vendor's
+peak is a bound; a measured rate is a little lower. It is the best of several runs, because a device
 can be slower than it is, but not faster.
 """
 

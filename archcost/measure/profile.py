@@ -36,9 +36,9 @@ class Measurement:
     """What one model took at one batch and dtype, in training with one optimizer.
 
     ``status`` is ``ok``, or ``out of memory`` or ``refused`` with the ``reason``; then figures that
-    were not reached are None. Memory peaks are the CUDA allocator's, None on a CPU, which keeps no
-    such account: of allocated blocks, and for training also of what was requested, of tensors
-    without workspaces, of what the allocator reserved, and of the whole device. ``counters`` are
+    were not reached are None. Memory peaks are those of the CUDA allocator; a CPU has none, so they
+    are None. There is a peak of allocated blocks. Training has more: of requested bytes, of tensors
+    without workspaces, of reserved bytes, and of the whole device. ``counters`` are
     for the whole batch; ``saved_bytes`` is what autograd keeps for backward, storage by storage,
     parameters aside. ``layers`` are seconds of the forward pass.
     """
@@ -244,7 +244,7 @@ def check_answers(device: str) -> None:
     """Refuse to go on with a GPU that an error has left useless to this process.
 
     Raises:
-        ArchcostError: it fails whatever it is asked, so that every further model would be refused.
+        ArchcostError: it no longer works, so every further model would fail.
     """
     torch = import_torch()
     if device.startswith("cuda"):

@@ -168,7 +168,7 @@ class Op:
 
     @classmethod
     def needs_arguments(cls) -> bool:
-        """Whether its name alone is no call of it."""
+        """Whether its name alone is not a call of it."""
         return any(argument.default is REQUIRED for argument in cls.arguments.values())
 
     def replaced(self: T, **changes: Any) -> T:

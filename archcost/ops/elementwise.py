@@ -1,4 +1,4 @@
-"""Functions of each element that are no activation, named as PyTorch names them."""
+"""Pointwise functions that are not activations, with PyTorch's names."""
 
 from __future__ import annotations
 

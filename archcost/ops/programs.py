@@ -53,8 +53,8 @@ def transpose(F: Any, x: Any, a: int, b: int) -> Any:
 def product(F: Any, a: Any, b: Any) -> Any:
     """Return the matrix products of the last two dimensions, as ``torch.matmul`` makes them.
 
-    What comes before them is repeated to fit and seen as one dimension, for which an operand is
-    copied where it does not lie so.
+    The dimensions before them are broadcast and viewed as one dimension. An operand is copied if
+    its layout does not allow this view.
     """
     if len(a.shape) == 3:
         return F.matmul(a, b)

@@ -195,7 +195,7 @@ class Recurrent(Op):
 
 
 def _elements(params: Mapping[str, Shape], name: str) -> int:
-    """Return the elements of the parameters whose names begin so."""
+    """Return the elements of the parameters whose names have this prefix."""
     return sum(numel(shape) for own, shape in params.items() if own.startswith(name))
 
 

@@ -2,15 +2,14 @@
 
 Two figures, which answer different questions:
 
-- The *hard bound* is what no execution can beat that computes the layers as they stand: of the
-  least operations at the device's highest rate, and the compulsory bytes at its bandwidth, the
-  slower. Operations are those of convolutions and matrix products only; of a convolution, the
-  least that a fast algorithm could take (:func:`least_macs`). Bytes are the
-  input, the parameters and the output, each moved once, from memory: a pass that finds them in a
-  cache, left there by the pass before, is another matter.
-- The *eager roofline* is the sum over the kernels that PyTorch launches one by one: each reads its
-  inputs and parameters from memory and writes its outputs there, and does its operations directly.
-  Caches, fused kernels and fast convolutions can beat it.
+- The *hard bound* is a time that no execution of the same layers can beat. It is the larger of two
+  times: that of the fewest operations at the device's highest rate, and that of the compulsory
+  bytes at its bandwidth. Only convolutions and matrix products have operations; a convolution has
+  the fewest that a fast algorithm could take (:func:`least_macs`). The bytes are the input, the
+  parameters and the output, each moved once from memory. They are not in a cache.
+- The *eager roofline* is the sum over the kernels that PyTorch launches one by one. Each kernel
+  reads its inputs and parameters from memory, writes its outputs there, and does its operations
+  directly. Caches, fused kernels and fast convolutions can beat it.
 """
 
 from __future__ import annotations
@@ -80,11 +79,12 @@ def least_products(
 ) -> int:
     """Return how many products a convolution of one channel with one kernel takes at least.
 
-    It is a product of a vector with a matrix of the kernel's weights, and takes as many
-    multiplications as the matrix has columns, or rows, that are independent (Winograd, Comm. Pure
-    Appl. Math. 23, 1970, theorem 1); all are that hold a weight. So it takes one per position that
-    any window reads, and one per window that reads any position. Along an axis with more pairs of
-    a window and a tap than ``MOST_PAIRS``, only windows that start on the input are counted.
+    It is a product of a vector with a matrix of the kernel's weights. It takes as many
+    multiplications as the matrix has independent columns, or rows (Winograd, Comm. Pure Appl. Math.
+    23, 1970, theorem 1). All columns and rows with a weight are independent. The convolution
+    therefore takes one product per position that any window reads, and one per window that reads
+    any position. Along an axis with more pairs of a window and a tap than ``MOST_PAIRS``, only
+    windows that start on the input are counted.
     """
     reading, read = [], []
     for n, k, s, pad, d, positions in zip(
@@ -118,9 +118,9 @@ def least_macs(layer: Layer) -> int:
 def hard_bound(network: Network, setting: Setting, training: bool = False, cached: int = 0) -> Work:
     """Return what no execution of the network on the setting's device can beat.
 
-    With ``training``, a step: also the products for the gradients, as many again for each gradient
-    that is asked for, and the parameters and the optimizer's state, which are read and written.
-    Of the bytes, ``cached`` are taken to lie in a cache already, as the pass before may leave them.
+    With ``training``, a step: also the products for the gradients, as many again for each gradient.
+    The parameters and the optimizer's state are read and written too. ``cached`` is the number of
+    bytes that are in a cache already, because the previous pass left them there.
 
     Raises:
         ArchcostError: no device, or one without a peak for the data type.

@@ -1,4 +1,4 @@
-"""Records of measurements: reading them, and today's predictions held against them."""
+"""Records of measurements: reading them, and comparing today's predictions with them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Boxes joined by lines: where each goes; data flow downwards, branches lie side by side.
 
-Ranks by the longest path, order within a rank by the mean of the neighbours (Sugiyama, Tagawa &
-Toda 1981), places by least squares without overlap; a tall drawing is cut into columns.
+The longest path gives the ranks, the mean of the neighbours the order within a rank (Sugiyama,
+Tagawa & Toda 1981). Least squares without overlap give the places. A tall drawing is cut into
+columns.
 """
 
 from __future__ import annotations

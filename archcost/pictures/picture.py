@@ -22,7 +22,7 @@ WIDTH = 7.2
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its label, its scale, and the names of its places if these are no numbers.
+    """An axis: its label, its scale, and the names of its places if these are not numbers.
 
     ``low`` and ``high`` are its ends where the marks shall not decide; ``years`` are whole and
     written plainly.

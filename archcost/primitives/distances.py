@@ -28,8 +28,8 @@ from archcost.shape import numel
 def cosine_similarity(F: Any, a: Tensor, b: Tensor, *, dim: int, eps: float) -> Any:
     """The product of two vectors divided by their lengths.
 
-    ``aten/src/ATen/native/Distance.cpp``, ``cosine_similarity``: what is repeated is a view, and
-    lengths are copied before they are cut, for which there is no gradient.
+    ``aten/src/ATen/native/Distance.cpp``, ``cosine_similarity``: the repeated tensors are views,
+    and lengths are copied before they are cut, for which there is no gradient.
     """
     shape = broadcast(a, b)
     a, b = (x if x.shape == shape else F.expand(x, shape=shape) for x in (a, b))

@@ -30,7 +30,7 @@ def _lstm_classes(
     x: Tensor, h: Tensor, c: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None, w_hr: Tensor | None = None, **_: Any,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Return the class of each argument: single operations cast states and projections anew."""
+    """Return the class of each argument: single operations cast states and projections again."""
     if x.device == "cuda" or by_onednn(x, w_hr is not None):
         return (LOWER,) * 8
     return (LOWER, KEEPS, KEEPS, LOWER, _cached(w_hh), LOWER, LOWER, KEEPS)
@@ -45,7 +45,7 @@ def _classes(
 
 
 def _cached(weight: Tensor) -> str:
-    """Return the class of a weight that each step casts anew unless it learns."""
+    """Return the class of a weight that each step casts again unless it learns."""
     return LOWER if weight.needs else KEEPS
 
 
@@ -173,8 +173,8 @@ class _Layer:
 def onednn_workspace(x: Tensor, hidden: int) -> int:
     """Return the bytes that oneDNN keeps of an LSTM: ``set_workspace_sizes`` of its ref_rnn.
 
-    Of each step there are the gates and the hidden state; then the states of the layer, of the
-    step before and their gradients, for two layers and a step more. They are aligned.
+    Each step has the gates and the hidden state. To these come the states of the layer, of the
+    previous step and their gradients, for two layers and one more step. They are aligned.
     """
     steps, n, features = x.shape
 

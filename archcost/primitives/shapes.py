@@ -147,7 +147,7 @@ def expand(x: Tensor, *, shape: Shape) -> Row:
 
 @primitive()
 def repeat(x: Tensor, *, times: int) -> Row:
-    """A vector written so many times, one after the other; the gradient is summed."""
+    """A vector repeated several times, one copy after the other; the gradient is summed."""
     out = (times * x.shape[0],)
     return Row(out, contiguous(out))
 

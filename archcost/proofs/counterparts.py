@@ -82,7 +82,8 @@ def counterpart(collection: str, network: Network) -> tuple[str, Mapping[str, An
 def how_to_name(collection: str, models: Iterable[str]) -> str:
     """Return how a network of a collection is named whose model has no counterpart that is known.
 
-    Of the installed collection's networks, those spelt most like one of ``models`` are named.
+    The message names networks of the installed collection that are spelt most like one of
+    ``models``.
     """
     try:
         names = list_networks(collection)
@@ -117,7 +118,7 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
 
     Raises:
         ArchcostError: the package is missing or does not import, the name is unknown, the call
-            fails, or its result is no ``nn.Module``.
+            fails, or its result is not an ``nn.Module``.
     """
     torch = import_torch()
     make = _maker(where, name)

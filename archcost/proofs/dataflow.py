@@ -95,7 +95,7 @@ class Trace:
 def state(module: Any) -> dict[str, Any]:
     """Return the parameters and floating-point buffers of a module that its state dict holds.
 
-    Tables of indices, masks that are made anew, and counters of steps are no weights.
+    Tables of indices, masks that each pass makes, and counters of steps are not weights.
     """
     kept = module.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in kept.items() if tensor.is_floating_point()}
@@ -190,7 +190,7 @@ def _recorder(torch: Any, weights: Mapping[str, Any], inputs: Sequence[Any]) -> 
             return result
 
         def _one_by_one(self, tensors: Any, dim: int = 0) -> tuple[Any, Any]:
-            """Put all but the first of the weights that stand before data there, one by one.
+            """Put the weights before data there one by one, without the first.
 
             So two learnt tokens are the same, whether they come before the others at once or not.
             """

@@ -270,8 +270,8 @@ def compare_draws(
 ) -> Check:
     """Return the comparison of the random numbers that both draw, in any order.
 
-    Of a draw of zeros and ones both must have as many and the same probability; of another one,
-    which dropout may be written with, only the number counts.
+    For a draw of zeros and ones, both must have the same number and the same probability. For
+    another draw, which dropout may be written with, only the number counts.
     """
     left = sorted(ours.draws, key=str)
     more = []

@@ -25,8 +25,8 @@ def module(subject: Subject) -> Iterator[Check]:
     """Compare parameters, operations, and what a training step keeps, exactly.
 
     Operations are those of ``torch.utils.flop_counter`` in evaluation mode, half its FLOPs. What is
-    kept for backward is seen by hooks, on tensors without content that act as a CPU's. A network
-    that is no code has no such check.
+    kept for backward is seen by hooks, on tensors without content that act as a CPU's. Only a
+    network that was read from code has this check.
     """
     network = subject.network
     if network.module is None:

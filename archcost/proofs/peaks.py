@@ -1,8 +1,8 @@
 """The peaks check: the memory in use at once, against every storage that PyTorch makes.
 
-The twin runs on fake tensors of a CPU: they have shapes, devices and storages, but no content, so
-that neither the memory nor the time of a real step is needed. A dispatch mode sees each storage
-when an operation returns it, and a weak reference says when it is gone.
+The twin runs on fake tensors of a CPU. They have shapes, devices and storages, but no content. This
+takes neither the memory nor the time of a real step. A dispatch mode sees each storage when an
+operation returns it, and a weak reference says when it is gone.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def tracker(tensors: list[Any]) -> Any:
                 self.live[block] -= -(-size // block) * block
 
         def cut(self) -> dict[int, int]:
-            """Return the peaks so far, and begin anew."""
+            """Return the peaks so far, and reset them."""
             done, self.peak = self.peak, dict(self.live)
             return done
 

@@ -325,7 +325,7 @@ class _Sides:
 def without_initialisation() -> Iterator[None]:
     """Build modules whose parameters get their values later: drawing them takes most of the time.
 
-    Tensors that are no parameters, such as tables, are drawn as usual.
+    Tensors that are not parameters, such as tables, are drawn as usual.
     """
     torch = import_torch()
     dispatch: Any = import_module("torch.utils._python_dispatch")

@@ -1,4 +1,4 @@
-"""Today's predictions held against a record of a real device, without that device."""
+"""Today's predictions compared with a record of a real device, without that device."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ UNKNOWN = 2**62  # bytes: a cache that may hold anything
 def replay(path: str | Path) -> Iterator[Check]:
     """Yield the checks of every measurement in a record.
 
-    Compared to the unit are the output's shape, the number of parameters, the counters' totals,
-    and the bytes of parameters, gradients, optimizer state, of what is saved for backward, and of
-    all tensors at the peak of a step. The allocator's peaks from 2 GiB on have the tolerance of
-    :mod:`archcost.performance.proof`. No time may be less than the hard bound. A model that the
-    catalog no longer has, or a measurement that ran out of memory, is skipped with the reason.
+    These are compared exactly: the output's shape, the number of parameters, and the counters'
+    totals. The bytes of parameters, gradients, optimizer state and saved tensors, and of all
+    tensors at the peak of a step, are compared exactly too. The allocator's peaks from 2 GiB on
+    have the tolerance of :mod:`archcost.performance.proof`. No time may be less than the hard
+    bound. A model that the catalog no longer has, or a measurement that ran out of memory, is
+    skipped with the reason.
 
     Raises:
         ArchcostError: the file is not a record.

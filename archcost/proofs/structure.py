@@ -25,11 +25,11 @@ REASON = "float32: largest difference over the largest value; sums may run in an
 def structure(subject: Subject) -> Iterator[Check]:
     """Compare the twin with the network, layer by layer in execution order.
 
-    First what is in the twin and not in the network: modules, parameters, buffers; and parameters
-    that two layers share, or that are not trained. Then of each layer: the names and shapes of its
-    parameters and buffers; that it runs once; that the very tensors that the network says go in;
-    the shape that comes out; and that its module gives the values of the op, once for all layers of
-    one op and shape whose modules have the same classes, settings and buffers. Then the totals.
+    First come modules, parameters and buffers that only the twin has, and parameters that two
+    layers share or that are not trained. Then come the layers. Each must have the names and shapes
+    of its parameters and buffers, run once, read the tensors that the network says, and give its
+    shape. Its module must give the values of the op. This is checked once for all layers of one op
+    and shape whose modules have the same classes, settings and buffers. Last come the totals.
     """
     torch = import_torch()
     modules = dict(subject.twin.named_modules(remove_duplicate=False))
@@ -171,7 +171,7 @@ def _settings(module: Any) -> dict[str, Any]:
 
 
 def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
-    """Compare the module with one built anew from the op, with its weights, on random input."""
+    """Compare the module with a new one built from the op, with its weights, on random input."""
     torch = import_torch()
     with torch.device("meta"):
         anew = module_of(torch, layer.op, layer.shapes).eval()
@@ -191,7 +191,7 @@ def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
 
 
 def _check_extras(subject: Subject, modules: Mapping[str, Any]) -> Iterator[Check]:
-    """Find modules that compute and are no layer of the network, nor a part of one."""
+    """Find modules that compute but are neither a layer of the network nor a part of one."""
     paths = {layer.module for layer in subject.network}
     for name, module in modules.items():
         own = any(prefix in paths for prefix in (*prefixes(name), name))

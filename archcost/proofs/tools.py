@@ -120,7 +120,7 @@ def fvcore(twin: Any, inputs: Sequence[Any]) -> Counts:
 
 
 def _decomposed(subject: Subject) -> str:
-    """Return where attention, or an LSTM, is no operation that the counter does not know."""
+    """Return a device on which attention and LSTMs run as operations that the counter knows."""
     network = subject.network
     apart = has_fused_attention(network) or has_fused_steps(network)
     return "meta" if apart else shapes_device(subject)

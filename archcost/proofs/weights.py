@@ -208,7 +208,7 @@ def elements(check: Callable[..., Check], network: Network, reference: Inventory
 
 
 def pairs_of(calls: Sequence[Call], others: Sequence[Call]) -> list[tuple[str, str]]:
-    """Return the names of the tensors that stand at the same places of paired calls."""
+    """Return the names of the tensors at the same places of paired calls."""
     return [
         names
         for call, other in zip(calls, others, strict=True)

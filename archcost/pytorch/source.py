@@ -1,7 +1,7 @@
 """A network as PyTorch source that needs no archcost.
 
-The source is that of the twin: layers of ``torch.nn`` are written as their calls, other ops as
-their programs, in the place where they are read if that is one expression, else as a class.
+The source is that of the twin. Layers of ``torch.nn`` are written as their calls, and other ops as
+their programs. A program that is one expression is written where it is read, others as a class.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _inputs(network: Network) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text on one line that may stand in a docstring."""
+    """Return text on one line that can be part of a docstring."""
     return " ".join(text.replace("\\", "/").replace('"', "'").split())
 
 

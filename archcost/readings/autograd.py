@@ -4,9 +4,9 @@
    incoming gradient, all its results and what it kept are alive (``engine.cpp``,
    ``evaluate_function``); then it drops what it kept, and only then its results are accumulated.
 2. A result of another shape or type than its tensor is summed or cast (``validate_outputs``).
-3. Gradients of parameters are taken over without a copy if they lie in memory as the parameters
-   do (``accumulate_grad.h``), when those of all operations that read the parameter are there
-   (``compute_dependencies``). The gradient of the loss itself, one element, lives as long as
+3. A parameter gets its gradient when those of all operations that read it are there
+   (``compute_dependencies``). It takes the gradient over without a copy if both have the same
+   layout (``accumulate_grad.h``). The gradient of the loss itself, one element, lives as long as
    backward.
 4. Where several operations read a tensor, its gradients are added: in place if nobody else holds
    the sum's storage (``input_buffer.cpp``), else into a new tensor. A result that is added, and not

@@ -154,7 +154,7 @@ class Recorder(Storages):
     def nest(self, flat: bool) -> None:
         """Find the steps that are written inside others: if ``flat``, whatever has a name.
 
-        What is nested must not move behind a statement that stands between.
+        A nested expression must not move past a statement between.
         """
         behind = -1
         for step in reversed(self.steps):

@@ -29,7 +29,7 @@ class Region:
 def regions(network: Network, patterns: Sequence[str]) -> list[Region]:
     """Return the regions of the groups and layers that match any of the shell patterns.
 
-    Of a group and a part of it, both matched, the group is taken.
+    If a group and a part of it both match, the group is taken.
 
     Raises:
         LookupFailed: a pattern matches nothing.

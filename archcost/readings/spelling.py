@@ -323,7 +323,7 @@ def unbind(x: Any, *, dim: int) -> str:
 
 @spelling
 def full(*, shape: Shape, like: Any, value: float = 0.0) -> str:
-    """Of the type of another."""
+    """A tensor of one value, with the type of another tensor."""
     if value:
         return f"{like.inside()}.new_full(({sizes(shape)},), {value})"
     return f"{like.inside()}.new_zeros({sizes(shape) or '()'})"

@@ -44,7 +44,7 @@ def rnn_cell(*tensors: Any, nonlinearity: str) -> str:
 
 
 def cdist(a: Any, b: Any, *, p: float) -> str:
-    """Of the Euclidean norm unless told otherwise."""
+    """The distances by the Euclidean norm, or by another one."""
     return f"torch.cdist({a}, {b})" if p == 2 else f"torch.cdist({a}, {b}, {p})"
 
 

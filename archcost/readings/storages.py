@@ -1,7 +1,7 @@
 """The storages reading: programs run on tensors without numbers, as PyTorch runs them.
 
 Every primitive makes, keeps and drops storages as its row says, and a ledger adds up what is
-alive. A tensor lives as long as Python holds it, here as in PyTorch: a local variable of an op's
+alive. A tensor lives as long as Python holds it, here as in PyTorch. A local variable of an op's
 program keeps a tensor exactly as a local variable of the module's ``forward`` does.
 """
 

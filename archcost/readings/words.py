@@ -1,7 +1,7 @@
 """The words of PyTorch calls: tensors as text, options, and the registry of spellings.
 
-A tensor is passed as a :class:`Written`: its text and its shape. Sizes with a batch in them are
-written so that the text holds for every batch.
+A tensor is passed as a :class:`Written`: its text and its shape. Sizes that contain the batch are
+written in a form that holds for every batch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Written:
         return self.text
 
     def inside(self, level: int = ATOM) -> str:
-        """Return the text as it stands where something binds as closely as ``level``."""
+        """Return the text, in brackets if it binds less closely than ``level``."""
         return self.text if self.level >= level else f"({self.text})"
 
 

@@ -82,7 +82,7 @@ def report_on(model: str, report: Callable[[str], Report]) -> Report:
     ``report`` is asked once for each network of it. The input shown is that of the first.
 
     Raises:
-        ArchcostError: a part of an ensemble is no ``MODEL`` and no ``NUMBER*MODEL``.
+        ArchcostError: a part of an ensemble is neither ``MODEL`` nor ``NUMBER*MODEL``.
     """
     if not {"*", "+"} & set(model) or Path(model).is_file():
         return report(model)

@@ -108,7 +108,7 @@ class _Packs:
         self.texts = []
 
     def scripts(self) -> Iterator[str]:
-        """Yield the packs as elements that are no code."""
+        """Yield the packs as elements that are not code."""
         if self.texts:
             self._close()
         for i, pack in enumerate(self.packed):

@@ -28,14 +28,14 @@ PACKAGES = ("archcost", "click", "PyYAML", "rich", "tabulate")
 
 @dataclass(frozen=True)
 class Section:
-    """All that is said of one model.
+    """The part of a page about one model.
 
     Attributes:
         report: its layers and totals.
         footprint: its memory.
-        audit: what others print of it, held against the computed figures.
+        audit: what others print of it, compared with the computed figures.
         checks: its rows of the results of ``archcost verify``.
-        budgets: the budgets that it is held against.
+        budgets: the budgets that it is checked against.
     """
 
     report: Report

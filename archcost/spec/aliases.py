@@ -1,7 +1,7 @@
 """What torchvision, timm and pytorchcv call models of the catalog that have another name here.
 
 Each is a counterpart that ``archcost verify`` proves (``archcost.proofs.counterparts``). Only names
-that the catalog does not have itself are listed: pytorchcv's ``resnet50`` is no alias.
+that the catalog does not have itself are listed: pytorchcv's ``resnet50`` is not an alias.
 """
 
 from __future__ import annotations

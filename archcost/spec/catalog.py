@@ -241,7 +241,7 @@ def find_model(model: str | os.PathLike[str]) -> tuple[Document, str]:
 def origin(document: Document) -> str:
     """Return what tells a document from others: its file's real path, also if it is shipped.
 
-    Of a text that is in no file it is the name: that of a revision, or of standard input.
+    For a text that is not in a file, it is the name: of a revision, or of standard input.
     """
     name = document.source.name
     shipped = os.path.join(os.path.dirname(specs_folder()), name)

@@ -135,7 +135,7 @@ def examine(source: Source) -> Document:
     """Read a spec as far as it can be read, and return it with the mistakes in it.
 
     Raises:
-        SpecError: it is no YAML, or no mapping.
+        SpecError: it is not YAML, or not a mapping.
     """
     mistakes = Mistakes()
     return _examined(source, parse_yaml(source, mistakes), mistakes)

@@ -206,7 +206,7 @@ class Expander(Repeating):
         return self._apply(key, key.text.split("(")[0], branches + args, kwargs, scope, current)
 
     def _branch(self, body: yaml.Node, scope: Scope, current: Value) -> Value:
-        """Expand a branch: ``identity`` is the current tensor, ``none`` is no branch at all."""
+        """Expand a branch: ``identity`` is the current tensor, ``none`` leaves the branch out."""
         if not isinstance(body, yaml.Scalar):
             return self.items(body, scope, current)
         tree = self._parse(body, body.text, scope)

@@ -15,8 +15,9 @@ figures it prints; a model lists them in that order, ``-`` for one that is not p
       resnet18: {torchvision: [11689512, 1.814G], paper: [1.8G, 27.88]}
       resnet34: {paper: [3.6G, 25.03, {without projections: macs(plain34)}]}
 
-Behind its figures a list of cells may say why a figure differs: in words, or as a mapping from words
-to an expression that gives what is printed (``slips``, in the language of the lectures' claims).
+After its figures, a list of cells may say why a figure differs. The reason is text, or a mapping
+from text to an expression that gives the printed figure (``slips``, in the language of the
+lectures' claims).
 """  # noqa: E501
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def read_published(
 
     Args:
         source: the spec.
-        node: what stands under ``published``.
+        node: the value of ``published``.
         models: the names that the file defines.
         mistakes: takes the mistakes.
 
     Raises:
-        SpecError: it is no list or table, with file, line and column.
+        SpecError: it is not a list or table, with file, line and column.
     """
     if isinstance(node, Mapping):
         return _table(source, node, models, mistakes)

@@ -1,8 +1,9 @@
 """What people who come from PyTorch, Keras or Caffe write by habit, and archcost reads otherwise.
 
-A batch before the input or channels behind it, what comes in as an argument, dimensions that count
-the batch: such a spec is read as it stands, and a remark says how, and what was probably meant.
-Nothing is remarked on where the spec names its arguments, as in ``conv(3, kernel_size=64)``.
+Examples are a batch in the input, channels last, input channels as an argument, and dimensions that
+count the batch. Such a spec is read as it is written. A remark says how it was read, and what was
+probably meant. Nothing is remarked on where the spec names its arguments, as in ``conv(3,
+kernel_size=64)``.
 """
 
 from __future__ import annotations

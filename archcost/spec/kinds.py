@@ -1,4 +1,4 @@
-"""What a name or a file is that is no spec: code, an ONNX file, or what is not read."""
+"""The kinds of names and files that are not specs: code, an ONNX file, or unreadable."""
 
 from __future__ import annotations
 

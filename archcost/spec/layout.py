@@ -167,7 +167,7 @@ class _Layout:
     def _break(
         self, gap: str, line: int, column: int, first: bool = False, last: bool = False
     ) -> None:
-        """Write what stands between two tokens on different lines, and begin the next line."""
+        """Write the text between two tokens on different lines, and begin the next line."""
         trailing, *others = gap.split("\n")
         if first:
             others.insert(0, trailing)
@@ -273,7 +273,7 @@ def _space(before: Any, token: Any, gap: str) -> str:
 def space_call(text: str) -> str:
     """Return a call, an expression or a block's head with the usual spaces between its tokens.
 
-    ``conv( 64,3 ,stride = 2)`` gives ``conv(64, 3, stride=2)``; what is no such text stays.
+    ``conv( 64,3 ,stride = 2)`` gives ``conv(64, 3, stride=2)``; other text stays.
     """
     words = None if PATH.fullmatch(text) else _words(text)
     if words is None:

@@ -1,4 +1,4 @@
-"""What the reader of a spec should know: remarks on what is of no use or was meant otherwise."""
+"""Remarks on parts of a spec that nothing uses, or that probably mean something else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find_remarks(
 
 
 def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
-    """Yield each layer that no layer reads and that is no output, with what it costs.
+    """Yield each layer that no layer reads and that is not an output, with its cost.
 
     What leads only to it costs in vain too, and counts with it.
     """

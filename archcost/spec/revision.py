@@ -100,7 +100,7 @@ def _fetch(revision: str, folder: str | Path) -> str:
 def git(
     folder: str | Path, *arguments: str, stdin: bytes = b"", allowed: tuple[int, ...] = (0,)
 ) -> bytes:
-    """Run git in a folder and return its output; ``allowed`` are exit codes that are no failure."""
+    """Run git in a folder and return its output; ``allowed`` exit codes are not a failure."""
     import subprocess  # only revisions need it
 
     try:

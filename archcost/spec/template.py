@@ -93,7 +93,7 @@ class Repeating(Reading):
         return [*around, *inner.values.values()]
 
     def _key(self, block: Block, inner: Scope, seen: list[Any], current: Value) -> Any:
-        """Return what a block's layers depend on, nothing if they have to be made anew."""
+        """Return what a block's layers depend on, nothing if they have to be made again."""
         known = [name in self.values for name in self.document.mentioned]
         told = key_of(seen, current)
         try:

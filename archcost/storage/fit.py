@@ -1,4 +1,4 @@
-"""The largest batch that fits a device's memory, and what stands in the way of a larger one."""
+"""The largest batch that fits in a device's memory, and what limits it."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def fit(network: Network, memory: int, setting: Setting | None = None, reserve: 
 def largest_batch(use: str, network: Network, setting: Setting, room: int) -> Fit:
     """Return the largest batch whose peak is at most ``room``; a peak grows with the batch.
 
-    A peak is the largest of several sums, each linear in the batch, so the line through the
-    bounds gives the next batch to try; blocks bend it a little, so each trial is checked.
+    A peak is the largest of several sums, each linear in the batch. The line through the bounds
+    therefore gives the next batch to try. Blocks bend it a little, so each trial is checked.
     """
 
     def peak(batch: int) -> Peak:

@@ -113,7 +113,7 @@ class Footprint(Tabled):
         return cublas_workspace(self.network, self.setting.gpu) if cuda else 0
 
     def _beside(self) -> Iterator[tuple[Cell, ...]]:
-        """Yield the lines below the total: what CUDA takes that is no tensor."""
+        """Yield the lines below the total: the memory of CUDA that is not in tensors."""
         if self.setting.device == "cuda":
             yield "workspace of cuBLAS", None, self.workspace, self.workspace
             yield from ((part, None, UNKNOWN, UNKNOWN) for part in BESIDE)
