@@ -8,6 +8,7 @@ sentence has one thought.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,14 @@ import click
 import pytest
 from examples import PAGES, ROOT
 
+import archcost
+from archcost.builder import Builder
 from archcost.cli import COMMANDS, cli
 from archcost.conventions import ACTIVATIONS, CONVENTIONS
-from archcost.conventions.facts import MEASURES
+from archcost.conventions.facts import MEASURES, OWN
 from archcost.figures import METRICS
+from archcost.ops import OPS
+from archcost.setting import Setting
 
 MOST_WORDS = 30
 """The most words of a sentence; names in a list of code count once."""
@@ -116,12 +121,20 @@ def of_help() -> Iterator[Prose]:
 
 
 def of_docstrings() -> Iterator[Prose]:
-    """Yield the docstrings of modules, classes and functions."""
-    for path in sorted((ROOT / "archcost").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
-                yield from (Prose(place, part) for part in parts(ast.get_docstring(node) or ""))
+    """Yield the docstrings of public names, their methods, ops and facts of conventions."""
+    homes = [getattr(archcost, name) for name in archcost.__all__]
+    objects: list[Any] = [*homes, Builder, Setting]
+    for home in objects[:]:
+        if inspect.isclass(home):
+            own = (value for name, value in vars(home).items() if not name.startswith("_"))
+            objects += [
+                getattr(value, "fget", None) or getattr(value, "func", value) for value in own
+            ]
+    for each in (*objects, *OPS.values(), *OWN.values()):
+        if each.__doc__ and (inspect.isclass(each) or inspect.isfunction(each)):
+            name = f"{each.__module__}.{each.__qualname__}"
+            for part in parts(inspect.cleandoc(each.__doc__)):
+                yield Prose(name, part)
 
 
 def parts(doc: str) -> Iterator[str]:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def to_spec(model: Model | Any, **options: Unpack[LoadOptions]) -> str:
     """Return a model as a spec that reads as if a person had written it.
 
-    Groups are those of the modules. What has one form is a block, with parameters for what
-    differs; equal calls are one with a number. The spec has the same layers in the same order, as
-    far as ops of specs say them, and is loaded and compared before it is returned. A figure that
-    differs all the same, because an op says several calls, stands in a comment.
+    Groups are those of the modules. Items of equal form are a block, with parameters for what
+    differs. Equal calls are one call with a number. The spec has the same layers in the same order,
+    as far as there are ops for them. It is loaded and compared before it is returned. A figure may
+    still differ, because one op replaces several calls; a comment lists such figures.
 
     Args:
         model: a catalog name, a path, code as ``package.module:callable``, a Network, or an
@@ -27,7 +27,7 @@ def to_spec(model: Model | Any, **options: Unpack[LoadOptions]) -> str:
         **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
 
     Raises:
-        ArchcostError: the model has what no spec can say; the text names the layer.
+        ArchcostError: a spec cannot express a layer of the model; the text names the layer.
 
     Examples:
         >>> net = archcost.loads(archcost.to_spec("resnet50"))

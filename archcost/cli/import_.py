@@ -18,9 +18,9 @@ def command(source: str, output: str | None, options: dict[str, Any]) -> None:
     """Write a spec of a network that is code: groups, blocks, repeats, shared modules.
 
     SOURCE is package.module:callable, file.py:callable, an ONNX file, or any other model. The spec
-    has the layers of the source as far as ops say them. It is loaded and compared before it is
-    written; a figure that differs stands in a comment. What no spec can say is refused with the
-    layer's name.
+    has the layers of the source, as far as there are ops for them. archcost loads and compares the
+    spec before it writes it. A comment lists figures that differ. If a spec cannot express a layer,
+    the error names the layer.
 
     Example: archcost import torchvision:resnet50 --input 3x224x224 --output resnet50.yaml
     """

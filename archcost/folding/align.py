@@ -1,4 +1,4 @@
-"""Groups of equal or similar form side by side: which items stand at the same place."""
+"""Groups of equal or similar form side by side: which items have the same place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def is_activation(item: Call) -> bool:
 
 
 def form(item: Item) -> Any:
-    """Return what two items have in common that can stand at one place."""
+    """Return what two items have in common that can have one place."""
     if isinstance(item, Call):
         what = "an activation" if is_activation(item) else item.callee
         return ("call", what, len(item.reads), item.label, tuple(item.ties.items()))
@@ -116,7 +116,7 @@ def _branches(item: Item, number: int) -> list[Branch]:
 
 
 def _pairs(columns: Sequence[Column], items: Sequence[Item]) -> list[tuple[int | None, int | None]]:
-    """Return which items stand at which places, as many as can be in order."""
+    """Return which items have which places, as many as can be in order."""
     rows, cols = len(columns), len(items)
     best = [[0.0] * (cols + 1) for _ in range(rows + 1)]
     for i in reversed(range(rows)):
@@ -141,7 +141,7 @@ def _pairs(columns: Sequence[Column], items: Sequence[Item]) -> list[tuple[int |
 
 
 def _like(one: Item, other: Item) -> float:
-    """Return how much two items are alike: 0 if they cannot stand at one place."""
+    """Return how much two items are alike: 0 if they cannot have one place."""
     if form(one) != form(other):
         return 0
     if isinstance(one, Call) and isinstance(other, Call):

@@ -11,7 +11,7 @@ CURRENT = "current"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A value that is written as it stands: an expression, or the name of an op or a layer."""
+    """A value that is written as it is: an expression, or the name of an op or a layer."""
 
     text: str
 

@@ -164,7 +164,7 @@ def matched(source: Network, made: Network) -> dict[str, str]:
 
 
 def is_trained_form(trained: Network, evaluated: Network) -> bool:
-    """Whether a network in training is the one in evaluation, but for what drops at random."""
+    """Whether a network in training is the same as in evaluation, except for random dropping."""
     names = {a.name: b.name for a, b in zip(trained.inputs, evaluated.inputs, strict=True)}
     waiting = iter(evaluated)
     for layer in trained:

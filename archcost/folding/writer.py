@@ -21,7 +21,7 @@ def value(given: Any) -> str:
 
 
 def call(item: Call) -> str:
-    """Return a call as it stands in a chain, without its label and its condition."""
+    """Return a call as part of a chain, without its label and its condition."""
     cells = list(item.reads)
     for place, (name, given) in enumerate(item.args.items()):
         text = value(given)
@@ -37,7 +37,7 @@ def take(item: Take) -> str:
 
 
 def is_plain(item: Item) -> bool:
-    """Whether an item can stand in a chain with others."""
+    """Whether an item can be part of a chain with others."""
     return isinstance(item, (Call, Take)) and not item.label
 
 

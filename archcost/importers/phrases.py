@@ -155,7 +155,7 @@ class Rewriting:
             name = layer.inputs[0]
 
     def _gather(self, layer: Layer, shape: Shape) -> None:
-        """Leave out what puts the heads together, and take a projection behind it as it stands."""
+        """Leave out what puts the heads together, and take a projection after it as it is."""
         result = current = layer.path
         together = False
         while len(after := self.readers.get(current, [])) == 1:
