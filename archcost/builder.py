@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -96,6 +97,8 @@ class Builder:
         if len(self.layers) >= MAX_LAYERS:
             raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
         values = [self._find(value) if isinstance(value, str) else value for value in inputs]
+        if op.integers or op.masks:
+            values = self._typed(op, values)
         try:
             cost, shapes, dtype, made_rows = self._made(op, values)
             module, ties = self._shared(op, cost, path, params) if params else (path, NO_NAMES)
@@ -177,6 +180,18 @@ class Builder:
                 raise LookupFailed("parameter", full, known)
             _check_shape(name, cost.params[name], full, known[full])
         return path, dict(params)
+
+    def _typed(self, op: Op, values: Sequence[Value]) -> list[Value]:
+        """Return what an op reads; an input that nothing has read has the type that it takes."""
+        found = []
+        for place, value in enumerate(values):
+            known, wanted = self._values.get(value.name, value), op.takes(place)
+            read = any(value.name in layer.inputs for layer in self.layers)
+            if known in self.inputs and known.dtype == FLOAT and not read:
+                self.inputs[self.inputs.index(known)] = known = replace(known, dtype=wanted)
+                self._values[value.name] = known
+            found.append(known)
+        return found
 
     def siblings(self, value: Value) -> Value | list[Value]:
         """Return all outputs of the layer that made a tensor, if it has several; else itself."""

@@ -105,7 +105,7 @@ def test_choices_that_are_refused() -> None:
         "gather takes places of as many dimensions, none larger but dim 1: 6x9x5 of 6x5x4"
     )
     with pytest.raises(SpecError) as refused:
-        network("input: 6x5\nlayers: ['masked_fill(input, 0)']")
+        network("input: 6x5\nlayers: [relu, 'masked_fill(current, 0)']")
     assert (
         "masked_fill takes bool; got float; write the type of an input after its shape, as in 77 bool"
         in str(refused.value)

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from archcost.analysis.reconcile import count_operations
+from archcost.analysis.training import training_step
+from archcost.conventions import find_convention
 from archcost.errors import ArchcostError, SpecError
 from archcost.network import Network
 from archcost.ops import OPS, Example
@@ -43,6 +46,24 @@ layers:
       x: identity
       offset: conv(18, 3, padding=1)
 """
+
+
+ALONE = "input: 64x64x64\nlayers: ['deform_conv(64, 3, padding=1)']"
+
+
+def test_offsets_of_its_own() -> None:
+    """Alone it makes them by a convolution of the same window: as many figures as of two layers."""
+    alone, two = network(ALONE), network(SPEC)
+    for net in (alone, two):
+        assert sum(map(numel, net.params.values())) == (64 * 18 * 9 + 18) + (64 * 64 * 9 + 64)
+        assert sum(layer.macs for layer in net) == 64 * 64 * 9 * 64 * (64 + 18)
+    kept = [saved_for_backward(net, Setting(2, device="cpu")).total for net in (alone, two)]
+    assert kept[0] == kept[1]
+    steps = [training_step(net) for net in (alone, two)]
+    assert (steps[0].forward, steps[0].backward) == (steps[1].forward, steps[1].backward)
+    for name in ("fvcore", "torch", "profiler", "deepspeed", "ptflops_aten"):
+        counts = [count_operations(net, find_convention(name)) for net in (alone, two)]
+        assert counts[0] == counts[1], name
 
 
 def test_counts_by_hand() -> None:
@@ -135,7 +156,6 @@ def test_a_network_is_verified() -> None:
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
-        ("- deform_conv(8, 3)", "deform_conv merges two or more named layers; got 0"),
         ("- o: conv(17, 3)\n  - deform_conv(input, o, 8, 3)", "offsets are 18x5x6 or a multiple of these channels, two for each of the 9 places of the kernel, in the second layer; got 17x5x6"),
         ("- o: conv(18, 3, padding=1)\n  - deform_conv(input, o, 8, 3)", "offsets are 18x5x6 or"),
         ("- o: conv(54, 3)\n  - deform_conv(input, o, 8, 3)", "4 channels are not divisible by 3 sets of offsets"),

@@ -307,8 +307,24 @@ def test_a_table_of_words() -> None:
     assert conv == 64_128
     assert totals(head) == ((128, 996), 17_410_600 + conv, 996 * 128 * 100 * 5)
     hint = "embedding takes int64; got float; write the type of an input after its shape, as in 77"
-    with pytest.raises(SpecError, match=hint):
-        network(text.replace(" int64", ""))
+    for layers in ("[relu, 'embedding(10, 4)']", "[x: relu, 'embedding(input, 10, 4)']"):
+        with pytest.raises(SpecError, match=hint):
+            network(f"input: 1000\nlayers: {layers}")
+
+
+def test_an_input_that_a_table_reads_holds_whole_numbers() -> None:
+    text = "input: 1000\nlayers: ['embedding(174106, 100)', 'permute([1, 0])', 'conv(128, 5)']"
+    net = network(text)
+    assert net.inputs[0].dtype == "int64"
+    assert network(text.replace("1000", "1000 int64")).inputs == net.inputs
+    masked = network("inputs: {x: 4x5, m: 1x5}\nlayers: ['masked_fill(m, x, 0)']")
+    assert [value.dtype for value in masked.inputs] == ["float", "bool"]
+    [remark] = network(text.replace("'permute([1, 0])', ", "")).remarks
+    assert remark.text == (
+        "conv reads 1000x100 as 1000 channels, and embedding gives tokens x features: write "
+        "permute([1, 0]) before it"
+    )
+    assert not net.remarks
 
 
 @pytest.mark.torch

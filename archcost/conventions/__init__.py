@@ -61,12 +61,13 @@ ACTIVATIONS: Mapping[str, Activations] = {
         ),
         Activations(
             "fvcore", "outputs of convolutions, linear layers and matrix products",
-            _PRODUCTS, _MATMUL | {"recurrent"}, False, "fvcore/nn/activation_count.py", traced=True,
+            _PRODUCTS, _MATMUL | {"conv", "recurrent"}, False,
+            "fvcore/nn/activation_count.py", traced=True,
         ),
         Activations(
             "timm",
             "outputs of convolutions, linear layers and matrix products, those of attention too",
-            _PRODUCTS | {"attention"}, _MATMUL | {"attention", "recurrent"}, False,
+            _PRODUCTS | {"attention"}, _MATMUL | {"attention", "conv", "recurrent"}, False,
             "huggingface/pytorch-image-models, benchmark.py, profile_fvcore",
             unfused=True, traced=True,
         ),

@@ -92,6 +92,7 @@ _0_18_MACS = {**_MACS, **_DEFICIT}
 _0_9_MACS = {**_MACS, **_UNSEEN, **_SQUARE}
 _0_5 = {
     **_0_9_MACS, **each("window_attention matmul", "mac", -1), "conv.bias": 1,
+    "deform_conv.offset_biases": 1,
     "conv_transpose.bias_square": 1, "batchnorm.in": 2, "lrn.padded": 1,
     **each("relu prelu softmax", "in"), "window_attention.scores": 1,
     "interpolate.sized_positions": 1, "interpolate[area].in": 1, **POOLS, **STEPS,
@@ -101,7 +102,14 @@ _0_5 = {
 def _flops(macs: Weights, others: Weights, steps: Weights = DOUBLE_STEPS) -> Weights:
     """Return the weights of FLOPs, beside those of MACs."""
     double = {term: 2 * weight for term, weight in macs.items()}
-    return {**double, "conv.bias": 1, **_FUNCTIONS, **others, **steps}
+    return {
+        **double,
+        "conv.bias": 1,
+        "deform_conv.offset_biases": 1,
+        **_FUNCTIONS,
+        **others,
+        **steps,
+    }
 
 
 def _macs(macs: Weights) -> Weights:

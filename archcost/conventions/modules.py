@@ -67,6 +67,13 @@ def around(layer: Any) -> int:
     return numel((x[0], *whole)) - numel(x)
 
 
+@of("deform_conv")
+def offset_params(layer: Any) -> int:
+    """Parameters of a convolution of its own that makes the offsets, for each output channel."""
+    own = [shape for name, shape in layer.cost.params.items() if name.startswith("offset")]
+    return numel((layer.op.out_channels, sum(map(numel, own))))
+
+
 @of("lrn")
 def padded(layer: Any) -> int:
     """Elements of the input with the zero channels that the window needs."""
@@ -75,7 +82,7 @@ def padded(layer: Any) -> int:
 
 
 UNSEEN = each("attention window_attention matmul", "mac", -1)
-NO_SPARSE = {"sparse_conv.mac": -1, **DEFORMED}
+NO_SPARSE = {"sparse_conv.mac": -1, "deform_conv.mac": -1}
 """MACs that a function does inside a module of our own, which no tool knows."""
 
 POOLS = {
@@ -94,7 +101,7 @@ _NORMS = {
 
 _TORCHINFO = {
     "mac": 1, **UNSEEN, **_BIASES, **each("sparse_conv deform_conv", "bias"),
-    "linear.repeated": -1,
+    "linear.repeated": -1, "deform_conv.offsets": -1, "deform_conv.offset_params": 1,
     "conv_transpose.excess": 1,
     **each("batchnorm layernorm rmsnorm groupnorm instancenorm", "params"),
     **each("grn frn scale parameter bias prelu embedding", "params"),
@@ -120,7 +127,7 @@ _PTFLOPS_0_7 = {
 }  # fmt: skip
 
 _TORCHSTAT_FLOPS = {
-    "mac": 1, **UNSEEN, **NO_STEPS, **DEFORMED, "conv_transpose.mac": -1,
+    "mac": 1, **UNSEEN, **NO_STEPS, "deform_conv.mac": -1, "conv_transpose.mac": -1,
     **each("conv sparse_conv", "bias"),
     "batchnorm.in": 1, "batchnorm.bias": 1, **each(_UPSAMPLED, "positions"),
     **each("relu relu6 leaky_relu prelu elu maxpool avgpool", "in"),
@@ -158,8 +165,8 @@ MODULES = (
     Convention(
         "ptflops_aten", "ptflops with backend 'aten': MACs and biases",
         {
-            "mac": 1, "attention.fused": -1, **DEFORMED, **each("conv linear", "bias"),
-            "linear.apart": -1,
+            "mac": 1, "attention.fused": -1, **DEFORMED, "deform_conv.offset_biases": 1,
+            **each("conv linear", "bias"), "linear.apart": -1,
             "conv_transpose.bias_uncut": 1, **each(ALL, "biased"),
             "lstm.fused": -1, "lstm.fused_biased": -1,
         },

@@ -74,6 +74,19 @@ def doubled(layer: Any) -> int:
     return int(numel(rows) * layer.op.multiplies(*layer.shapes))
 
 
+@of("deform_conv")
+def offsets(layer: Any) -> int:
+    """MACs of a convolution of its own that makes the offsets."""
+    made = layer.cost.products
+    return numel((*made[0], *layer.cost.params["offset_weight"][1:])) if made else 0
+
+
+@of("deform_conv")
+def offset_biases(layer: Any) -> int:
+    """Offsets that such a convolution makes, to each of which it adds a bias."""
+    return elements(*layer.cost.products)
+
+
 @of("repeat")
 def dimensions(layer: Any) -> int:
     """Dimensions, with the batch, whose sizes PyTorch multiplies when it repeats a tensor."""
@@ -132,8 +145,8 @@ NORMALISED = {
 }  # fmt: skip
 """Normalisation: 4 per element and 1 for its scale and shift; by known statistics less."""
 
-DEFORMED = {"deform_conv.mac": -1}
-"""torchvision's own operation counts 0."""
+DEFORMED = {"deform_conv.mac": -1, "deform_conv.offsets": 1}
+"""torchvision's own operation counts 0, a convolution of offsets beside it does not."""
 
 _FVCORE = {
     "mac": 1, **NORMALISED, "interpolate2d[nearest].out": 1, "interpolate2d[bilinear].out": 4,
@@ -151,7 +164,7 @@ DEFINITIONS = (
     ),
     Convention(
         "torch", "torch.utils.flop_counter.FlopCounterMode: conv and matmul, 2 per MAC",
-        {"mac": 2, "deform_conv.mac": -2}, FLOP, "torch 2.13.0",
+        {"mac": 2, "deform_conv.mac": -2, "deform_conv.offsets": 2}, FLOP, "torch 2.13.0",
         "torch/utils/flop_counter.py, flop_registry",
         "forward pass; its backward over-counts grouped convolutions",
     ),
@@ -166,7 +179,7 @@ DEFINITIONS = (
             "window_attention.out": 1, "rmsnorm.affine": 1, "instancenorm.vectors": 1,
             "lppool.out": 2, "pixelnorm.in": 1, "pixelnorm.positions": 1, "frn.in": 3,
             "frn.biases": 1,
-            "deform_conv.mac": -2, "deform_conv.out": 1,
+            "deform_conv.mac": -2, "deform_conv.offsets": 2, "deform_conv.out": 1,
             "lstm.fused": -2, "lstm.bias_sums": 1, "lstm.apart": 3, "gru.states": 1,
             "lstm_cell.states": 3, "gru_cell.states": 1,
             **each("cosine_similarity pairwise_distance", "compared"),

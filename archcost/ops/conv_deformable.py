@@ -19,9 +19,9 @@ class DeformConv(Op):
     """Deformable convolution, torchvision's ``DeformConv2d`` (Dai et al. 2017, Zhu et al. 2019).
 
     It reads the input, the offsets and, if given, a mask. Each place of the kernel has two offsets
-    at each output position, one set for each group of channels. The offsets usually come from
-    another convolution, such as ``conv(2 * 3 * 3, 3, padding=1)``. macs are those of an ordinary
-    convolution, without the sampling.
+    at each output position, one set for each group of channels. Alone, with nothing but its input,
+    it makes the offsets by a convolution of its own, of the same kernel, stride, padding and
+    dilation, with a bias. macs are those of ordinary convolutions, without the sampling.
     """
 
     out_channels: int = count()
@@ -33,6 +33,7 @@ class DeformConv(Op):
     bias: bool = flag(True)
 
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
+    least: ClassVar[int] = 1
     initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.1"}
     examples: ClassVar[tuple[Example, ...]] = (
         example(6, 3, padding=1, x=[(4, 7, 8), (18, 7, 8)]),
@@ -41,10 +42,12 @@ class DeformConv(Op):
             x=[(4, 7, 8), (24, 3, 6)],
         ),
         example(4, 3, padding=1, x=[(4, 6, 6), (36, 6, 6), (18, 6, 6)]),
+        example(6, 3, padding=1, groups=2, x=(4, 7, 8)),
+        example(6, (3, 2), stride=2, bias=False, x=(4, 7, 8)),
     )  # fmt: skip
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
-        offset, *masks = others
+        masks = others[1:]
         check(len(masks) < 2, f"deform_conv takes 3 tensors at most; got {len(others) + 1}")
         check(len(x) == 3, f"deform_conv takes a map of two axes, not {show(x)}")
         check_groups(x[0], self.out_channels, self.groups)
@@ -52,6 +55,8 @@ class DeformConv(Op):
         sides = tuple((pad, pad) for pad in pads)
         positions = window_counts(x[1:], kernel, stride, dilation, pads, sides)
         area = numel(kernel)
+        own = (2 * area, x[0], *kernel)  # the weight of the convolution that makes the offsets
+        offset = others[0] if others else (2 * area, *positions)
         fits = len(offset) == 3 and offset[1:] == positions and offset[0] % (2 * area) == 0
         if not fits:
             wanted = show((2 * area, *positions))
@@ -69,7 +74,10 @@ class DeformConv(Op):
         macs = numel(positions) * numel(params["weight"])
         if self.bias:
             params["bias"] = (self.out_channels,)
-        return Cost(out, params, macs)
+        if others:
+            return Cost(out, params, macs)
+        params |= {"offset_weight": own, "offset_bias": own[:1]}
+        return Cost(out, params, macs + numel(positions) * numel(own), products=(offset,))
 
     def geometry(self) -> tuple[Shape, Shape, Shape, Shape]:
         """Return kernel, stride, padding and dilation per axis."""
@@ -81,20 +89,27 @@ class DeformConv(Op):
         self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
     ) -> tuple[int, int]:
         # one operation makes all gradients, asked for or not
-        macs = self.cost(x, *others).macs * (trained or any(needs))
-        return macs, macs
+        cost, asked = self.cost(x, *others), trained or any(needs)
+        offsets = 0
+        if not others:
+            offsets = numel(cost.output[1:]) * numel(cost.params["offset_weight"])
+        macs = (cost.macs - offsets) * asked
+        return macs + offsets * any(needs), macs + offsets * trained
 
     def reads(self, x: Shape, *_: Shape) -> Reads:
         return [[], [(1, ALL)], [(2, ALL)]]
 
     def forward(
-        self, F: Any, x: Any, offset: Any, *masks: Any, weight: Any, bias: Any = None
-    ) -> Any:
+        self, F: Any, x: Any, *others: Any, weight: Any, bias: Any = None,
+        offset_weight: Any = None, offset_bias: Any = None,
+    ) -> Any:  # fmt: skip
         _, stride, pads, dilation = self.geometry()
-        mask = masks[0] if masks else None
-        return F.deform_conv(
-            x, offset, weight, bias, mask, stride=stride, padding=pads, dilation=dilation
-        )
+        window = {"stride": stride, "padding": pads, "dilation": dilation}
+        if others:
+            offset, mask = others[0], others[1] if len(others) > 1 else None
+            return F.deform_conv(x, offset, weight, bias, mask, **window)
+        offset = F.conv(x, offset_weight, offset_bias, groups=1, **window)
+        return F.deform_conv(x, offset, weight, bias, None, **window)
 
     def settings(self, axes: int = 2) -> str:
         cells = window_settings(

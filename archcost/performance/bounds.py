@@ -136,7 +136,7 @@ def hard_bound(network: Network, setting: Setting, training: bool = False, cache
             trained = layer.path in known.trained
             if layer.op.kind == "recurrent":
                 macs += sum(layer.op.backward_macs(needs, trained, *layer.shapes)) * layer.rows
-            elif layer.cost.fused or layer.cost.products:
+            elif (layer.cost.fused or layer.cost.products) and layer.op.kind != "conv":
                 # attention multiplies activations, and both factors want a gradient
                 passes += 2 * any(needs)
             else:

@@ -82,7 +82,7 @@ def layer_habits(
             continue
         if text := _torch_order(layer, args) or _factor(layer, args):
             yield layer, ARGUMENTS, text
-        elif text := _torch_dimensions(network, layer, args):
+        elif text := _torch_dimensions(network, layer, args) or _tokens(network, layer):
             yield layer, DIMENSIONS, text
 
 
@@ -108,6 +108,20 @@ def _torch_order(layer: Layer, args: Sequence[Any]) -> str:
     return (
         f"{name}({out}, {rest}) is read as {_count(out, 'output')}, a kernel of {kernel} and a "
         f"stride of {stride}; what comes in is inferred: write {name}({rest})"
+    )
+
+
+def _tokens(network: Network, layer: Layer) -> str:
+    """Return what is said of ``embedding(100, 8) >> conv(16, 5)``, whose channels are tokens."""
+    before = network.by_path.get(layer.inputs[0])
+    if layer.op.kind != "conv" or before is None or before.op.name != "embedding":
+        return ""
+    tokens, *features = layer.shapes[0]
+    if len(features) != 1:
+        return ""
+    return (
+        f"{layer.op.name} reads {show(layer.shapes[0])} as {tokens} channels, and embedding gives "
+        "tokens x features: write permute([1, 0]) before it"
     )
 
 
