@@ -225,6 +225,21 @@ layers:
 
 
 @pytest.mark.torch
+def test_dropout_of_attention_is_by_products_on_a_cpu() -> None:
+    """It draws noise for each score in training, and does nothing in evaluation."""
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net = network("input: 5x24\nlayers: ['attention(2, dropout=0.1)']")
+    twin, plain = build(net), build(network("input: 5x24\nlayers: [attention(2)]"))
+    x = torch.randn(3, 5, 24)
+    assert twin.eval()(x).equal(plain.eval()(x))
+    assert not twin.train()(x).equal(plain.train()(x))
+    behind = network("input: 5x24\nlayers: [bias, 'attention(2, dropout=0.1)']")
+    scores, width = 2 * 5 * 5, 8
+    assert both(behind) == (2 * 4 * (3 * scores + 3 * 5 * width),) * 2
+    assert net.layers[0].settings == "2 heads, dropout 0.1"
+
+
+@pytest.mark.torch
 def test_fewer_heads_of_keys_and_values() -> None:
     """32 heads of 128, 8 of keys and values, 10 tokens after each other: Llama 3 8B."""
     text = "input: 10x4096\nlayers: [linear((32 + 2 * 8) * 128), 'attention(32, 8, causal=True)']"

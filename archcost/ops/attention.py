@@ -50,6 +50,7 @@ class Attention(Op):
     are a batch. There may be fewer keys than queries, wider values, and fewer heads of keys and
     values (``kv_heads``). ``causal`` masks later tokens. A further tensor is a mask that is added
     to the scores. It has ``queries x keys`` elements for each head, or once for all heads.
+    ``dropout`` drops scores in training.
     macs = heads · queries · keys · (width of a key + width of a value).
     """
 
@@ -57,6 +58,7 @@ class Attention(Op):
     kv_heads: Any = count(None)
     causal: bool = flag(False)
     scale: Any = number(None, low=1e-6, high=1e6)
+    dropout: float = number(0.0)
 
     inputs: ClassVar[tuple[str, ...]] = ("*",)  # type: ignore[misc]
     least: ClassVar[int] = 1
@@ -66,6 +68,7 @@ class Attention(Op):
         example(2, causal=True, x=(3, 5, 12)),
         example(4, kv_heads=2, x=(5, 24)),
         example(2, scale=0.5, x=[(5, 12), (5, 5)]),
+        example(2, dropout=0.1, x=(5, 24)),
         example(2, x=[(5, 8), (7, 8), (7, 8)]),
         example(2, x=[(5, 8), (7, 8), (7, 12), (2, 5, 7)]),
         example(4, kv_heads=2, causal=True, x=[(3, 5, 8), (3, 7, 4), (3, 7, 6)]),
@@ -126,7 +129,7 @@ class Attention(Op):
         found, masked = self.sizes(x, *others), len(needs) in (2, 4) and needs[-1]
         scores = numel(found.scores)
         q, k, v = needs[:3] if len(needs) > 2 else (needs[0],) * 3
-        if self.fused(x, *others) and not masked:
+        if self.fused(x, *others) and not masked and not self.dropout:
             # the scores, made again, and the gradients of all four factors
             return scores * (3 * found.width + 2 * found.values) * any(needs), 0
         return scores * (found.width * (q + k) + found.values * (v + (q or k or masked))), 0
@@ -144,6 +147,8 @@ class Attention(Op):
             options["scale"] = self.scale
         if found.kv_heads != found.heads:
             options["enable_gqa"] = True
+        if self.dropout and F.training:
+            options["dropout_p"] = self.dropout
         y = F.attention(q, k, v, *masks, **options)
         y = flatten(F, transpose(F, y, 1, 2), 2, 3)
         return unflatten(F, y, 0, (tensors[0].shape[0], *found.lead)) if found.lead else y
@@ -174,6 +179,8 @@ class Attention(Op):
             cells.append(f"{self.kv_heads} of keys")
         if self.scale is not None:
             cells.append(f"scale {self.scale:g}")
+        if self.dropout:
+            cells.append(f"dropout {self.dropout:g}")
         return ", ".join([*cells, "causal"] if self.causal else cells)
 
 
