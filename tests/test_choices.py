@@ -159,3 +159,26 @@ def test_distances_that_are_refused() -> None:
     assert refusal("cosine_similarity", 2, x=[(4, 6), (4, 6)]) == (
         "cosine_similarity has no dim 2 on 4x6; 0 is the channels, the batch is not counted"
     )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("padding", ["", ", padding_idx=-1"])
+@pytest.mark.parametrize(("mode", "kept"), [("sum", 0), ("mean", 0), ("max", 8 * 16 - 8)])
+def test_a_bag_of_words(mode: str, kept: int, padding: str) -> None:
+    """Kept are 30 places, where the bag begins, its size, a maximum, and whose bag each place is."""
+    text = (
+        f"input: 30 int64\nlayers: [\"embedding_bag(50, 16, mode='{mode}'{padding})\", linear(5)]"
+    )
+    net = network(text)
+    assert analyze(net).total.params == 50 * 16 + 16 * 5 + 5
+    assert net.layers[0].cost.macs == 0
+    belongs = 0 if mode == "sum" and not padding else 8 * (2 * 30 + 1)
+    vector = 4 * 16  # which the linear layer keeps
+    assert both(net) == (2 * (8 * 30 + 3 * 8 + kept + vector) + belongs,) * 2
+    real_peaks(net)
+
+
+def test_a_bag_that_is_refused() -> None:
+    assert refusal("embedding_bag", 50, 16, x=[(3, 7)]) == (
+        "embedding_bag takes the tokens of one bag, not 3x7"
+    )

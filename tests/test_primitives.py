@@ -152,6 +152,7 @@ ELSEWHERE = {
     "dropout": "of CUDA only; programs with it run on fake CUDA tensors",
     "fused_rms_norm": "of CUDA only",
     "embedding": "reads integers; in embedding, below",
+    "embedding_bag": "reads integers; in embedding_bag, below",
     "index_select": "reads integers; in index_select, below",
     "index": "reads integers; in window attention, and below",
     "max_unpool": "reads integers; in max_unpool, and below",

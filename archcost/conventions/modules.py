@@ -104,7 +104,7 @@ _TORCHINFO = {
     "linear.repeated": -1, "deform_conv.offsets": -1, "deform_conv.offset_params": 1,
     "conv_transpose.excess": 1,
     **each("batchnorm layernorm rmsnorm groupnorm instancenorm", "params"),
-    **each("grn frn scale parameter bias prelu embedding", "params"),
+    **each("grn frn scale parameter bias prelu embedding embedding_bag", "params"),
     **each(RECURRENT, "biased"), **each(CELLS, "mac", -1), **each(CELLS, "crossed"),
 }  # fmt: skip
 

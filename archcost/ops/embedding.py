@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import argument, check, count, whole
+from archcost.ops.arguments import argument, check, choice, count, whole
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.reads import Reads, kept
-from archcost.shape import Shape
+from archcost.shape import Shape, show
 
 
 def place(default: None = None) -> Any:
@@ -71,3 +71,37 @@ class Embedding(Lookup):
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx)
+
+
+@op("embedding_bag", kind="embedding")
+class EmbeddingBag(Lookup):
+    """The mean, sum or maximum of the vectors of all its tokens, ``torch.nn.EmbeddingBag``.
+
+    A sample is one bag of as many int64 tokens as the input has, and gives one vector.
+    """
+
+    mode: str = choice("mean", "sum", "mean", "max")
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(10, 4, x=(7,)),
+        example(9, 6, mode="sum", x=(5,)),
+        example(9, 6, padding_idx=-1, mode="sum", x=(5,)),
+        example(9, 6, mode="max", x=(5,)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        check(len(x) == 1, f"embedding_bag takes the tokens of one bag, not {show(x)}")
+        return Cost((self.embedding_dim,), self.table())
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return [[]]
+
+    def forward(self, F: Any, x: Any, weight: Any) -> Any:
+        return F.embedding_bag(x, weight, mode=self.mode, padding_idx=self.padding_idx)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        rows, width = self.num_embeddings, self.embedding_dim
+        return torch.nn.EmbeddingBag(rows, width, mode=self.mode, padding_idx=self.padding_idx)
+
+    def settings(self, axes: int = 2) -> str:
+        return f"{super().settings(axes)}, {self.mode}"

@@ -21,6 +21,7 @@ from archcost.primitives.row import (
     NEW,
     SAME,
     WIDEN,
+    Own,
     Row,
     Tensor,
     called,
@@ -29,6 +30,8 @@ from archcost.primitives.row import (
     primitive,
 )
 from archcost.shape import Shape, Sides, numel, window_count
+
+PLACE_BYTES = 8  # of int64
 
 
 def _padding(x: Tensor, *, sides: Sides, mode: str = "zeros", value: float = 0.0) -> str:
@@ -202,6 +205,43 @@ def embedding(places: Tensor, table: Tensor, *, padding_idx: int | None = None) 
     """Rows of a table; the gradient is a whole table."""
     out = (*places.shape, table.shape[1])
     return Row(out, contiguous(out), saves=(places,), itemsize=table.itemsize)
+
+
+@primitive()
+def embedding_bag(
+    places: Tensor, table: Tensor, *, mode: str, padding_idx: int | None = None
+) -> Row:  # fmt: skip
+    """Sums, means or maxima of the rows of a table that each sample names.
+
+    Kept are where each bag begins, how large it is, where maxima are, and to which bag each place
+    belongs; a sum on a CPU without padding does without the last
+    (``aten/src/ATen/native/EmbeddingBag.cpp``). Its storage has one place more, which an observer
+    does not see.
+    """
+    bags, each = places.shape
+    out = (bags, table.shape[1])
+    plain = mode == "sum" and padding_idx is None and places.device == "cpu"
+    more = Own("one place more", (1,), PLACE_BYTES, 0)
+    bag_of = () if plain else (Own("bags of places", (bags * each,), PLACE_BYTES), more)
+    maxima = Own("maxima", out if mode == "max" else (bags,), PLACE_BYTES)
+    begins, sizes = (Own(what, (bags,), PLACE_BYTES) for what in ("begins", "sizes"))
+    own = (begins, *bag_of, sizes, maxima)
+    ahead = (bags * each + 1) * PLACE_BYTES  # bags of places, summed up before there are others
+    rest = (bags + numel(maxima.shape)) * PLACE_BYTES
+    passing = (ahead - rest,) if bag_of and ahead > rest else ()
+    hidden = 0
+    if places.device == "cpu":  # backward sorts places, or selects the bags that are not empty
+        sort, maximum = 3 * bags * each * PLACE_BYTES, numel(out) * (PLACE_BYTES + table.itemsize)
+        hidden = maximum + bags * PLACE_BYTES if mode == "max" else sort + ahead * plain
+    return Row(
+        out,
+        contiguous(out),
+        makes=own,
+        saves=(places, *own),
+        itemsize=table.itemsize,
+        passing=passing,
+        hidden=hidden // table.itemsize,
+    )
 
 
 @primitive()

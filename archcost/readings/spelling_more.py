@@ -48,13 +48,28 @@ def cdist(a: Any, b: Any, *, p: float) -> str:
     return f"torch.cdist({a}, {b})" if p == 2 else f"torch.cdist({a}, {b}, {p})"
 
 
+def embedding_bag(x: Any, table: Any, *, mode: str, padding_idx: int | None = None) -> str:
+    """With the mode in quotes."""
+    return call("nn.functional.embedding_bag", x, table, f'mode="{mode}"', padding_idx=padding_idx)
+
+
 written = value  # an option may have that name
 
 MORE: Mapping[str, Callable[..., str]] = {
     **{name: torch_call(name) for name in ("where", "gru_cell")},
     **{
         made.__name__: made
-        for made in (cdist, masked_fill, gather, topk, sort, cumsum, lstm_cell, rnn_cell)
+        for made in (
+            cdist,
+            embedding_bag,
+            masked_fill,
+            gather,
+            topk,
+            sort,
+            cumsum,
+            lstm_cell,
+            rnn_cell,
+        )
     },
     "clone": method_call("clone"),
     "distances": lambda a, b, *, p: f"torch.ops.aten._cdist_forward({a}, {b}, {p}, None)",

@@ -154,7 +154,7 @@ class Storages:
                 [outs[0].like((n,), itemsize=1) for n in row.passing]
         if node is not None:
             for saved in row.saves:
-                if not isinstance(saved, Tensor):
+                if saved is OUT or saved in made:
                     kept = outs[0] if saved is OUT else made[saved]
                     node.saved.append(self.pack(kept, self.layer))
         if self.watched:
