@@ -48,6 +48,7 @@ class Builder:
         self._numbers: Counter[str] = Counter()
         self._known: dict[Any, Made] = {}
         self._values: dict[str, Value] = {}
+        self._retyped: set[str] = set()  # inputs that are not of floats, as it turned out
         self._layers: dict[str, Layer] = {}
         self._groups: set[str] = set()
         self._params: dict[str, Shape] = {}  # of the layers read so far
@@ -97,6 +98,8 @@ class Builder:
         if len(self.layers) >= MAX_LAYERS:
             raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
         values = [self._find(value) if isinstance(value, str) else value for value in inputs]
+        if self._retyped:
+            values = [self._values[v.name] if v.name in self._retyped else v for v in values]
         if op.integers or op.masks:
             values = self._typed(op, values)
         try:
@@ -190,6 +193,7 @@ class Builder:
             if known in self.inputs and known.dtype == FLOAT and not read:
                 self.inputs[self.inputs.index(known)] = known = replace(known, dtype=wanted)
                 self._values[value.name] = known
+                self._retyped.add(value.name)
             found.append(known)
         return found
 

@@ -332,6 +332,8 @@ def test_an_input_that_a_table_reads_holds_whole_numbers() -> None:
     net = network(text)
     assert net.inputs[0].dtype == "int64"
     assert network(text.replace("1000", "1000 int64")).inputs == net.inputs
+    with pytest.raises(SpecError, match="relu takes float; got int64"):
+        network("input: 1000\nlayers: [x: 'embedding(10, 4)', 'take(input)', relu, 'take(x)']")
     masked = network("inputs: {x: 4x5, m: 1x5}\nlayers: ['masked_fill(m, x, 0)']")
     assert [value.dtype for value in masked.inputs] == ["float", "bool"]
     [remark] = network(text.replace("'permute([1, 0])', ", "")).remarks
