@@ -19,9 +19,9 @@ class DeformConv(Op):
     """Deformable convolution, torchvision's ``DeformConv2d`` (Dai et al. 2017, Zhu et al. 2019).
 
     It reads the input, the offsets and, if given, a mask. Each place of the kernel has two offsets
-    at each output position, one set for each group of channels. Alone, with nothing but its input,
-    it makes the offsets by a convolution of its own, of the same kernel, stride, padding and
-    dilation, with a bias. macs are those of ordinary convolutions, without the sampling.
+    at each output position, one set for each group of channels. If it reads the input alone, it
+    makes the offsets itself. A second convolution does so, with a bias and with the same kernel,
+    stride, padding and dilation. ``macs`` are those of ordinary convolutions, without the sampling.
     """
 
     out_channels: int = count()
