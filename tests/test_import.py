@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import random_networks
+from click.testing import CliRunner
 
 from archcost import Network, analyze, load, loads, to_spec
+from archcost.cli import cli
 from archcost.errors import ArchcostError
 from archcost.folding.shared import unnumbered
 from archcost.folding.spec import folded_spec, loaded, matched, plain
@@ -106,3 +108,130 @@ def drawn(seed: int) -> Network:
 @pytest.mark.parametrize("seed", range(150))
 def test_a_random_network_comes_back(seed: int) -> None:
     same_again(drawn(seed))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "inception_v3", "unet", "siamese", "crnn", "densenet121"]
+)
+def test_a_network_of_the_catalog_comes_back(name: str) -> None:
+    same_again(load(name))
+
+
+# Code of one's own.
+
+MODULES = """\
+import torch
+from torch import nn
+
+class Tower(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tower = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
+        self.fc = nn.Linear(4, 1)
+    def forward(self, left, right):
+        return self.fc(self.tower(left) * self.tower(right))
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.hidden = nn.Embedding(50, 8), nn.Linear(8, 8)
+        self.out = nn.Linear(8, 50, bias=False)
+        self.out.weight = self.table.weight
+    def forward(self, words):
+        return self.out(self.hidden(self.table(words)).relu())
+
+class Several(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.image, self.text = nn.Conv2d(3, 4, 8), nn.Linear(5, 4)
+    def forward(self, picture, words):
+        seen, said = self.image(picture).flatten(1), self.text(words)
+        return {"sum": seen + said, "both": torch.cat([seen, said], 1)}
+
+class Folded(nn.Module):
+    def forward(self, x):
+        return x.reshape(-1, 2, 3)
+"""
+SPECS = {
+    "Tower": ({"left": "1x8x8", "right": "1x8x8"}, """\
+inputs:
+  left: 1x8x8
+  right: 1x8x8
+shared:
+  tower: conv(8, 3) >> relu >> flatten >> linear(4)
+layers:
+  - tower2: tower
+  - take(right) >> tower >> multiply(tower2, current) >> linear(1)
+"""),
+    "Tied": ({"words": "7:int64"}, """\
+inputs:
+  words: 7 int64
+layers:
+  - table: embedding(50, 8)
+  - linear(8) >> relu >> linear(50, bias=False, weight=table)
+"""),
+    "Several": ({"picture": "3x8x8", "words": "5"}, """\
+inputs:
+  picture: 3x8x8
+  words: 5
+layers:
+  - conv(4, 8)
+  - x: flatten
+  - text: linear(words, 4)
+  - add(x, current) >> concat(x, text)
+outputs:
+  - add1
+  - concat1
+"""),
+}  # fmt: skip
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    (tmp_path / "modules_of_mine.py").write_text(MODULES)
+    monkeypatch.chdir(tmp_path)
+    return "modules_of_mine.py"
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", SPECS)
+def test_what_is_shared_tied_and_several(modules: str, name: str) -> None:
+    inputs, wanted = SPECS[name]
+    source = load(f"{modules}:{name}", input=inputs)
+    text = to_spec(source)
+    assert wanted == text[text.index("inputs:") :]
+    assert analyze(loads(text)).total.params == analyze(source).total.params
+    assert analyze(loads(text)).total.macs == analyze(source).total.macs
+
+
+@pytest.mark.torch
+def test_what_no_spec_can_say_is_refused_with_the_layer(modules: str) -> None:
+    done = CliRunner().invoke(cli, ["import", f"{modules}:Folded", "--input", "12"])
+    assert str(done.exception).startswith("reshape1: reshape(")
+    assert str(done.exception).endswith(" is a function that no op of specs says")
+    assert isinstance(done.exception, ArchcostError)
+
+
+@pytest.mark.torch
+def test_the_command_writes_what_the_function_returns(modules: str) -> None:
+    done = CliRunner().invoke(
+        cli, ["import", f"{modules}:Tied", "--input", "words=7:int64", "-o", "net.yaml"]
+    )
+    assert done.exit_code == 0, done.output
+    source = load(f"{modules}:Tied", input={"words": "7:int64"})
+    assert Path("net.yaml").read_text("utf-8") == to_spec(source)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "name", ["regnety_002", "mobilenetv2_100", "mixer_b16_224", "vit_tiny_patch16_224"]
+)
+def test_networks_of_timm(name: str) -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    source = load(f"timm:{name}", input=IMAGE)
+    text = to_spec(source)
+    ours, theirs = figures(loads(text)), figures(replace(source, holders={}))
+    for key in ("params", "macs", "saved", "training", "inference"):
+        assert ours[key] == theirs[key], key
+    assert len(text.splitlines()) <= 45

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from archcost.api import LoadOptions, Model, network_of, takes
 from archcost.network import Network
+from archcost.ops import OPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +47,15 @@ def to_spec(model: Model | Any, **options: Unpack[LoadOptions]) -> str:
     notes: list[str] = []
     if network.module is not None:
         said, notes = _of_code(network)
+    elif any(
+        layer.op.name not in OPS or type(layer.op) is not OPS[layer.op.name] for layer in network
+    ):
+        from archcost.importers.phrases import as_ops
+
+        said = as_ops(network)
     text = folded_spec(said)
     notes += [
-        f"{name}: {ours:,} here, {theirs:,} in the source, where it takes more calls"
+        f"{name}: {ours:,} here, {theirs:,} in the source"
         for name, ours, theirs in differences(loaded(text), network)
     ]
     return "".join(f"# {note}\n" for note in notes) + text

@@ -25,7 +25,9 @@ from archcost.setting import COUNTING
 @setting_options(*COUNTING, "freeze")
 @depth_option
 @click.option("--training", is_flag=True, help="Show the FLOPs of forward, backward and step.")
-@output_options("analysis.report:COLUMNS", "analysis.training:COLUMNS")
+@output_options(
+    "analysis.report:COLUMNS", "analysis.training:COLUMNS", "importers.checkpoint:COLUMNS"
+)
 def command(
     model: str, depth: int | None, training: bool,
     options: dict[str, Any], setting: Any, out: Output,
@@ -34,10 +36,16 @@ def command(
 
     With --training, the table shows the FLOPs of forward, of both gradients, and of a step.
 
-    MODEL is a name of the catalog, a .yaml spec or .txt lecture table, or - for standard input.
+    MODEL is a name of the catalog, a .yaml spec or .txt lecture table, or - for standard input. Of
+    a file of weights, .safetensors, .pt or .pth, it shows the tensors; no code is needed.
 
     Example: archcost table vgg16 --no-bias --columns name,output,activations,params
     """
+    if model.endswith((".safetensors", ".pt", ".pth")):
+        from archcost.importers.checkpoint import checkpoint_table
+
+        out.show(checkpoint_table(model, depth))
+        return
     if training:
         from archcost.analysis.training import training_step
 

@@ -50,6 +50,7 @@ DEVICES = Names("device", lambda: {
 )  # fmt: skip
 @click.option("--summary", is_flag=True, help="Print a row per model and a column per check.")
 @click.option("--junit", metavar="FILE", help="Write JUnit XML to this file too.")
+@click.option("--weights", metavar="FILE", help="Check that a file of weights fits the model.")
 @click.option("--replay", metavar="FILE", help="Check today's predictions against a record.")
 @network_options
 @output_options("proofs.results:COLUMNS", "proofs.results:summary_columns")
@@ -57,7 +58,8 @@ DEVICES = Names("device", lambda: {
 def command(
     ctx: click.Context, /, chosen: dict[str, Any], checks: tuple[str, ...], device: str,
     batch: int, against: tuple[str, ...], freeze: tuple[str, ...], jobs: int | None,
-    summary: bool, junit: str | None, replay: str | None, options: dict[str, Any], out: Output,
+    summary: bool, junit: str | None, weights: str | None, replay: str | None,
+    options: dict[str, Any], out: Output,
 ) -> None:  # fmt: skip
     """Check every figure of a model against PyTorch, the counters, and reference models.
 
@@ -69,6 +71,9 @@ def command(
 
     The exit code is 1 if a check fails; the first difference names the layer. It is also 1 if you
     name a model, a check or a reference, and nothing is compared.
+
+    --weights compares the names, shapes and types in a file of weights with those of the model; of
+    a spec, whose names are its own, the number of tensors of each shape.
 
     Example: archcost verify resnet50 --against torchvision
     """
@@ -89,6 +94,11 @@ def command(
         found, about = _replay(replay), {"record": replay}
         ran_nowhere = partial(results.ran_nowhere, checks=("replay",))
         total = 1
+    elif weights is not None:
+        names = select(**chosen)
+        found, about = _weights(weights, [load_network(name, **options) for name in names]), {}
+        ran_nowhere = partial(results.ran_nowhere, checks=("weights",))
+        total = len(names)
     else:
         from archcost.measure.profile import check_device
         from archcost.proofs.run import Request, verify_all
@@ -139,6 +149,17 @@ def refuse_beside_replay(ctx: click.Context) -> None:
     if given:
         [name, *_] = ["MODEL" if isinstance(p, click.Argument) else p.opts[0] for p in given]
         raise ArchcostError(f"--replay takes its models from the record; leave out {name}")
+
+
+def _weights(path: str, networks: Sequence[Any]) -> Iterator[Any]:
+    from archcost.importers.checkpoint import fits
+    from archcost.proofs.results import Outcome
+
+    for network in networks:
+        outcome = Outcome(network.name, "weights")
+        for check in fits(path, network):
+            outcome.add(check)
+        yield outcome
 
 
 def _replay(path: str) -> Iterator[Any]:

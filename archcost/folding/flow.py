@@ -113,7 +113,10 @@ class Flow:
             channels=self._channels(layer.inputs[0]), callee=shared or layer.op.name,
         )  # fmt: skip
         if shared is None:
-            item.args, item.positional = arguments(layer.op)
+            try:
+                item.args, item.positional = arguments(layer.op)
+            except ArchcostError as error:
+                raise ArchcostError(f"{layer.path}: {error}") from None
             item.ties = {own: self.owners[full] for own, full in layer.ties.items()}
         made = frozenset(layer.outputs)
         reads = tuple(dict.fromkeys(self._read(layer)))

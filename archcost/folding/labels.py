@@ -114,7 +114,7 @@ def name_groups(items: Sequence[Item], taken: set[str]) -> None:
 
 
 def _is_group(item: Item) -> bool:
-    return not isinstance(item, Call) or (item.callee not in OPS)
+    return not isinstance(item, Call)  # a shared item has a name of its own
 
 
 def forget(items: list[Item], read: frozenset[str] = frozenset()) -> None:

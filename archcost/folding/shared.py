@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from archcost.errors import ArchcostError
 from archcost.folding.tree import Node
 from archcost.network import Layer, Network
+from archcost.ops import OPS
 
 
 @dataclass
@@ -103,6 +104,7 @@ def free(name: str, taken: set[str]) -> str:
     base = re.sub(r"#\d+$", "", name)
     base = re.sub(r"\W", "_", base)
     base = f"layer{base}" if base[:1].isdigit() or not base else base
+    base = f"{base}_shared" if base in OPS else base
     made, number = base, 2
     while made in taken:
         made, number = f"{base}{'_' * base[-1].isdigit()}{number}", number + 1

@@ -14,7 +14,7 @@ from archcost.errors import ArchcostError
 from archcost.importers.calls import Called, Constant, Input, Own
 from archcost.importers.windows import windowed
 from archcost.network import Layer, Network, maker
-from archcost.ops import Op
+from archcost.ops import OPS, Op
 from archcost.ops.base import make
 from archcost.pytorch import import_torch
 from archcost.shape import Shape, numel
@@ -52,6 +52,7 @@ class Rewriting:
         self.said: dict[str, list[Said]] = {}  # by the path of the call that they stand for
         self.alias: dict[str, str] = {}
         self.dropped: set[str] = set()
+        self.owned: set[str] = set()  # the parameters that a layer has already
 
     def run(self) -> Network:
         """Return the network with ops in place of calls."""
@@ -94,6 +95,7 @@ class Rewriting:
                 continue
             for each in self._in_place_of(layer, shapes):
                 layers.append(each)
+                self.owned.update(map(each.full_name, each.params))
                 for name, shape in zip(each.outputs, each.cost.outputs, strict=True):
                     shapes[name] = (shape, each.made_rows)
         outputs = tuple(map(self._named, self.network.outputs))
@@ -114,10 +116,11 @@ class Rewriting:
         path = layer.path + said.suffix
         inputs = tuple(map(self._named, said.inputs))
         given = tuple(shapes[name][0] for name in inputs)
-        cost = said.op.cost(*given)
+        ties = {own: full for own, full in said.names.items() if full in self.owned}
+        names = {own: full for own, full in said.names.items() if full not in ties.values()}
         return Layer(
-            path, said.op, inputs, given, cost, path, rows=shapes[inputs[0]][1],
-            function=layer.function, names=dict(said.names),
+            path, said.op, inputs, given, said.op.cost(*given), path, ties,
+            rows=shapes[inputs[0]][1], function=layer.function, names=names,
         )  # fmt: skip
 
     # Attention.
@@ -198,9 +201,9 @@ class Rewriting:
         """Return the ops that a call is, None if no op says it."""
         op = layer.op
         assert isinstance(op, Called)
-        rule = RULES.get(op.function)
+        rule = RULES.get(op.function, _plain)
         try:
-            found = rule(self, layer, op) if rule else None
+            found = rule(self, layer, op)
             said = [found] if isinstance(found, Said) else found
             if said and self._fits(layer, said):
                 return said
@@ -274,6 +277,23 @@ def _linear(layer: Layer) -> Said | None:
 @rule("cat", "concat")
 def _copy(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     return Said(make("concat"), layer.inputs) if len(layer.inputs) == 1 else None
+
+
+def _plain(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    """Return a function of one tensor and nothing else as the op of its name."""
+    known = OPS.get(op.function)
+    alone = op.args == (Input(0),) and not op.kwargs and not op.params and not op.buffers
+    return Said(make(op.function), layer.inputs) if known and alone else None
+
+
+@rule("embedding")
+def _embedding(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    own = next((arg for arg in op.args[:2] if isinstance(arg, Own)), None)
+    if own is None or op.kwargs.get("max_norm") is not None:
+        return None
+    rows, width = op.params[own.name]
+    names = {"weight": layer.full_name(own.name)}
+    return Said(make("embedding", rows, width), layer.inputs, names)
 
 
 @rule("linear")
@@ -387,7 +407,8 @@ DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}
 
 def as_ops(network: Network) -> Network:
     """Return what was read of code with ops of specs in place of calls, where there are such."""
-    assert network.module is not None
+    if network.module is None:  # a graph of ONNX
+        return Rewriting(network).run()
     import_torch()
     module = network.module()
     rates = {
