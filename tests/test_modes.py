@@ -360,6 +360,16 @@ def width(op: Op, case: Example, device: str, itemsize: int) -> int:
     return several(reading.run_op("op", op, tensors))[0].itemsize
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("tail", ["relu", "linear(7)", "batchnorm"])
+@pytest.mark.parametrize("branch", ["linear(5, bias=False)", "linear(5)", "relu >> linear(5)"])
+def test_a_linear_layer_copies_gradients_of_rows_that_lie_apart(branch: str, tail: str) -> None:
+    """So does the gradient of one of several tensors that are concatenated along the tokens."""
+    items = f"  - concat:\n      a: {branch}\n      b: conv(5, 3)\n  - {tail}"
+    text = f"name: apart\ninput: 5x7\nlayers:\n{items}"
+    assert differences(expand(read_document(Source("apart.yaml", text)), ""), 2, cpu()) == {}
+
+
 NORMED = """
 name: normed
 input: 4x9x9

@@ -96,6 +96,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Row:
         # addmm takes the bias first, the weight through its transpose, rows of maps through a view
         order=(2, 1, 0) if maps else (2, 0, 1),
         late=(1, 0) if maps else (1,),
+        flattens=maps,
         macs=numel(out) * x.shape[-1],
     )
 

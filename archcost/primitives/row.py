@@ -84,6 +84,8 @@ class Row:
         unasked: elements of each gradient that CUDA, or an observer, makes though nobody asks.
         copies, copies_inside: whether backward first copies an incoming gradient, a function of
             it; what it copies inside, an observer does not see.
+        flattens: whether backward takes the incoming gradient as a matrix of rows. One whose rows
+            lie apart is copied, and let go of, first.
         zeros: elements of a tensor that backward fills, which an observer sees beside the result.
         passing: bytes of each tensor that forward makes and drops inside, which an observer of
             operations does not see.
@@ -117,6 +119,7 @@ class Row:
     unasked: tuple[int, ...] = ()
     copies: Callable[[Any], bool] | None = None
     copies_inside: Callable[[Any], bool] | None = None
+    flattens: bool = False
     zeros: int = 0
     room: int = 0
     view: bool = False

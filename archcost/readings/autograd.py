@@ -111,6 +111,9 @@ def _gradients(ledger: Ledger, node: Node, incoming: dict[int, Tensor]) -> list[
     if ledger.layer != node.layer:  # a region has been computed again
         ledger.enter(BACKWARD, node.layer)
     gradient = next(iter(incoming.values()))
+    if node.flattens and not gradient.layout.is_rows:
+        gradient = gradient.like(gradient.shape)
+        incoming.clear()
     results = [_gradient(edge, gradient) for edge in node.edges]
     scratch = [gradient.like((n,), itemsize=width) for n, width in node.scratch]
     if node.copies is not None and node.copies(gradient):

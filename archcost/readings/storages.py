@@ -213,6 +213,7 @@ class Storages:
     def _node(self, row: Row, args: Sequence[Any]) -> Node:
         node = Node()
         node.number, node.layer, node.outs = next(self.numbers), self.layer, row.outs
+        node.flattens = row.flattens
         node.saved, node.copies = [], row.copies or (None if self.observed else row.copies_inside)
         rules = row.gradient
         if not isinstance(rules, tuple):

@@ -147,12 +147,14 @@ class Node:
         scratch: elements, and bytes of each, of tensors that it makes beside its results.
         outs: shapes of its outputs, where it has several.
         copies: whether it first copies an incoming gradient, a function of it.
+        flattens: whether it takes an incoming gradient as a matrix of rows.
     """
 
-    __slots__ = ("copies", "edges", "layer", "number", "outs", "saved", "scratch")
+    __slots__ = ("copies", "edges", "flattens", "layer", "number", "outs", "saved", "scratch")
 
     copies: Callable[[Any], bool] | None
     edges: list[Edge]
+    flattens: bool
     layer: str
     number: int
     outs: tuple[tuple[Shape, Strides], ...]
