@@ -41,8 +41,9 @@ else:
 
 def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool) -> dict[str, Any]:
     """Return the methods of a class that know its fields."""
-    names = dict.fromkeys(field.name for field in fields if field.init).keys()
     positional = [field.name for field in fields if field.init and not field.kw_only]
+    named = [field.name for field in fields if field.init and field.kw_only]
+    names = dict.fromkeys([*positional, *named]).keys()
     shown = [field.name for field in fields if field.repr]
     defaults = {f.name: f.default for f in fields if f.init and f.default is not MISSING}
     factories = [
@@ -67,13 +68,17 @@ def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool)
             self.__post_init__()
 
     def in_slots(self: Any, *args: Any, **kwargs: Any) -> None:
-        if kwargs or len(args) != quick:
+        if kwargs or not least <= len(args) <= len(positional):
             args = tuple(map(read(args, kwargs).__getitem__, names))
+        elif len(args) < len(names):
+            args += ends[len(args) :]
         for put, value in zip(puts, args, strict=True):
             put(self, value)
 
     puts = [vars(cls)[name].__set__ for name in names] if slots else []
-    quick = len(names) if len(positional) == len(names) else -1
+    ends = tuple(defaults.get(name) for name in names)
+    # all from here on have plain defaults
+    least = max([at for at, name in enumerate(names, 1) if name not in defaults], default=0)
 
     def __repr__(self: Any) -> str:
         cells = [f"{name}={getattr(self, name)!r}" for name in shown]

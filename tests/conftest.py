@@ -121,3 +121,14 @@ def torchvision() -> Any:
     from archcost.packages import import_package
 
     return import_package("torchvision")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads of one process that wait for each other are slow beside other processes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -8,6 +8,8 @@ from archcost.builder import Builder
 from archcost.network import Network, Value
 from archcost.ops import Op, make
 from archcost.ops.base import BYTES
+from archcost.proofs import Check, Subject
+from archcost.proofs.run import checks
 from archcost.readings.ledger import INPUTS
 from archcost.shape import Shape
 
@@ -76,3 +78,8 @@ def peak_is_known(op: Op, device: str = "cpu") -> bool:
 def several(output: Any) -> list[Any]:
     """Return the outputs of a program or module as a list, also if it is one."""
     return list(output) if isinstance(output, (list, tuple)) else [output]
+
+
+def failures(checked: Subject, *groups: str) -> list[Check]:
+    """Return the checks of some groups that fail."""
+    return [c for group in groups for c in checks(checked, group) if not c.passed]

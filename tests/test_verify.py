@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
-import json
-import os
-import pty
-import random
-import signal
-import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree
 
-import jsonschema
 import pytest
-from click.testing import CliRunner
-from helpers import around, chain
-from planted_faults import PLANTERS, Fault, plant
+from helpers import around, chain, failures
 
 from archcost.analysis.training import training_step
-from archcost.contracts import contract as contract_of
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import Network
 from archcost.ops import OPS, Example, Op, find_op
 from archcost.proofs import Check, Subject, find_validator
 from archcost.proofs.counters import COUNTERS
-from archcost.proofs.run import Request, checks, verify, verify_all
+from archcost.proofs.run import Request, checks, verify
 from archcost.pytorch import build
 from archcost.setting import Setting
 from archcost.spec.catalog import catalog, expand, load
@@ -43,16 +30,7 @@ from archcost.storage.saved import saved_for_backward
 cpu = partial(Setting, device="cpu")
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads of one process that wait for each other are slow beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 
 def spec(layers: str, input: str = "3x8x8") -> Network:
@@ -62,10 +40,6 @@ def spec(layers: str, input: str = "3x8x8") -> Network:
 def subject(network: Network, **settings: Any) -> Subject:
     device = settings.pop("device", "cpu")
     return Subject(network, build(network, device=device), device, cpu(**settings))
-
-
-def failures(checked: Subject, *groups: str) -> list[Check]:
-    return [c for group in groups for c in checks(checked, group) if not c.passed]
 
 
 # What a check is.
@@ -442,220 +416,3 @@ def test_fake_tensors_keep_what_real_ones_keep(monkeypatch: pytest.MonkeyPatch) 
     found = list(checks(subject(load("mobilenet_v3_small")), "memory"))
     assert {c.layer: c.measured for c in found} == real
     assert found[-1].note.startswith("on fake tensors: ")
-
-
-# Planted faults.
-
-FAULTY = {
-    "alexnet_two_towers": "3x99x99",
-    "resnet18": "3x48x48",
-    "resnet20": "3x16x16",
-    "googlenet": "3x64x64",
-    "densenet40_k12": "3x16x16",
-    "lenet5": None,
-    "mobilenet_v3_small": "3x48x48",
-    "shufflenet_v1_g3": "3x48x48",
-}
-SEEDS = 300
-GROUPS = ("structure", "memory", "training")
-
-
-@cache
-def sound(name: str) -> tuple[Network, Any]:
-    network = load(name, input=FAULTY[name])
-    return network, build(network)
-
-
-def first_failure(network: Network, twin: Any) -> Check | None:
-    found = (c for group in GROUPS for c in checks(Subject(network, twin), group))
-    return next((c for c in found if not c.passed), None)
-
-
-def planted(seed: int) -> tuple[Network, Fault]:
-    """Return the fault of a seed, in the first model of its order that has a place for it."""
-    rng = random.Random(seed)
-    kind = list(PLANTERS)[seed % len(PLANTERS)]
-    for name in rng.sample(list(FAULTY), len(FAULTY)):
-        network, twin = sound(name)
-        fault = plant(rng, kind, network, twin)
-        if fault is not None:
-            return network, fault
-    raise AssertionError(f"no model has a place for {kind}")
-
-
-@pytest.mark.parametrize("name", FAULTY)
-def test_a_twin_without_fault_passes(name: str) -> None:
-    network, twin = sound(name)
-    assert first_failure(network, twin) is None
-
-
-@pytest.mark.parametrize("start", range(0, SEEDS, 20))
-def test_every_planted_fault_is_found_and_its_layer_named(start: int) -> None:
-    for seed in range(start, start + 20):
-        network, fault = planted(seed)
-        found = first_failure(network, fault.twin)
-        assert found is not None, (seed, network.name, fault.what, fault.path)
-        assert found.layer == fault.path, (seed, network.name, fault.what, found)
-
-
-def test_a_fault_is_described_with_both_values() -> None:
-    from archcost.proofs.results import describe
-
-    network = load("resnet20")
-    twin = build(network)
-    twin.get_submodule("stage2.0.body.conv1").stride = (1, 1)
-    found = [describe(c) for c in failures(Subject(network, twin), "structure")]
-    assert found[0] == (
-        "stage2.0.body.conv1: output shape: expected 1x32x16x16, measured 1x32x32x32"
-    )
-
-
-# Many networks, and the command.
-
-
-def test_processes_find_what_one_process_finds() -> None:
-    networks = [load(name) for name in ("lenet5", "conv_ordinary", "conv_separable")]
-    request = Request(checks=("structure", "memory"))
-    apart = {(o.model, o.group): (o.run, o.passed) for o in verify_all(networks, request, jobs=2)}
-    alone = {(o.model, o.group): (o.run, o.passed) for n in networks for o in verify(n, request)}
-    assert apart == alone
-    assert len(apart) == 6
-
-
-def test_an_error_of_the_user_comes_out_of_a_process() -> None:
-    networks = [load("lenet5"), load("conv_ordinary")]
-    request = Request(checks=("memory",), setting=cpu(freeze=("nothing",)))
-    with pytest.raises(ArchcostError, match="unknown layer or group to freeze 'nothing'"):
-        list(verify_all(networks, request, jobs=2))
-
-
-def run(*arguments: str, code: int = 0, before: str = "") -> tuple[str, str]:
-    script = f"{before}\nfrom archcost.cli import main\nif __name__ == '__main__': main()"
-    command = [sys.executable, "-c", script, "verify", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
-
-
-def test_the_table_has_a_line_per_model_and_check(tmp_path: Path) -> None:
-    target = tmp_path / "junit.xml"
-    out, err = run(
-        "lenet5", "conv_ordinary", "--checks", "structure,memory", "--junit", str(target)
-    )
-    assert err == ""
-    lines = [line.split() for line in out.splitlines()[2:6]]
-    assert [line[:2] for line in lines] == [
-        ["lenet5", "structure"], ["lenet5", "memory"],
-        ["conv_ordinary", "structure"], ["conv_ordinary", "memory"],
-    ]  # fmt: skip
-    assert all(line[2] == line[3] and line[4] == "0" for line in lines)
-    assert f"torch {torch.__version__}" in out
-    suites = ElementTree.parse(target).getroot()
-    assert [(s.get("name"), s.get("tests"), s.get("failures")) for s in suites] == [
-        ("lenet5", "2", "0"), ("conv_ordinary", "2", "0"),
-    ]  # fmt: skip
-
-
-def test_json_follows_its_schema() -> None:
-    data = json.loads(run("conv_ordinary", "--device", "meta", "--format", "json")[0])
-    contract = contract_of("verify")
-    jsonschema.Draft202012Validator.check_schema(contract)
-    jsonschema.validate(data, contract)
-    assert data["passed"] and not data["interrupted"]
-    by_check = {result["check"]: result for result in data["results"]}
-    assert by_check["memory"]["run"] == 0 and by_check["memory"]["skipped"]
-
-
-def test_a_difference_is_exit_code_1_and_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from archcost.cli import cli
-    from archcost.proofs import run as module
-
-    def faulty(network: Network, **options: Any) -> Any:
-        twin = build(network, **options)
-        twin.get_submodule("FC8").out_features = 1001
-        twin.get_submodule("FC8").weight = torch.nn.Parameter(torch.zeros(1001, 4096))
-        return twin
-
-    monkeypatch.setattr(module, "build", faulty)
-    target = tmp_path / "junit.xml"
-    arguments = ["verify", "alexnet", "--device", "meta", "--checks", "structure"]
-    result = CliRunner().invoke(cli, [*arguments, "--junit", str(target), "--format", "json"])
-    assert result.exit_code == 1
-    [found] = json.loads(result.stdout)["results"]
-    assert found["passed"] < found["run"]
-    assert found["failures"][0] == {
-        "layer": "FC8", "name": "parameters",
-        "expected": {"weight": [1000, 4096], "bias": [1000]},
-        "measured": {"weight": [1001, 4096], "bias": [1000]},
-    }  # fmt: skip
-    failure = ElementTree.parse(target).getroot().find("testsuite/testcase/failure")
-    assert failure is not None
-    assert str(failure.get("message")).startswith("FC8: parameters: expected weight 1000x4096")
-
-
-NO_TORCH = "import sys; sys.modules['torch'] = None"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "before", "reason"),
-    [
-        (["vgg16"], NO_TORCH, "this needs PyTorch: pip install 'archcost[torch]'"),
-        ([], "", "name at least one model, or use --family or --all"),
-        (["gogglenet"], "", "unknown model 'gogglenet'; did you mean 'googlenet'?"),
-        (["vgg16", "--checks", "memroy"], "", "unknown check 'memroy'; did you mean 'memory'?"),
-        (["vgg16", "--device", "gpu"], "", "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
-        (["vgg16", "--against", "timn"], "", "unknown reference 'timn'; did you mean 'timm'?"),
-        (["vgg16", "--against", "timm:"], "", "a reference is a collection or module:callable"),
-        (["lenet5", "--freeze", "C9"], "", "unknown layer or group to freeze 'C9'"),
-        (["lenet5", "--batch", "0"], "", "Invalid value for '--batch'"),
-        (["lenet5", "--junit", "/no/x.xml"], "", "cannot write /no/x.xml: no folder /no that can"),
-        (["lenet5", "--replay", "x.json"], "", "--replay takes its models from the record"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], before: str, reason: str
-) -> None:
-    out, err = run(*arguments, code=2, before=before)
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith(f"archcost: {reason}")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_without_cuda_the_reason_is_given() -> None:
-    _, err = run("lenet5", "--device", "cuda", code=2)
-    assert err.startswith("archcost: no CUDA device: ")
-
-
-def test_an_interrupt_leaves_a_partial_report(tmp_path: Path) -> None:
-    """Interrupted once the progress, on a terminal, names the first model."""
-    master, terminal = pty.openpty()
-    target = tmp_path / "junit.xml"
-    arguments = ["lenet5", "preresnet1001_cifar10", "resnet1202", "resnet1202_projection"]
-    command = [
-        sys.executable, "-m", "archcost", "verify", *arguments, "--jobs", "1",
-        "--checks", "structure,training", "--junit", str(target), "--format", "json",
-    ]  # fmt: skip
-    child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=terminal, text=True,
-        # a suite that is started in the background ignores it, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    os.close(terminal)
-    shown = ""
-    while "lenet5" not in shown:
-        shown += os.read(master, 4096).decode()
-    child.send_signal(signal.SIGINT)
-    out, _ = child.communicate(timeout=60)
-    while "interrupted" not in shown:
-        shown += os.read(master, 4096).decode()
-    os.close(master)
-    assert child.returncode == 130
-    assert "archcost: interrupted; what was checked follows" in shown
-    data = json.loads(out)
-    assert data["interrupted"]
-    assert [result["model"] for result in data["results"]][:1] == ["lenet5"]
-    assert len(data["results"]) < 8
-    assert ElementTree.parse(target).getroot()[0].get("name") == "lenet5"
