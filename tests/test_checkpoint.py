@@ -67,9 +67,9 @@ def test_the_table_folds_and_adds_up(tmp_path: Path) -> None:
 
 
 BAD = {
-    b"": "no safetensors: the header is no JSON",
-    b"{": "no safetensors: the header is no JSON",
-    b"[]": "no safetensors: the header is no mapping of names",
+    b"": "not a safetensors file: the header is not JSON",
+    b"{": "not a safetensors file: the header is not JSON",
+    b"[]": "not a safetensors file: the header is not a mapping of names",
     b'{"a": 1}': "a has no dtype, shape and data_offsets",
     b'{"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}': "a: unknown type 'F33'; did you mean 'F32'?",
     b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}': "a: sizes and offsets are whole numbers from 0 on",
@@ -90,7 +90,7 @@ def test_a_bad_file_is_refused_in_a_line(tmp_path: Path, header: bytes) -> None:
 def test_a_file_that_is_cut_or_missing_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    with pytest.raises(ArchcostError, match="the file is shorter than its header"):
+    with pytest.raises(ArchcostError, match="it is shorter than its header"):
         read_checkpoint(str(path))
     with pytest.raises(ArchcostError, match=r"none\.safetensors: no such file"):
         read_checkpoint(str(tmp_path / "none.safetensors"))

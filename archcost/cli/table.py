@@ -36,8 +36,8 @@ def command(
 
     With --training, the table shows the FLOPs of forward, of both gradients, and of a step.
 
-    MODEL is a name of the catalog, a .yaml spec or .txt lecture table, or - for standard input. Of
-    a file of weights, .safetensors, .pt or .pth, it shows the tensors; no code is needed.
+    MODEL is a name of the catalog, a .yaml spec or .txt lecture table, or - for standard input.
+    MODEL can also be a file of weights (.safetensors, .pt, .pth); the table then lists its tensors.
 
     Example: archcost table vgg16 --no-bias --columns name,output,activations,params
     """

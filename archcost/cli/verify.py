@@ -72,8 +72,8 @@ def command(
     The exit code is 1 if a check fails; the first difference names the layer. It is also 1 if you
     name a model, a check or a reference, and nothing is compared.
 
-    --weights compares the names, shapes and types in a file of weights with those of the model; of
-    a spec, whose names are its own, the number of tensors of each shape.
+    --weights compares the tensors in a file of weights with those of the model by name, shape and
+    type. The layers of a spec have other names, so there it counts the tensors of each shape.
 
     Example: archcost verify resnet50 --against torchvision
     """

@@ -78,14 +78,14 @@ def _safetensors(path: str) -> dict[str, Held]:
     with Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if whole < 8 or length > min(LONGEST_HEADER, whole - 8):
-            raise ArchcostError(f"{path}: no safetensors: the file is shorter than its header")
+            raise ArchcostError(f"{path}: not a safetensors file: it is shorter than its header")
         text = file.read(length)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError):
-        raise ArchcostError(f"{path}: no safetensors: the header is no JSON") from None
+        raise ArchcostError(f"{path}: not a safetensors file: the header is not JSON") from None
     if not isinstance(header, dict):
-        raise ArchcostError(f"{path}: no safetensors: the header is no mapping of names")
+        raise ArchcostError(f"{path}: not a safetensors file: the header is not a mapping of names")
     found: dict[str, Held] = {}
     for name, about in header.items():
         if name != "__metadata__":
