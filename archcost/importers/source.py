@@ -150,8 +150,8 @@ def _inputs(name: str, module: Any, input: Any) -> dict[str, tuple[Shape, str]]:
     first = parameters[0] if parameters else NETWORK_INPUT
     if input is None:
         raise ArchcostError(
-            f"{name} is code: give the shape of its input, e.g. --input 3x224x224; for several inputs "
-            f"--input {first}=3x224x224"
+            f"{name} is code: give the shape of its input, e.g. --input 3x224x224; for several "
+            f"inputs --input {first}=3x224x224"
         )
     if not isinstance(input, Mapping):
         input = {first: input}
