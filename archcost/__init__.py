@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from archcost.api.run import check, diff, fit, memory, roofline
     from archcost.api.writing import to_spec
     from archcost.errors import ArchcostError, LookupFailed, OpError, SpecError
+    from archcost.importers.formulas import formula
     from archcost.network import Layer, Network
     from archcost.spec.catalog import catalog, load, loads
 
@@ -40,6 +41,7 @@ __all__ = [
     "diff",
     "explain",
     "fit",
+    "formula",
     "identify",
     "lint",
     "load",
@@ -54,6 +56,7 @@ __all__ = [
 
 _HOMES = {
     "analysis.report": ("Report",),
+    "importers.formulas": ("formula",),
     "errors": ("ArchcostError", "LookupFailed", "OpError", "SpecError"),
     "api.cost": ("analyze", "compare", "explain", "identify", "reconcile"),
     "api.picture": ("plot",),

@@ -32,6 +32,8 @@ class LoadOptions(TypedDict, total=False):
     knobs: Mapping[str, Any] | None
     aux: bool
     bias: bool
+    inputs: Any
+    partial: bool
 
 
 class CountOptions(LoadOptions, total=False):

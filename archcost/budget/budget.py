@@ -40,7 +40,13 @@ from archcost.spec.source import Source, read_source
 from archcost.table import Cell, Column, Table, Tabled
 
 CONFIG, PROJECT, SECTION = "archcost.toml", "pyproject.toml", "archcost"
-NETWORK_KEYS: Mapping[str, Any] = {"input": (str, dict), "set": dict, "aux": bool}
+NETWORK_KEYS: Mapping[str, Any] = {
+    "input": (str, dict),
+    "set": dict,
+    "aux": bool,
+    "inputs": str,
+    "partial": bool,
+}
 SETTINGS: Mapping[str, Any] = {"baseline": str, "allow_new": bool, **NETWORK_KEYS, **OPTIONS}
 """What a budget file may set, for all networks or for one, and of which type."""
 
@@ -73,6 +79,7 @@ class Budget:
         options = {
             "input": settings.get("input"), "knobs": settings.get("set", {}),
             "aux": settings.get("aux", False),
+            **{name: settings[name] for name in ("inputs", "partial") if settings.get(name)},
         }  # fmt: skip
         for model in self._models():
             for document, variant in chosen_models(within(self.folder, model)):

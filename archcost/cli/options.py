@@ -79,7 +79,12 @@ selection_options = bundle(
 
 
 def _network(
-    input: Sequence[str], knobs: Sequence[str], aux: bool, no_bias: bool
+    input: Sequence[str],
+    knobs: Sequence[str],
+    aux: bool,
+    no_bias: bool,
+    inputs: str | None,
+    partial: bool,
 ) -> dict[str, Any]:
     """Return how a network is expanded, as :func:`archcost.load` takes it."""
     if HELP in knobs:
@@ -87,7 +92,9 @@ def _network(
         show_knobs(
             given.get("model") or given.get("new") or next(iter(given.get("models", ())), "")
         )
-    return {"input": _inputs(input), "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
+    own = {"input": _inputs(input), "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
+    code = {"inputs": inputs, "partial": partial}
+    return own | {name: value for name, value in code.items() if value}
 
 
 def _inputs(texts: Sequence[str]) -> str | dict[str, str] | None:
@@ -148,6 +155,16 @@ network_options = bundle(
         metavar="KNOB=VALUE",
         multiple=True,
         help="Set a knob of the spec, or an argument of code. `--set help` lists MODEL's knobs.",
+    ),
+    click.option(
+        "--inputs",
+        metavar="FILE.py:MAKE",
+        help="A function that makes the arguments of a module for a batch.",
+    ),
+    click.option(
+        "--partial",
+        is_flag=True,
+        help="Count what has a formula in a module; names say so.",
     ),
     click.option("--aux", is_flag=True, help="Include side outputs (auxiliary classifiers)."),
     click.option("--no-bias", is_flag=True, help="Drop the biases, as in the lectures' VGG table."),

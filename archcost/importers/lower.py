@@ -12,6 +12,7 @@ from typing import Any
 from archcost.builder import Builder
 from archcost.errors import ArchcostError
 from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, type_of
+from archcost.importers.formulas import counted, formula_of
 from archcost.importers.function_products import parsed
 from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
@@ -41,8 +42,10 @@ class Lowering:
 
     called: type[Called] = Called
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, partial: bool = False) -> None:
         self.trace = trace
+        self.partial = partial
+        self.missing: list[str] = []  # the functions of the calls that count nothing
         self.builder = Builder()
         self.values: dict[tuple[int, int], Value] = {}
         self.inputs: dict[str, Value] = {}
@@ -170,8 +173,10 @@ class Lowering:
     def as_call(self, call: Call, path: str) -> tuple[Value, ...]:
         """Add the layer of a call as the function that it is."""
         known = call.name in self.called.programs or is_of_one(call.name)
-        if not known and not (call.inside and call.inside.is_priced):
-            raise ArchcostError(self.unknown(call))
+        if not known and not (call.inside and (call.inside.is_priced or formula_of(call.full))):
+            if not self.partial or call.inside is None:
+                raise ArchcostError(self.unknown(call))
+            self.missing.append(call.full)
         tensors: list[Value] = []
         read: list[Seen] = []
         params: dict[str, Seen] = {}
@@ -277,6 +282,8 @@ class Lowering:
     def macs(self, call: Call) -> int:
         """Return the multiply-accumulates of a call on the whole batch."""
         inside = call.inside
+        if (own := formula_of(call.full)) is not None:
+            return counted(own, call.full, call.args, call.kwargs)
         return _macs(call) if inside is None or inside.operations is None else inside.macs
 
     def unknown(self, call: Call) -> str:

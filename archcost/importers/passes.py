@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 from unittest import mock
 
 from archcost.errors import ArchcostError, shorten
+from archcost.importers.arguments import Arguments
+from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.inside import tensors_in
 from archcost.importers.seen import Trace
 from archcost.importers.trace import Tracer, line_of_code
@@ -30,8 +32,11 @@ def state_of(module: Any) -> list[Any]:
 
 @contextmanager
 def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
-    """In training, note each ``autograd.Function`` as a call; refuse what computes again."""
-    if not training:
+    """Note each ``autograd.Function`` as a call, in evaluation only those with a formula.
+
+    In training, refuse what computes again.
+    """
+    if not training and not FORMULAS:
         yield
         return
 
@@ -46,19 +51,24 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
     apply = own.__dict__["apply"].__func__
 
     def applied(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        own = formula_of(f"{cls.__module__}.{cls.__qualname__}")
+        if not training and own is None:
+            return apply(cls, *args, **kwargs)
         if issubclass(cls, checkpointing.CheckpointFunction):
             refuse()
         return tracer.apart(apply, cls, args, kwargs)
 
+    again = "_checkpoint_without_reentrant_generator"
+    whole = refuse if training else getattr(checkpointing, again)
     with (
-        mock.patch.object(checkpointing, "_checkpoint_without_reentrant_generator", refuse),
+        mock.patch.object(checkpointing, again, whole),
         mock.patch.object(own, "apply", classmethod(applied)),
     ):
         yield
 
 
 def trace(
-    module: Any, inputs: Mapping[str, Any], training: bool = False, known: Container[str] = ()
+    module: Any, inputs: Arguments, training: bool = False, known: Container[str] = ()
 ) -> Trace:
     """Return the calls of a forward pass.
 
@@ -67,7 +77,7 @@ def trace(
 
     Args:
         module: on the device ``meta``.
-        inputs: tensors on ``meta`` by the names of its arguments.
+        inputs: what it is called on, with tensors on ``meta``.
         training: the mode in which it runs.
         known: the functions that have a program.
 
@@ -80,8 +90,8 @@ def trace(
     return found if state_of(module) == before else _pass(module, inputs, training, known)
 
 
-def _pass(module: Any, inputs: Mapping[str, Any], training: bool, known: Container[str]) -> Trace:
-    tracer = Tracer(module, inputs, known)
+def _pass(module: Any, inputs: Arguments, training: bool, known: Container[str]) -> Trace:
+    tracer = Tracer(module, dict(zip(inputs.names, inputs.tensors, strict=True)), known)
     tracer.keeping = tracer.trace.training = training
     saved = torch.autograd.graph.saved_tensors_hooks(tracer.keep, lambda kept: kept)
     try:
@@ -91,7 +101,7 @@ def _pass(module: Any, inputs: Mapping[str, Any], training: bool, known: Contain
             _own_functions(tracer, training),
             tracer,
         ):
-            made = module(*inputs.values())
+            made = inputs.call(module, *inputs.tensors)
     except ArchcostError:
         raise
     except Exception as error:  # whatever a foreign module raises

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
+from functools import partial as bind
 from typing import Any
 
-from archcost.errors import ArchcostError, did_you_mean, shorten
-from archcost.network import NETWORK_INPUT, Network, Remark
+from archcost.errors import ArchcostError
+from archcost.network import Network, Remark
 from archcost.proofs.counterparts import build_reference
 from archcost.pytorch import import_torch
-from archcost.shape import Shape, numel, read_shape
+from archcost.shape import Shape, numel
 from archcost.spec.expression import ExpressionError, literal
 
 
 def read(
-    model: Any, *, input: Any = None, knobs: Mapping[str, Any] | None = None, training: bool = False
-) -> Network:
+    model: Any, *, input: Any = None, knobs: Mapping[str, Any] | None = None,
+    training: bool = False, inputs: Any = None, partial: bool = False,
+) -> Network:  # fmt: skip
     """Return the network that a PyTorch module computes.
 
     The module is built and runs once, on tensors without content. Nothing is downloaded unless the
@@ -30,59 +32,86 @@ def read(
             shapes; ``77:int64`` is one of whole numbers.
         knobs: arguments of the callable; texts are read as literals.
         training: whether it is read as it runs in training mode.
+        inputs: a function, or ``file.py:make``, that makes the arguments for a batch of a size,
+            instead of ``input``.
+        partial: whether calls that have no formula count nothing, instead of being refused. The
+            network's name says so.
 
     Raises:
         ArchcostError: it cannot be built or run so, or makes a call that has no formula; the text
             says where.
     """
     torch = import_torch()
+    from archcost.importers.arguments import of_function, of_shapes
     from archcost.importers.lower import Known, Lowering
     from archcost.importers.passes import trace
-    from archcost.importers.seen import BATCH, Seen
+    from archcost.importers.seen import Seen
 
     arguments = {key: _literal(value) for key, value in (knobs or {}).items()}
     name = model if isinstance(model, str) else type(model).__name__
     module = _on_meta(torch, _built(torch, model, arguments))
-    shapes = _inputs(name, module, input)
-    tensors = {
-        key: torch.empty(BATCH, *shape, dtype=getattr(torch, dtype), device="meta")
-        for key, (shape, dtype) in shapes.items()
-    }
-    found = trace(module, tensors, training, Known())
+    if inputs is not None and input is not None:
+        raise ArchcostError("--inputs makes all arguments; leave --input out")
+    given = of_shapes(name, module, input) if inputs is None else of_function(inputs, module)
+    found = trace(module, given, training, Known())
     seen = {
         key: Seen("input", key, -1, 0, tuple(x.shape), str(x.dtype).removeprefix("torch."))
-        for key, x in tensors.items()
+        for key, x in zip(given.names, given.tensors, strict=True)
     }
-    again = partial(read, model)
-    return Lowering(found).network(
-        name, seen, title=_title(module), family=name, source=name,
-        find_remarks=partial(_remarks, found.parameters),
-        remake=lambda **options: again(**_options(options, input, knobs, training)),
-        module=partial(_built, torch, model, arguments, meta=False), knobs=arguments,
-        classes=found.classes,
-        trains=None if training else partial(again, input=input, knobs=knobs, training=True),
+    asked = {"input": input, "knobs": knobs, "inputs": inputs, "partial": partial}
+
+    def again(**options: Any) -> Network:
+        more = {
+            key: value for key, value in options.items() if key in ("input", "inputs") and value
+        }
+        merged = {**(knobs or {}), **(options.get("knobs") or {})}
+        return read(model, **{**asked, **more, "knobs": merged, "training": training})
+
+    lowering = Lowering(found, partial)
+    network = lowering.network(
+        name, seen, title=_title(module), family=name, source=name, remake=again, knobs=arguments,
+        module=bind(_filled, torch, model, arguments, given), classes=found.classes,
+        trains=None if training else bind(read, model, **asked, training=True),
     )  # fmt: skip
+    missing = lowering.missing
+    text = f", without {', '.join(dict.fromkeys(missing))}" if missing else ""
+    about = bind(_remarks, found.parameters, tuple(missing))
+    return replace(network, name=name + text, find_remarks=about)
 
 
-def _options(
-    options: dict[str, Any], input: Any, knobs: Any, training: bool
-) -> dict[str, Any]:  # fmt: skip
-    return {
-        "input": options.get("input") or input,
-        "knobs": {**(knobs or {}), **(options.get("knobs") or {})},
-        "training": training,
-    }
+def _filled(torch: Any, model: Any, arguments: Mapping[str, Any], given: Any) -> Any:
+    """Return the module with its weights, which takes its inputs one after the other."""
+    from archcost.importers.arguments import Filled
+
+    module = _built(torch, model, arguments, meta=False)
+    if given.is_in_order(module):
+        return module
+    if module is model:
+        import copy
+
+        module = copy.copy(module)
+    module.forward = Filled(module.forward, given)
+    return module
 
 
-def _remarks(parameters: Mapping[str, Shape], network: Network) -> list[Remark]:
-    """Say which parameters of the module no layer reads."""
+def _remarks(
+    parameters: Mapping[str, Shape], missing: tuple[str, ...], network: Network
+) -> list[Remark]:
+    """Say which parameters of the module no layer reads, and which calls count nothing."""
+    said = []
+    for name, times in Counter(missing).items():
+        calls = "1 call" if times == 1 else f"{times} calls"
+        text = f"{calls} of {name} have no formula: their multiply-accumulates are in no figure"
+        said.append(Remark("partial", text.replace("1 call of", "a call of"), 0, 0))
     unread = [name for name in parameters if name not in network.params]
-    if not unread:
-        return []
-    size = sum(numel(parameters[name]) for name in unread)
-    groups = list(dict.fromkeys(name.partition(".")[0] for name in unread))
-    text = f"{size:,} parameters of {', '.join(groups[:4])} are in the module, and no layer here "
-    return [Remark("unread", f"{text}reads them", 0, 0)]
+    if unread:
+        size = sum(numel(parameters[name]) for name in unread)
+        groups = list(dict.fromkeys(name.partition(".")[0] for name in unread))
+        text = (
+            f"{size:,} parameters of {', '.join(groups[:4])} are in the module, and no layer here "
+        )
+        said.append(Remark("unread", f"{text}reads them", 0, 0))
+    return said
 
 
 def _title(module: Any) -> str:
@@ -104,7 +133,7 @@ def _built(torch: Any, model: Any, arguments: Mapping[str, Any], meta: bool = Tr
             raise ArchcostError("a module is built already: it takes no arguments")
         return model
     where, _, name = model.partition(":")
-    build = partial(build_reference, where, name, arguments)
+    build = bind(build_reference, where, name, arguments)
     if not meta:
         return build()
     try:
@@ -138,33 +167,3 @@ def _on_meta(torch: Any, module: Any) -> Any:
             except Exception:
                 kept[id(value)] = value
         return copy.deepcopy(module, kept).to("meta")
-
-
-def _inputs(name: str, module: Any, input: Any) -> dict[str, tuple[Shape, str]]:
-    """Return the shape and the type of each input by the name of the argument."""
-    parameters = [
-        key
-        for key, parameter in inspect.signature(module.forward).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    first = parameters[0] if parameters else NETWORK_INPUT
-    if input is None:
-        raise ArchcostError(
-            f"{name} is code: give the shape of its input, e.g. --input 3x224x224; for several "
-            f"inputs --input {first}=3x224x224"
-        )
-    if not isinstance(input, Mapping):
-        input = {first: input}
-    for key in input:
-        if parameters and key not in parameters:
-            raise ArchcostError(f"{name} takes no {key!r}{did_you_mean(key, parameters)}")
-    return {key: _typed(value) for key, value in input.items()}
-
-
-def _typed(value: Any) -> tuple[Shape, str]:
-    if not isinstance(value, str):
-        return read_shape(value), "float32"
-    text, _, dtype = value.replace(" ", ":").partition(":")
-    if dtype and dtype not in ("int64", "float32"):
-        raise ArchcostError(f"an input holds float32 or int64; got {shorten(dtype)!r}")
-    return read_shape(text), dtype or "float32"

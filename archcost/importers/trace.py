@@ -192,7 +192,11 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             return function(*args, **kwargs)
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
-        return self.note(function, name, overrides.resolve_name(function) or name, args, kwargs)
+        full = overrides.resolve_name(function) or name
+        if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+            packet = getattr(function, "overloadpacket", function)
+            full, name = packet._qualified_op_name, packet.__name__
+        return self.note(function, name, full, args, kwargs)
 
     def note(
         self, function: Any, name: str, full: str, args: Sequence[Any], kwargs: Mapping[str, Any],

@@ -121,7 +121,7 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
             fails, or its result is not an ``nn.Module``.
     """
     torch = import_torch()
-    make = _maker(where, name)
+    make = maker(where, name)
     try:
         made = make(**arguments)
     except Exception as error:
@@ -132,7 +132,8 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
     return made
 
 
-def _maker(where: str, name: str) -> Any:
+def maker(where: str, name: str) -> Any:
+    """Return what a name stands for, which can be called; see :func:`build_reference`."""
     if ":" in name:
         module, _, name = name.partition(":")
         where = f"{where}.{module}"

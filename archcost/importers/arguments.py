@@ -1,0 +1,175 @@
+"""What a module is called on: tensors in the place of shapes, or what a function of code makes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from archcost.errors import ArchcostError, did_you_mean, shorten
+from archcost.importers.seen import BATCH, of_batch
+from archcost.network import NETWORK_INPUT
+from archcost.proofs.counterparts import maker, one_line
+from archcost.pytorch import import_torch
+from archcost.shape import Shape, read_shape
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of an input among the arguments."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A tensor among the arguments that has no batch: of such a shape and type."""
+
+    shape: Shape
+    dtype: Any
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a module is called on: ``names`` and ``tensors``, and where each of these stands."""
+
+    names: tuple[str, ...]
+    tensors: tuple[Any, ...]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def is_in_order(self, module: Any) -> bool:
+        """Whether a module takes the tensors one after the other, and nothing else."""
+        slots = tuple(map(Slot, range(len(self.tensors))))
+        if self.args or not self.kwargs:
+            return self.args == slots and not self.kwargs
+        first = tuple(_parameters(module)[: len(slots)])
+        return tuple(self.kwargs) == first and tuple(self.kwargs.values()) == slots
+
+    def call(self, function: Callable[..., Any], *tensors: Any) -> Any:
+        """Call a function on tensors in the places of the inputs."""
+        fill = partial(_filled, tensors)
+        return function(*map(fill, self.args), **{k: fill(v) for k, v in self.kwargs.items()})
+
+
+@dataclass
+class Filled:
+    """A module's ``forward`` that takes its inputs one after the other."""
+
+    forward: Any
+    arguments: Arguments
+
+    def __call__(self, *tensors: Any) -> Any:
+        """Run it."""
+        return self.arguments.call(self.forward, *tensors)
+
+
+def _filled(tensors: tuple[Any, ...], value: Any) -> Any:
+    if isinstance(value, Slot):
+        return tensors[value.place]
+    if isinstance(value, Fixed):
+        ones = import_torch().ones
+        return ones(value.shape, dtype=value.dtype, device=tensors[0].device)
+    if isinstance(value, (list, tuple)):
+        return type(value)([_filled(tensors, inner) for inner in value])
+    if isinstance(value, Mapping):
+        return {key: _filled(tensors, inner) for key, inner in value.items()}
+    return value
+
+
+def of_shapes(name: str, module: Any, input: Any) -> Arguments:
+    """Return tensors of the shapes that are said, as the arguments of these names."""
+    torch = import_torch()
+    named = _parameters(module)
+    first = named[0] if named else NETWORK_INPUT
+    if input is None:
+        raise ArchcostError(
+            f"{name} is code: give the shape of its input, e.g. --input 3x224x224; for several "
+            f"inputs --input {first}=3x224x224"
+        )
+    if not isinstance(input, Mapping):
+        input = {first: input}
+    for key in input:
+        if named and key not in named:
+            raise ArchcostError(f"{name} takes no {key!r}{did_you_mean(key, named)}")
+    tensors = []
+    for shape, dtype in map(_typed, input.values()):
+        kind = getattr(torch, dtype)
+        tensors.append(torch.empty(BATCH, *shape, dtype=kind, device="meta"))
+    slots = {key: Slot(place) for place, key in enumerate(input)}
+    names = tuple(input)
+    if not named:  # it takes *args
+        return Arguments(names, tuple(tensors), tuple(slots.values()), {})
+    return Arguments(names, tuple(tensors), (), slots)
+
+
+def of_function(make: Any, module: Any) -> Arguments:
+    """Return what a function makes for a batch: args, kwargs, or both as ``(args, kwargs)``.
+
+    Args:
+        make: the function, or its name as ``file.py:make``; it takes the size of the batch.
+        module: the module, which names the arguments.
+
+    Raises:
+        ArchcostError: it cannot be called so, or makes no tensor.
+    """
+    torch = import_torch()
+    if isinstance(make, str):
+        where, _, own = make.rpartition(":")
+        make = maker(where, own)
+    try:
+        with torch.device("meta"):
+            made = make(BATCH)
+    except Exception as error:  # whatever a foreign function raises
+        raise ArchcostError(f"--inputs: make(batch) fails: {one_line(error)}") from None
+    args, kwargs = _parts(made)
+    tensors: list[Any] = []
+    names: list[str] = []
+
+    def slot(value: Any, name: str) -> Any:
+        if isinstance(value, torch.Tensor):
+            if not any(map(of_batch, value.shape)):
+                return Fixed(tuple(value.shape), value.dtype)
+            tensors.append(value.to("meta"))
+            names.append(name)
+            return Slot(len(tensors) - 1)
+        if isinstance(value, (list, tuple)):
+            return type(value)([slot(inner, f"{name}_{n}") for n, inner in enumerate(value)])
+        if isinstance(value, Mapping):
+            own = ((key, re.sub(r"\W", "_", str(key))) for key in value)
+            return {key: slot(value[key], f"{name}_{text}") for key, text in own}
+        return value
+
+    known = [*_parameters(module), *(f"input{n}" for n in range(len(args)))]
+    placed = tuple(slot(value, key) for value, key in zip(args, known, strict=False))
+    given = {key: slot(value, key) for key, value in kwargs.items()}
+    if not tensors:
+        raise ArchcostError("--inputs: make(batch) gives no tensor that has the batch")
+    return Arguments(tuple(names), tuple(tensors), placed, given)
+
+
+def _parts(made: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return positional and named arguments of what a function gives."""
+    if isinstance(made, Mapping):
+        return (), made
+    if isinstance(made, (list, tuple)):
+        both = len(made) == 2 and isinstance(made[0], (list, tuple)) and isinstance(made[1], dict)
+        return (tuple(made[0]), made[1]) if both else (tuple(made), {})
+    return (made,), {}
+
+
+def _parameters(module: Any) -> list[str]:
+    known = inspect.signature(module.forward).parameters.values()
+    return [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _typed(value: Any) -> tuple[Shape, str]:
+    if not isinstance(value, str):
+        return read_shape(value), "float32"
+    text, _, dtype = value.replace(" ", ":").partition(":")
+    if dtype and dtype not in ("int64", "float32"):
+        raise ArchcostError(f"an input holds float32 or int64; got {shorten(dtype)!r}")
+    return read_shape(text), dtype or "float32"
