@@ -145,6 +145,11 @@ def an_output_with_names(self: Any, x: Any) -> Any:
     return Output(self.fc(x).tanh(), (self.fc(x), {"more": [x * self.fc.bias]}))
 
 
+@read(5, 8, fc=_linear, token=lambda: nn.Parameter(torch.zeros(1, 1, 8)))
+def a_token_for_each_sample(self: Any, x: Any) -> Any:
+    return torch.cat([self.token.repeat(len(x), 1, 1), self.fc(x)], dim=1)
+
+
 @read(5, 16, layer=lambda: nn.TransformerEncoderLayer(16, 4, 32, batch_first=True))
 def fast_path(self: Any, x: Any) -> Any:
     return self.layer(x)
@@ -317,6 +322,8 @@ class Chosen(nn.Module):
 
     def forward(self, x: Any) -> Any:
         match self.how:
+            case "iterate":
+                return torch.stack([row.exp() for row in x])
             case "item":
                 return x * x.mean().item()
             case "nonzero":
@@ -331,12 +338,13 @@ REFUSED: Mapping[str, tuple[Callable[[], Any], str]] = {
     "jit": (Scripted, "the module (test_code_pitfalls.py:%s): code that hides its calls runs here"),
     "vmap": (Mapped, "the module (test_code_pitfalls.py:%s): sum runs under torch.vmap"),
     "batch": (Across, "mixes the samples of the batch"),
+    "iterate": (lambda: Chosen("iterate"), "(test_code_pitfalls.py:%s): unbind takes the samples"),
     "item": (lambda: Chosen("item"), "(test_code_pitfalls.py:%s): item depends on data"),
     "nonzero": (lambda: Chosen("nonzero"), "(test_code_pitfalls.py:%s): nonzero depends on data"),
     "mask": (lambda: Chosen("mask"), "(test_code_pitfalls.py:%s): __getitem__ depends on data"),
     "if": (lambda: Chosen("if"), "(test_code_pitfalls.py:%s): __bool__ depends on data"),
 }
-LINES = {"jit": "self.fc(self.act", "vmap": "torch.vmap", "item": ".item()", "nonzero": ".nonzero()",
+LINES = {"iterate": "for row in x", "jit": "self.fc(self.act", "vmap": "torch.vmap", "item": ".item()", "nonzero": ".nonzero()",
          "mask": "x[x > 0]", "if": "if x.sum() > 0"}  # fmt: skip
 
 

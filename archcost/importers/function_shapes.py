@@ -212,10 +212,7 @@ def repeat(F: Any, x: Any, *sizes: Any) -> Any:
     times = flat(sizes)
     times = (1,) * (len(x.shape) - len(times)) + times
     x = F.reshape(x, shape=(1,) * (len(times) - len(x.shape)) + tuple(x.shape))
-    for dim, n in enumerate(times):
-        if n != 1:
-            x = F.cat(*[x] * n, dim=dim)
-    return x
+    return F.tile(x, repeats=tuple(times))
 
 
 @function("pad")

@@ -213,6 +213,8 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
                 "torch.func, which hides the shapes"
             )
         given = [*tensors_in(args), *tensors_in(kwargs)]
+        if name in ("__iter__", "unbind") and _goes_through_the_batch(given[0], args, kwargs):
+            raise ArchcostError(f"{self.where(line)}: {name} takes the samples one by one")
         versions = [tensor._version for tensor in given]
         seen = tuple(map(self.seen, args)), {key: self.seen(v) for key, v in kwargs.items()}
         short = name[:-1] if name.endswith("_") and not name.endswith("__") else name
@@ -342,6 +344,12 @@ def _name(function: Any) -> str:
             own = getattr(getattr(function, "__self__", None), "__name__", own)
         _NAMES[function] = own
     return _NAMES[function]
+
+
+def _goes_through_the_batch(x: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a tensor is taken apart along the dimension of the batch, of a trace's size."""
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    return bool(x.shape) and of_batch(x.shape[dim])
 
 
 def line_of_code() -> tuple[str, int]:
