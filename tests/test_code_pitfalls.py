@@ -145,6 +145,11 @@ def an_output_with_names(self: Any, x: Any) -> Any:
     return Output(self.fc(x).tanh(), (self.fc(x), {"more": [x * self.fc.bias]}))
 
 
+@read(8, fc=_linear)
+def whole_numbers_first(self: Any, x: Any) -> Any:
+    return F.gelu(torch.arange(8, device=x.device) + self.fc(x))
+
+
 @read(5, 8, fc=_linear, token=lambda: nn.Parameter(torch.zeros(1, 1, 8)))
 def a_token_for_each_sample(self: Any, x: Any) -> Any:
     return torch.cat([self.token.repeat(len(x), 1, 1), self.fc(x)], dim=1)

@@ -51,8 +51,8 @@ def probed(
 ) -> bool:  # fmt: skip
     """Whether an op's program does with the tensors of a call what PyTorch was seen to do.
 
-    These are compared: the shapes of its outputs, which of them share memory with its inputs, which
-    of them get gradients, and what is kept for backward.
+    These are compared: the shapes of its outputs and the bytes of their elements, which of them
+    share memory with its inputs, which of them get gradients, and what is kept for backward.
 
     Args:
         op: the op.
@@ -77,6 +77,8 @@ def probed(
         return False
     outs = made if isinstance(made, list) else [made]
     if [tuple(out.shape) for out in outs] != [seen.shape for seen in call.outs]:
+        return False
+    if [out.itemsize for out in outs] != [out.itemsize for out in inside.outs]:
         return False
     places = [F.known[seen.storage].storage if seen.storage in F.known else None
               for seen in _seen_in(call)]  # fmt: skip
