@@ -16,10 +16,11 @@ from archcost.collector import uncollected
 from archcost.errors import ArchcostError, LookupFailed, SpecError, shorten
 from archcost.network import NETWORK_INPUT, Network, Remark, Value
 from archcost.shape import Inputs, Shape, read_shape, show
+from archcost.spec.code import read_code, refuse
 from archcost.spec.document import Document, examine, read_document, read_inputs, read_year
 from archcost.spec.expand import Expander
 from archcost.spec.expression import ExpressionError, literal
-from archcost.spec.kinds import is_code, is_onnx, is_there, read_spec_source, reader_of
+from archcost.spec.kinds import is_code, is_there, read_spec_source
 from archcost.spec.remarks import find_remarks
 from archcost.spec.revision import SUFFIXES, read_revision, split_revision
 from archcost.spec.scope import UNKNOWN, Scope, Skipped
@@ -137,8 +138,7 @@ def load(
         knobs: values of knobs instead of the spec's. A str is read as an expression.
         aux: whether to include side outputs (auxiliary heads).
         bias: False drops the biases of all convolutions and linear layers.
-        **code: of a PyTorch module: ``inputs``, a function or ``file.py:make`` that makes its
-            arguments for a batch; ``partial=True``, to count the calls that have a formula.
+        **code: ``inputs`` and ``partial`` of a module, as ``--inputs`` and ``--partial``.
 
     Raises:
         LookupFailed: an unknown model or knob.
@@ -149,7 +149,7 @@ def load(
         (1000,)
     """
     if hasattr(model, "named_parameters"):
-        return _read_code(model, input, knobs, code)
+        return read_code(model, input, knobs, code)
     document, variant = find_model(model)
     network = expand(document, variant, input=input, knobs=knobs or {}, aux=aux, bias=bias, **code)
     if network.name != (asked := os.fspath(model)) and (alias := _alias(asked)):
@@ -254,23 +254,6 @@ def origin(document: Document) -> str:
     return os.path.realpath(name) if os.path.isfile(name) else name
 
 
-CODE_OPTIONS = ("inputs", "partial")
-"""Options of :func:`load` for PyTorch modules alone."""
-
-
-def _read_code(
-    model: Any, input: Inputs | None, knobs: Mapping[str, Any] | None, code: Mapping[str, Any]
-) -> Network:
-    code = {name: value for name, value in code.items() if value}
-    for name in code:
-        if name not in CODE_OPTIONS:
-            raise LookupFailed("option", name, CODE_OPTIONS)
-        if is_onnx(model):
-            raise ArchcostError(f"{model} is an ONNX graph, for which there is no {name!r}")
-    network: Network = import_module(reader_of(model)).read(model, input=input, knobs=knobs, **code)
-    return network
-
-
 def _alias(name: str) -> tuple[str, str] | None:
     """Return the model that another collection calls ``name``, and the collection, or None."""
     if _look_up(name):
@@ -358,10 +341,8 @@ def expand(
 ) -> Network:
     """Return the network of a document, or of one of its variants; see :func:`load`."""
     if document.code:
-        return _read_code(document.code, input, knobs, code)
-    for name, value in code.items():
-        if value:
-            raise ArchcostError(f"{name!r} is for PyTorch modules; {document.name} is a spec")
+        return read_code(document.code, input, knobs, code)
+    refuse(code, document.name)
     values = dict(document.knobs)
     header = dict(document.header)
     if variant not in document.variants:
