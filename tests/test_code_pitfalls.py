@@ -11,6 +11,7 @@ import pytest
 from archcost import analyze, load
 from archcost.errors import ArchcostError
 from archcost.proofs import Subject
+from archcost.proofs.module import module as compared
 from archcost.proofs.observe import fake_of, run
 from archcost.proofs.peaks import FakeRun
 from archcost.setting import Setting
@@ -363,3 +364,14 @@ def test_what_cannot_be_seen_is_refused_with_its_line(name: str) -> None:
         load(make(), input=(8,))
     assert (reason.replace("%s", str(at))) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_products_with_vectors_count_though_pytorchs_counter_leaves_them_out() -> None:
+    module = nn.utils.spectral_norm(nn.Conv2d(3, 8, 3))
+    network = load(module, input=(3, 8, 8))
+    sigma = 8 * 27 + 8  # u · (W v)
+    assert analyze(network).total.macs == 8 * 27 * 36 + sigma
+    assert counted(module, (3, 8, 8)) == 8 * 27 * 36
+    for batch in (1, 3):
+        found = compared(Subject(network, module, Setting(batch=batch)))
+        assert [check.passed for check in found if check.name == "MACs"] == [True]

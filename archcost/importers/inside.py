@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from archcost.proofs.peaks import tracker
-from archcost.shape import numel
+from archcost.pytorch.counter import LEFT_OUT
 
 torch: Any = import_module("torch")
 dispatch: Any = import_module("torch.utils._python_dispatch")
@@ -208,8 +208,8 @@ class Watch(dispatch.TorchDispatchMode):  # type: ignore[misc]
         registry = import_module("torch.utils.flop_counter").flop_registry
         if packet in registry:
             self.macs += int(registry[packet](*args, **kwargs, out_val=made)) // 2
-        elif name in PRODUCTS:
-            self.macs += PRODUCTS[name](*args)
+        elif name in LEFT_OUT:
+            self.macs += LEFT_OUT[name](*args)
         elif not _multiplies_nothing(operation, name):
             self.unpriced = self.unpriced or str(packet).replace("aten.", "aten::")
         return made
@@ -221,15 +221,6 @@ def _multiplies_nothing(operation: Any, name: str) -> bool:
     pointwise = torch.Tag.pointwise in operation.tags or operation.is_view
     return pointwise or name in MOVES or name.removesuffix("_") in MOVES
 
-
-PRODUCTS: Mapping[str, Callable[..., int]] = {
-    "mv": lambda matrix, _: numel(matrix.shape),
-    "addmv": lambda _, matrix, __: numel(matrix.shape),
-    "dot": lambda a, _: numel(a.shape),
-    "vdot": lambda a, _: numel(a.shape),
-    "addbmm": lambda _, a, b: numel(a.shape) * b.shape[-1],
-}
-"""Products that ``torch.utils.flop_counter`` leaves out: their multiply-accumulates."""
 
 MOVES = frozenset({
     "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "_assert_async", "_assert_tensor_metadata",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
-from typing import Any
 
 from archcost.analysis.training import gradients
 from archcost.ops.base import FLOAT
@@ -14,6 +12,7 @@ from archcost.proofs.counterparts import one_line
 from archcost.proofs.observe import fake_of, run
 from archcost.proofs.watch import copy_on, training_batch
 from archcost.pytorch import import_torch, random_inputs
+from archcost.pytorch.counter import whole_counter
 from archcost.shape import numel
 from archcost.storage.saved import saved_for_backward
 
@@ -24,9 +23,9 @@ GROUP = "module"
 def module(subject: Subject) -> Iterator[Check]:
     """Compare parameters, operations, and what a training step keeps, exactly.
 
-    Operations are those of ``torch.utils.flop_counter`` in evaluation mode, half its FLOPs. What is
-    kept for backward is seen by hooks, on tensors without content that act as a CPU's. Only a
-    network that was read from code has this check.
+    Operations are those of ``torch.utils.flop_counter`` in evaluation mode, half its FLOPs, and the
+    products with vectors that it leaves out. What is kept for backward is seen by hooks, on tensors
+    without content that act as a CPU's. Only a network that was read from code has this check.
     """
     network = subject.network
     if network.module is None:
@@ -45,14 +44,22 @@ def module(subject: Subject) -> Iterator[Check]:
 
 
 def _operations(subject: Subject) -> Iterator[Check]:
-    torch, network = import_torch(), subject.network
-    counter: Any = import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
+    """Compare one sample's: a product of parameters alone runs once, whatever the batch."""
+    batch, network = subject.batch, subject.network
+    measured = _macs(subject, batch)
+    if batch > 1:
+        measured -= (batch - 1) * (_macs(subject, batch + 1) - measured)
+    yield Check(GROUP, "MACs", "", sum(layer.macs for layer in network), measured)
+
+
+def _macs(subject: Subject, batch: int) -> int:
+    torch = import_torch()
+    counter = whole_counter()
     counter.mod_tracker = _NoModules()  # its own refuses a parameter that goes into a module
     twin = copy_on(subject, "meta").eval()
     with torch.no_grad(), counter:
-        twin(*random_inputs(network, subject.batch, "meta"))
-    expected = subject.batch * sum(layer.macs for layer in network)
-    yield Check(GROUP, "MACs", "", expected, int(counter.get_total_flops()) // 2)
+        twin(*random_inputs(subject.network, batch, "meta"))
+    return int(counter.get_total_flops()) // 2
 
 
 class _NoModules:

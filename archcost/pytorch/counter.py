@@ -1,0 +1,34 @@
+"""PyTorch's own counter, and the products of matrices and vectors that it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from archcost.shape import numel
+
+LEFT_OUT: Mapping[str, Callable[..., int]] = {
+    "mv": lambda matrix, _: numel(matrix.shape),
+    "addmv": lambda _, matrix, __: numel(matrix.shape),
+    "dot": lambda a, _: numel(a.shape),
+    "vdot": lambda a, _: numel(a.shape),
+    "addbmm": lambda _, a, b: numel(a.shape) * b.shape[-1],
+}
+"""Products that ``torch.utils.flop_counter`` leaves out: their multiply-accumulates."""
+
+
+def whole_counter() -> Any:
+    """Return a ``FlopCounterMode`` that counts the products of :data:`LEFT_OUT` too."""
+    import torch
+
+    def flops(rule: Callable[..., int]) -> Callable[..., int]:
+        def count(*args: Any, out_val: Any = None, **_: Any) -> int:
+            return 2 * rule(*args)
+
+        vars(count)["_get_raw"] = True  # tensors, not their shapes alone
+        return count
+
+    rules = {getattr(torch.ops.aten, name): flops(rule) for name, rule in LEFT_OUT.items()}
+    made: Any = import_module("torch.utils.flop_counter").FlopCounterMode
+    return made(display=False, custom_mapping=rules)
