@@ -11,7 +11,7 @@ from typing import Any
 
 from archcost.analysis.receptive import Field
 from archcost.analysis.report import Report, Row
-from archcost.conventions import counted_layers, uncounted
+from archcost.conventions import counted_layers, uncounted, unhooked
 from archcost.errors import LookupFailed
 from archcost.graph import Graph
 from archcost.network import Layer, prefixes
@@ -21,6 +21,7 @@ from archcost.shape import Shape, numel, per_axis, same_cut, same_padding, show
 from archcost.table import Cell, Column, Table, Tabled
 
 DEAD = "no output needs it, and the tool leaves it out"
+UNHOOKED = "no hook of the tool finds it, and nothing else of it counts"
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,14 @@ def _count_facts(graph: Graph, report: Report, row: Row, macs: int) -> list[Fact
     if row.path not in counted:
         facts.append(Fact(report.convention.name, row.counted, reason=DEAD))
     elif report.convention.name not in ("flops", "macs"):
+        layer = counted[row.path]
+        weights = report.convention.weights_of(layer)
         terms = [
-            f"{report.convention.weights[term]}·{amount * batch:,} {term}"
-            for term, amount in report.convention.parts(counted[row.path]).items()
-            if amount
+            f"{weights[term]}·{amount * batch:,} {term}"
+            for term, amount in report.convention.parts(layer).items()
+            if amount and weights[term]
         ]
-        none = "" if terms else "nothing of it counts"
+        none = "" if terms else UNHOOKED if unhooked(layer) else "nothing of it counts"
         facts.append(Fact(report.convention.name, row.counted, " + ".join(terms), none))
     return facts
 

@@ -73,13 +73,17 @@ class Convention:
         terms = [term for subject in about for term in known.get(subject, ())]
         return {term: find_fact(term)(layer) * layer.rows for term in terms}
 
+    def weights_of(self, layer: Layer) -> Weights:
+        """Return what the terms weigh at a layer: less, where no hook of the tool finds it."""
+        if not (self.hooks and unhooked(layer)):
+            return self.weights
+        return {term: weight - self.hooks.get(term, 0) for term, weight in self.weights.items()}
+
     def count(self, layer: Layer, batch: int = 1) -> int:
         """Return what a layer counts for a batch."""
-        hooks = self.hooks if unhooked(layer) else {}
-        total = 0
+        weights, total = self.weights_of(layer), 0
         for term, amount in self.parts(layer).items():
-            weight = self.weights[term] - hooks.get(term, 0)
-            total = total + weight * amount * (1 if term in self.once else batch)
+            total = total + weights[term] * amount * (1 if term in self.once else batch)
         return total
 
 
