@@ -23,7 +23,7 @@ CALLS = {
     "fit": "lenet5 --gpu h100", "roofline": "lenet5 --gpu h100", "hardware": "",
     "check": "--budget lenet5:params<1M", "diff": "lenet5 alexnet", "badge": "lenet5",
     "lint": "own.yaml", "fmt": "--diff own.yaml", "schema": "table", "list": "lenet",
-    "show": "lenet5", "ops": "conv", "export": "lenet5", "reconcile": "lenet5",
+    "show": "lenet5", "import": "lenet5", "ops": "conv", "export": "lenet5", "reconcile": "lenet5",
     "identify": "lenet5 61706", "audit": "lenet5", "plot": "layers lenet5 --terminal",
     "report": "lenet5", "verify": "own.yaml --checks structure --device meta",
     "profile": "own.yaml --no-training --runs 1",
@@ -118,7 +118,7 @@ def test_a_verdict_survives_the_pipe(
 
 ENDINGS = {
     "badge": ".svg", "plot": ".svg", "report": ".html", "show": ".yaml", "schema": ".json",
-    "export": ".py",
+    "export": ".py", "import": ".yaml",
 }  # fmt: skip
 WRITING = [name for name in COMMANDS if name not in ("fmt", "hardware")]  # hardware is a group
 
