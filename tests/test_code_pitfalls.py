@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,6 +222,55 @@ def functions_without_a_program(self: Any, x: Any) -> Any:
 @read(5, 8, gru=lambda: nn.GRU(8, 6, 2, bidirectional=True, batch_first=True))
 def recurrent(self: Any, x: Any) -> Any:
     return self.gru(x)[0]
+
+
+ACTIVATIONS = (
+    nn.ELU(0.5), nn.CELU(2.0), nn.SELU(), nn.Mish(), nn.Softplus(2), nn.Softsign(), nn.Tanhshrink(),
+    nn.LogSigmoid(), nn.Hardtanh(-2, 2), nn.Hardshrink(), nn.Softshrink(0.1), nn.ELU(inplace=True),
+    nn.LogSoftmax(1), nn.Softmin(1), nn.GLU(1),
+)  # fmt: skip
+
+
+@read(3, 8, 8, conv=_conv, acts=lambda: nn.ModuleList(copy(act) for act in ACTIVATIONS))
+def activations(self: Any, x: Any) -> Any:
+    y = self.conv(x)
+    for act in self.acts:
+        y = act(y * 2)
+    return F.pixel_shuffle(torch.cat([y, y], 1), 2)
+
+
+PADS = (
+    ((1, 1, 1, 1), "constant", 0), ((0, 1), "constant", None), ((1, 2, 3, 0), "constant", 1.5),
+    ((0, 0, 0, 0, 1, 1), "constant", 0), ((2, 1, 0, 1), "reflect", None),
+    ((1, 1, 0, 0), "replicate", None), ((1, 0, 2, 1), "circular", None),
+    ((-1, 0, -2, 1), "constant", 0),
+)  # fmt: skip
+
+
+@read(3, 8, 8, conv=_conv)
+def paddings(self: Any, x: Any) -> Any:
+    y = self.conv(x)
+    for sides, mode, value in PADS:
+        y = F.pad(y, sides, mode, value) * 2
+    return y
+
+
+def test_a_function_that_an_op_says_is_the_op() -> None:
+    ops = [layer.op.name for layer in load(READ["activations"][0](), input=(3, 8, 8))]
+    assert [name for name in ops if name not in ("conv", "mul", "rescale", "concat")] == [
+        "elu", "celu", "selu", "mish", "softplus", "softsign", "tanhshrink", "logsigmoid",
+        "hardtanh", "hardshrink", "softshrink", "elu", "log_softmax", "softmin", "glu",
+        "pixel_shuffle",
+    ]  # fmt: skip
+    pads = [layer.op for layer in load(READ["paddings"][0](), input=(3, 8, 8))][1::2]
+    assert [op.call() for op in pads] == [
+        "pad(padding=1)", "pad(padding=[[0, 0], [0, 1]])",
+        "pad(padding=[[3, 0], [1, 2]], value=1.5)", "pad(channels=1)",
+        "pad(padding=[[0, 1], [2, 1]], mode='reflect')",
+        "pad(padding=[0, 1], mode='replicate')",
+        "pad(padding=[[2, 1], [1, 0]], mode='circular')",
+        "pad(padding=[[-2, 1], [-1, 0]])",
+    ]  # fmt: skip
 
 
 def counted(module: Any, shape: tuple[int, ...]) -> int:

@@ -151,17 +151,69 @@ def _plain(name: str) -> Callable[..., Said]:
     return lambda input, inplace=False, **_: said(name, input)
 
 
-for _name, _op in {
-    "relu": "relu", "relu6": "relu6", "sigmoid": "sigmoid", "tanh": "tanh", "silu": "silu",
-    "hardswish": "hardswish", "hardsigmoid": "hardsigmoid",
-}.items():  # fmt: skip
-    OPS_OF[_name] = _plain(_op)
+for _name in (
+    "relu", "relu6", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid", "selu", "mish",
+    "softsign", "tanhshrink", "logsigmoid", "log_sigmoid",
+):  # fmt: skip
+    OPS_OF[_name] = _plain(_name.replace("log_", "log"))
 
 
 @op_of("hardtanh")
 def _hardtanh(input: Seen, min_val: float = -1.0, max_val: float = 1.0, inplace: Any = 0) -> Said:
-    require((min_val, max_val) == (0.0, 6.0))
-    return said("relu6", input)
+    if (min_val, max_val) == (0.0, 6.0):
+        return said("relu6", input)
+    return said("hardtanh", input, min_val, max_val)
+
+
+@op_of("elu")
+def _elu(input: Seen, alpha: float = 1.0, inplace: bool = False) -> Said:
+    return said("elu", input, alpha)
+
+
+@op_of("celu")
+def _celu(input: Seen, alpha: float = 1.0, inplace: bool = False) -> Said:
+    return said("celu", input, alpha)
+
+
+@op_of("softplus")
+def _softplus(input: Seen, beta: float = 1.0, threshold: float = 20.0) -> Said:
+    return said("softplus", input, beta, threshold)
+
+
+@op_of("hardshrink")
+def _hardshrink(input: Seen, lambd: float = 0.5) -> Said:
+    return said("hardshrink", input, lambd)
+
+
+@op_of("softshrink")
+def _softshrink(input: Seen, lambd: float = 0.5) -> Said:
+    return said("softshrink", input, lambd)
+
+
+@op_of("glu")
+def _glu(input: Seen, dim: int = -1) -> Said:
+    require(dim % len(input.shape) > 0)
+    return said("glu", input, dim % len(input.shape) - 1)
+
+
+@op_of("pad")
+def _pad(input: Seen, pad: Any, mode: str = "constant", value: float | None = None) -> Said:
+    sides = [[*pad[i : i + 2]] for i in range(0, len(pad), 2)][::-1]  # PyTorch's last axis is first
+    axes = len(input.shape) - 2
+    require(0 < len(sides) <= axes + 1 and mode in ("constant", "reflect", "replicate", "circular"))
+    channels = sides.pop(0) if len(sides) > axes else [0, 0]
+    padding: Any = [[0, 0]] * (axes - len(sides)) + sides
+    if all(before == after for before, after in padding):
+        padding = alike([before for before, _ in padding])
+    return said(
+        "pad", input, padding, value=value or 0.0, mode="zeros" if mode == "constant" else mode,
+        channels=alike(channels),
+    )  # fmt: skip
+
+
+@op_of("pixel_shuffle")
+def _pixel_shuffle(input: Seen, upscale_factor: int) -> Said:
+    return said("pixel_shuffle", input, upscale_factor)
 
 
 @op_of("gelu")
@@ -179,10 +231,15 @@ def _prelu(input: Seen, weight: Seen) -> Said:
     return said("prelu", input, numel(weight.shape) > 1, params={"weight": weight})
 
 
-@op_of("softmax")
-def _softmax(input: Seen, dim: int, *_: Any, **__: Any) -> Said:
-    require(dim % len(input.shape) > 0)
-    return said("softmax", input, dim % len(input.shape) - 1)
+def _along(name: str) -> Callable[..., Said]:
+    def say(input: Seen, dim: int, *_: Any, **__: Any) -> Said:
+        require(dim % len(input.shape) > 0)
+        return said(name, input, dim % len(input.shape) - 1)
+
+    return say
+
+
+OPS_OF.update({name: _along(name) for name in ("softmax", "log_softmax", "softmin")})
 
 
 @op_of("dropout")
