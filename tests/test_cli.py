@@ -357,7 +357,7 @@ def test_a_spec_from_standard_input() -> None:
         (["table", "no.yaml"], "no.yaml: No such file or directory"),
         (["table", "."], ".: is a folder"),
         (["table", "pyproject.toml"], "pyproject.toml: is TOML; `archcost check --budgets FILE` reads budgets"),
-        (["lint", "tests/test_cli.py"], "tests/test_cli.py: is Python, which archcost never runs"),
+        (["lint", "tests/test_cli.py"], "tests/test_cli.py: is Python, not a spec; to read a network"),
         (["ops", "Conv2d"], "unknown op 'Conv2d'; write conv"),
         (["table", "alexnet", "--batch", "0"], "batch must be a whole number from 1 to 2,147,483,648; got 0"),
         (["table", "alexnet", "--batch", "x"], "Invalid value for '--batch': 'x' is not a valid integer."),

@@ -425,3 +425,8 @@ def test_products_with_vectors_count_though_pytorchs_counter_leaves_them_out() -
     for batch in (1, 3):
         found = compared(Subject(network, module, Setting(batch=batch)))
         assert [check.passed for check in found if check.name == "MACs"] == [True]
+
+
+def test_a_message_says_n_for_the_batch() -> None:
+    with pytest.raises(ArchcostError, match=r"got input of size: \[N, 1, 3, 8, 8\]$"):
+        load(nn.Conv2d(3, 4, 3), input=(1, 3, 8, 8))

@@ -483,7 +483,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(
         return str(error.value)
 
     assert refused("net.onnx::a") == "net.onnx: is an ONNX graph, not a spec"
-    assert refused("net.py").startswith("net.py: is Python, which archcost never runs")
+    assert refused("net.py").startswith("net.py: is Python, not a spec; to read a network")
     assert refused("./net.py").startswith("./net.py: is Python")
     assert refused("net.csv") == "net.csv: is a table of values, not a spec"
     assert refused("net.pth").startswith("net.pth: holds weights, not layers")

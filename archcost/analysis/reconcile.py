@@ -69,6 +69,7 @@ class Reconciled:
 
 
 OWN = "of archcost's own module, in which every layer is a module: `archcost export`"
+ITSELF = "of the module itself, as its code calls PyTorch"
 COLUMNS = (
     Column("convention", "tool or convention", essential=True), Column("version", "version"),
     Column("unit", "unit"), Column("total", "count", True, essential=True),
@@ -106,7 +107,8 @@ class Reconciliation(Tabled):
             for row in self.rows
         )
         title = f"{self.network.name} at {self.network.input_text}, one sample"
-        return Table(columns, rows, title, notes=(OWN, *filter(None, self._notes())))
+        whose = ITSELF if self.network.module else OWN
+        return Table(columns, rows, title, notes=(whose, *filter(None, self._notes())))
 
     @cached_property
     def elsewhere(self) -> list[Written]:

@@ -29,6 +29,7 @@ from archcost.importers.inside import (
     tensors_in,
 )
 from archcost.importers.seen import (
+    BATCH,
     BUFFER,
     CALL,
     CONSTANT,
@@ -313,6 +314,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         """Return why a function does not run without data, or its own error."""
         where = self.where(line)
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        text = text.replace(str(BATCH), "N")  # as PyTorch's docs call the batch
         if name in OF_DATA or "meta" in text:
             return ArchcostError(f"{where}: {name} depends on data, which archcost does not have")
         return ArchcostError(f"{where}: {name}: {text}")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 WEIGHTS = "holds weights, not layers; write the layers as a spec"
 ENDINGS = {
     ".onnx": "is an ONNX graph, not a spec",
-    ".py": "is Python, which archcost never runs; write the layers as a spec, and `archcost verify "
-    "SPEC --against MODULE:CLASS` compares them",
+    ".py": "is Python, not a spec; to read a network that is code, add the name of a class or "
+    "function, as in net.py:Net",
     ".ipynb": "is a notebook; write the layers as a spec",
     ".csv": "is a table of values, not a spec",
     ".json": "is JSON, not a spec",
