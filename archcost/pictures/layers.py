@@ -22,6 +22,8 @@ _GROUP = {
     "adaptive_pool": 2, "resample": 2, "norm": 3,
 }  # fmt: skip
 OTHER, FOLDED = 4, 5
+READABLE = 160
+"""The most bars side by side."""
 
 
 def parts(report: Report, depth: int | None = None) -> list[Entry]:
@@ -76,7 +78,7 @@ def layers(reports: Sequence[Report], depth: int | None = None) -> Picture:
         if not own:
             raise ArchcostError(f"{report.network.name} has no layers that cost anything")
     total = sum(map(len, entries))
-    if total > 160:
+    if total > READABLE:
         raise ArchcostError(
             f"{total} bars side by side cannot be read; name fewer models or fold groups with "
             "--depth"

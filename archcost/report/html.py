@@ -261,8 +261,10 @@ def _layers(section: Section) -> Iterator[str]:
     words = next(i for i, column in enumerate(table.columns) if column.numeric)
     head, style = _head(table), f"layers words{words}"
     yield f'<div class="scroll tall"><table class="{style}">{head}<tbody>'
-    yield "<tr>" + "".join(f"<td>{escape(show_cell(cell))}" for cell in table.rows[0])
-    for row, entry in zip(table.rows[1:], entries, strict=True):
+    inputs = len(section.report.network.inputs)
+    for row in table.rows[:inputs]:
+        yield "<tr>" + "".join(f"<td>{escape(show_cell(cell))}" for cell in row)
+    for row, entry in zip(table.rows[inputs:], entries, strict=True):
         depth = f" class=d{min(entry.level, 5)}" if entry.level else ""
         name = escape(entry.path)
         start = f"<tr><td{depth}>{name}"

@@ -15,7 +15,7 @@ from archcost.analysis.report import Report
 from archcost.budget.budget import Check, Verdict
 from archcost.errors import ArchcostError
 from archcost.findings.audit import Audit
-from archcost.pictures.layers import layers
+from archcost.pictures.layers import READABLE, layers, parts
 from archcost.pictures.memory import memory
 from archcost.pictures.picture import Picture, Points
 from archcost.pictures.scatter import scatter
@@ -65,8 +65,8 @@ class Section:
 
     @cached_property
     def bars(self) -> Picture | None:
-        """Memory, parameters and operations layer by layer."""
-        return layers([self.report]) if any(row.activations for row in self.report.rows) else None
+        """Memory, parameters and operations layer by layer, if that can be read."""
+        return layers([self.report]) if 0 < len(parts(self.report)) <= READABLE else None
 
     @cached_property
     def timeline(self) -> Picture | None:
