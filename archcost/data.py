@@ -19,17 +19,19 @@ else:
     def dataclass(cls=None, /, *, frozen=False, slots=False, repr=True):
         """Make a class of its annotations, as ``dataclasses.dataclass`` does.
 
-        ``fields``, ``replace`` and ``asdict`` take it.
+        ``fields``, ``replace`` and ``asdict`` take it. A class has fields, arguments set all of
+        them, and one with slots has no ``__post_init__``.
         """
         if cls is None:
             return lambda own: dataclass(own, frozen=frozen, slots=slots, repr=repr)
         cls = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
         fields = dataclasses.fields(cls)
+        _check(cls, fields, slots)
         methods = _methods(cls, fields, slots) | {"__hash__": _hash if frozen else None}
         if frozen:
             methods |= {"__setattr__": _frozen, "__delattr__": _frozen}
         if frozen and slots:
-            methods |= {"__reduce__": _reduce}
+            methods |= {"__setstate__": _set_state}
         if not repr:
             del methods["__repr__"]
         for name, method in methods.items():
@@ -39,16 +41,21 @@ else:
         return cls
 
 
+def _check(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool) -> None:
+    """Refuse what the methods here would leave undone."""
+    unset = not all(field.init for field in fields)
+    if not fields or unset or (slots and hasattr(cls, "__post_init__")):
+        raise TypeError(f"{cls.__name__} takes dataclasses.dataclass")
+
+
 def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool) -> dict[str, Any]:
     """Return the methods of a class that know its fields."""
-    positional = [field.name for field in fields if field.init and not field.kw_only]
-    named = [field.name for field in fields if field.init and field.kw_only]
+    positional = [field.name for field in fields if not field.kw_only]
+    named = [field.name for field in fields if field.kw_only]
     names = dict.fromkeys([*positional, *named]).keys()
     shown = [field.name for field in fields if field.repr]
-    defaults = {f.name: f.default for f in fields if f.init and f.default is not MISSING}
-    factories = [
-        (f.name, f.default_factory) for f in fields if f.init and f.default_factory is not MISSING
-    ]
+    defaults = {f.name: f.default for f in fields if f.default is not MISSING}
+    factories = [(f.name, f.default_factory) for f in fields if f.default_factory is not MISSING]
 
     def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the values of all fields."""
@@ -75,7 +82,7 @@ def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool)
         for put, value in zip(puts, args, strict=True):
             put(self, value)
 
-    puts = [vars(cls)[name].__set__ for name in names] if slots else []
+    puts = [getattr(cls, name).__set__ for name in names] if slots else []
     ends = tuple(defaults.get(name) for name in names)
     # all from here on have plain defaults
     least = max([at for at, name in enumerate(names, 1) if name not in defaults], default=0)
@@ -93,9 +100,11 @@ def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool)
     return {"__init__": in_slots if slots else in_dict, "__repr__": __repr__, "__eq__": __eq__}
 
 
-def _reduce(self: Any) -> tuple[type, tuple[Any, ...]]:
-    """Pickle what has neither a dict nor slots that can be set."""
-    return type(self), tuple(getattr(self, name) for name in self.__slots__)
+def _set_state(self: Any, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
+    """Take what ``pickle`` and ``copy`` give a class with slots, which cannot be set."""
+    for values in state:
+        for name, value in (values or {}).items():
+            object.__setattr__(self, name, value)
 
 
 def _hash(self: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import pickle
 from dataclasses import field
@@ -82,6 +83,37 @@ def test_behaves_as_dataclasses_do(options: Any) -> None:
 def test_equal_frozen_ones_are_found_in_a_set() -> None:
     frozen = data.dataclass(frozen=True)(type("Two", (), {"__annotations__": {"a": int, "b": int}}))
     assert frozen(1, 2) in {frozen(1, 2)} and frozen(2, 1) not in {frozen(1, 2)}
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, dataclasses.replace], ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_copies_are_equal(options: Any, copied: Any) -> None:
+    for made in pair(**options):
+        one = made(1, last=4)
+        assert copied(one) == one and copied(one) is not one
+
+
+def test_a_class_with_slots_is_inherited() -> None:
+    for decorate in (dataclasses.dataclass, data.dataclass):
+        base = decorate(frozen=True, slots=True)(type("A", (), {"__annotations__": {"a": int}}))
+        made = decorate(frozen=True, slots=True)(
+            type("B", (base,), {"__annotations__": {"b": int}})
+        )
+        assert dataclasses.astuple(copy.copy(made(1, 2))) == (1, 2)
+        assert made(1, 2) == made(1, b=2) != made(2, 2) and made(1, 2) != base(1)
+
+
+@pytest.mark.parametrize(
+    "body, slots",
+    [
+        ({}, False),
+        ({"__annotations__": {"a": int}, "a": field(init=False, default=1)}, False),
+        ({"__annotations__": {"a": int}, "__post_init__": lambda self: None}, True),
+    ],
+)
+def test_what_would_be_left_undone_is_refused(body: dict[str, Any], slots: bool) -> None:
+    with pytest.raises(TypeError, match=r"Some takes dataclasses\.dataclass"):
+        data.dataclass(slots=slots)(type("Some", (), body))
 
 
 def test_a_layer_goes_to_another_process_and_back() -> None:
