@@ -46,7 +46,7 @@ class Builder:
         self.layers: list[Layer] = []
         self.lines: dict[str, int] = {}
         self._numbers: Counter[str] = Counter()
-        self._known: dict[Any, Made] = {}
+        self._known: dict[Any, tuple[Op, Made]] = {}
         self._values: dict[str, Value] = {}
         self._retyped: set[str] = set()  # inputs that are not of floats, as it turned out
         self._layers: dict[str, Layer] = {}
@@ -241,10 +241,10 @@ class Builder:
         Raises:
             OpError: the op does not take them.
         """
-        key: Any = (id(op), *[(v.shape, v.dtype, v.rows) for v in values])  # its layer keeps the op
+        key: Any = (id(op), *[(v.shape, v.dtype, v.rows) for v in values])
         try:
             if key in self._known:
-                return self._known[key]
+                return self._known[key][1]
         except TypeError:  # sizes that know their formula have no hash
             key = None
         check_inputs(op, len(values), all_given=True)
@@ -260,7 +260,7 @@ class Builder:
             raise OpError(f"{op.name} {reason}; got {told}")
         made = cost, shapes, dtype, op.rows(rows, *shapes)
         if key:
-            self._known[key] = made
+            self._known[key] = op, made  # as long as the op lives, no other has its id
         return made
 
 

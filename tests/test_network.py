@@ -253,6 +253,16 @@ def test_what_a_builder_refuses(add: Callable[[Builder, Value], Any], reason: st
     assert str(error.value).startswith(reason)
 
 
+def test_an_op_that_was_refused_leaves_no_cost_behind() -> None:
+    """A later op may lie at the same address."""
+    builder = Builder()
+    x = builder.input("3x8x8")
+    for channels in range(1, 40):
+        with pytest.raises(ArchcostError, match="no parameter 'none'"):
+            builder.add(make("conv", channels, 1), x, params={"none": "here"})
+        assert builder.add(make("conv", 100 + channels, 1), x).shape == (100 + channels, 8, 8)
+
+
 def test_names_are_numbered_in_their_group() -> None:
     builder = Builder()
     x = builder.input("3")
