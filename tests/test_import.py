@@ -82,6 +82,17 @@ def test_blocks_have_parameters_for_what_differs(torchvision: Any) -> None:
     assert line in text
 
 
+POOLING = "name: pooling\ninput: 3x8x8\nlayers:\n  - maxpool(2) >> relu\n"
+
+
+@pytest.mark.parametrize("source", [load("crnn"), loads(POOLING)], ids=lambda net: net.name)
+def test_what_is_not_known_of_a_network_is_not_compared(source: Network) -> None:
+    """The peak of a recurrent layer, and a step that trains nothing."""
+    text = to_spec(source)
+    assert not text.startswith("#")
+    assert analyze(loads(text)).total == analyze(source).total
+
+
 # Every network that a spec says.
 
 

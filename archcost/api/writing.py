@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from archcost.api import LoadOptions, Model, network_of, takes
+from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.ops import OPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @takes(LoadOptions)
@@ -74,11 +76,11 @@ def _of_code(network: Network) -> tuple[Network, list[str]]:
 
 
 def differences(made: Network, source: Network) -> Iterator[tuple[str, int, int]]:
-    """Yield the figures of two networks that differ: name, the first one's, the other's."""
+    """Yield the known figures of two networks that differ: name, the first's, the other's."""
     # names of code may hold a tensor longer than its last reader, which no spec says
     ours, theirs = _figures(made), _figures(replace(source, holders={}))
     for name, figure in ours.items():
-        if figure != theirs[name]:
+        if figure != theirs.get(name, figure):
             yield name, figure, theirs[name]
 
 
@@ -89,9 +91,16 @@ def _figures(network: Network) -> dict[str, int]:
 
     total = analyze(network, Setting()).total
     memory = Footprint(network, CPU)
-    return {
+    found = {
         "parameters": total.params, "multiply-accumulates": total.macs,
-        "activations": total.activations, "bytes kept for backward": memory.saved.total,
-        "bytes at the peak of training": memory.training.peak.total,
-        "bytes at the peak of inference": memory.inference.peak.total,
+        "activations": total.activations,
     }  # fmt: skip
+    peaks: dict[str, Callable[[], int]] = {
+        "bytes kept for backward": lambda: memory.saved.total,
+        "bytes at the peak of training": lambda: memory.training.peak.total,
+        "bytes at the peak of inference": lambda: memory.inference.peak.total,
+    }
+    for name, bytes_of in peaks.items():
+        with suppress(ArchcostError):  # nothing to train, or no rule for the peak of a layer
+            found[name] = bytes_of()
+    return found
