@@ -137,9 +137,6 @@ class GlobalMaxPool(AdaptiveMaxPool):
         return ""
 
 
-"""Each region is an operation of its own, which a simulation has to run."""
-
-
 @op("roi_pool", kind="adaptive_pool")
 class RoIPool(Op):
     """Maximum of each part of ``regions`` regions of a map (Girshick 2015, Fast R-CNN).
