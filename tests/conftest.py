@@ -55,7 +55,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is not the first of its family as slow, in tests that are ``sampled``."""
+    """Mark what is not the first of its family as slow, in tests that are ``sampled``.
+
+    Raises:
+        UsageError: a test's name has the address of an object in it. Each process would have
+            another name for that test, and none would run.
+    """
+    if unstable := [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]+", item.nodeid)]:
+        raise pytest.UsageError(f"a name that changes from run to run: {unstable[0]}")
     families = {name: doc.name for doc in documents() for name in (doc.name, *doc.variants)}
     seen = set()
     for item in items:

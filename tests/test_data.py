@@ -85,7 +85,7 @@ def test_equal_frozen_ones_are_found_in_a_set() -> None:
     assert frozen(1, 2) in {frozen(1, 2)} and frozen(2, 1) not in {frozen(1, 2)}
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, dataclasses.replace], ids=str)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, dataclasses.replace])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_copies_are_equal(options: Any, copied: Any) -> None:
     for made in pair(**options):
