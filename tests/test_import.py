@@ -225,6 +225,12 @@ def test_what_no_spec_can_say_is_refused_with_the_layer(modules: str) -> None:
 
 
 @pytest.mark.torch
+def test_a_network_of_no_layer_is_refused() -> None:
+    done = CliRunner().invoke(cli, ["import", "torch.nn:Identity", "--input", "12"])
+    assert str(done.exception) == "torch.nn:Identity has no layer, and a spec has at least one"
+
+
+@pytest.mark.torch
 def test_the_command_writes_what_the_function_returns(modules: str) -> None:
     done = CliRunner().invoke(
         cli, ["import", f"{modules}:Tied", "--input", "words=7:int64", "-o", "net.yaml"]

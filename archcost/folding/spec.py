@@ -33,6 +33,8 @@ def folded_spec(network: Network) -> str:
     Raises:
         ArchcostError: the network has what no spec can say; the text names the layer.
     """
+    if not network.layers:
+        raise ArchcostError(f"{network.name} has no layer, and a spec has at least one")
     source = plain(unnumbered(network))
     text = _text(source)
     made = loaded(text)
