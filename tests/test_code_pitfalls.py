@@ -332,6 +332,27 @@ def test_peaks_are_known_to_the_byte(name: str) -> None:
         assert run.peaks[phase].total == steps["adam"][phase][1]
 
 
+class Grown(nn.Module):
+    """Makes constants on the CPU: for the batch of a trace, 64 GiB each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(128, 128)
+
+    def forward(self, x: Any) -> Any:
+        start, rows = torch.zeros(len(x), 128), torch.arange(len(x))[:, None]
+        grid = torch.ones(128)[None].repeat(x.shape[0], 1).to(x.device)
+        return torch.cat([self.fc(x) + start, grid], 1) * rows
+
+
+def test_constants_as_large_as_the_batch_take_no_memory() -> None:
+    network = load(Grown(), input=(128,))
+    assert network.output == (256,)
+    checks = [*compared(Subject(network, Grown()))]
+    assert len(checks) == 6
+    assert all(check.passed and not check.skipped for check in checks), checks
+
+
 def test_the_second_pass_counts_where_the_first_fills_a_cache() -> None:
     network = load(Cached(), input=(8,))
     assert [layer.path for layer in network] == ["fc", "matmul1"]

@@ -193,6 +193,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             return function(*args, **kwargs)
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
+        args, kwargs = _without_content(name, args, kwargs)
         full = overrides.resolve_name(function) or name
         if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
             packet = getattr(function, "overloadpacket", function)
@@ -315,6 +316,11 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         where = self.where(line)
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         text = text.replace(str(BATCH), "N")  # as PyTorch's docs call the batch
+        if "expected device" in text or "same device" in text:
+            return ArchcostError(
+                f"{where}: {name} reads a tensor that is made on the CPU, whatever the device of "
+                "the input is; make it with device=x.device"
+            )
         if name in OF_DATA or "meta" in text:
             return ArchcostError(f"{where}: {name} depends on data, which archcost does not have")
         return ArchcostError(f"{where}: {name}: {text}")
@@ -334,6 +340,37 @@ QUERIES = frozenset({
     "data_ptr", "is_same_size", "requires_grad_", "_assert_async", "is_tensor", "is_inference",
 })  # fmt: skip
 """Functions that make no tensor."""
+
+CREATED = (
+    "arange", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm",
+    "range", "zeros",
+)  # fmt: skip
+"""Functions that make a tensor of no other."""
+
+GROWN = (
+    "broadcast_to", "expand", "new_empty", "new_full", "new_ones", "new_zeros", "repeat",
+    "repeat_interleave", "tile",
+)  # fmt: skip
+"""Functions that make a tensor of a larger size of another."""
+
+
+def _without_content(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return arguments with which a constant as large as the batch takes no memory."""
+    values = (*args, *kwargs.values())
+    if name in ("randint", "full"):  # their other numbers are values
+        values = tuple(value for value in values if isinstance(value, (tuple, list)))
+    if name not in (*CREATED, *GROWN) or not _is_large(values):
+        return args, kwargs
+    if name in CREATED:
+        return args, {**kwargs, "device": "meta"}
+    return tuple(x.to("meta") if isinstance(x, torch.Tensor) else x for x in args), kwargs
+
+
+def _is_large(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_is_large, value))
+    return isinstance(value, int) and value > BATCH // 2
+
 
 _NAMES: dict[Any, str] = {}
 

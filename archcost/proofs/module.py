@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from archcost.analysis.training import gradients
 from archcost.ops.base import FLOAT
@@ -53,12 +54,21 @@ def _operations(subject: Subject) -> Iterator[Check]:
 
 
 def _macs(subject: Subject, batch: int) -> int:
-    torch = import_torch()
+    """Return those that run on tensors without content."""
+    twin = copy_on(subject, "meta").eval()
+    try:
+        return _counted(twin, random_inputs(subject.network, batch, "meta"))
+    except RuntimeError:  # the code makes a tensor on the CPU, which those of meta do not meet
+        twin, fake = fake_of(subject.twin)
+        with fake:
+            return _counted(twin.eval(), random_inputs(subject.network, batch, "cpu"))
+
+
+def _counted(twin: Any, inputs: Sequence[Any]) -> int:
     counter = whole_counter()
     counter.mod_tracker = _NoModules()  # its own refuses a parameter that goes into a module
-    twin = copy_on(subject, "meta").eval()
-    with torch.no_grad(), counter:
-        twin(*random_inputs(subject.network, batch, "meta"))
+    with import_torch().no_grad(), counter:
+        twin(*inputs)
     return int(counter.get_total_flops()) // 2
 
 
