@@ -299,6 +299,24 @@ class Again(Net):
     def forward(self, x):
         return checkpoint(self.conv, x, use_reentrant=False)
 
+class Yields(Net):
+    def forward(self, x):
+        yield self.conv(x)
+
+class Exits(nn.Module):
+    def forward(self, x):
+        raise SystemExit(0)
+
+class OnCpu(nn.Module):
+    def forward(self, x):
+        return x + torch.ones(8)
+
+def lazy():
+    return nn.LazyLinear(3)
+
+def scripted():
+    return torch.jit.script(nn.ReLU())
+
 def broken():
     raise ValueError("no such width")
 
@@ -376,6 +394,11 @@ def test_verify_sees_a_module_that_is_another() -> None:
         ("Net", ["--input", "5x8x8"], "conv (net.py:12): conv2d:"),
         ("Two", ["--input", "3x8x8"], "Two does not run on these inputs: TypeError"),
         ("Net", ["--input", "3x8x8", "--arg", "depth=2"], "unexpected keyword argument 'depth'"),
+        ("Yields", ["--input", "3x8x8"], "Yields: no tensor that it returns depends on an input"),
+        ("Exits", ["--input", "3x8x8"], "Exits does not run on these inputs: SystemExit: 0"),
+        ("OnCpu", ["--input", "3x8x8"], "add reads a tensor that is made on the CPU"),
+        ("lazy", ["--input", "3x8x8"], "weight has no size before the first pass"),
+        ("scripted", ["--input", "3x8x8"], "a module of TorchScript hides its calls"),
     ],
 )
 def test_what_cannot_be_read_is_a_line(

@@ -12,7 +12,7 @@ from typing import Any
 from archcost.errors import ArchcostError, did_you_mean, shorten
 from archcost.importers.seen import BATCH, of_batch
 from archcost.network import NETWORK_INPUT
-from archcost.proofs.counterparts import maker, one_line
+from archcost.proofs.counterparts import FOREIGN, maker, one_line
 from archcost.pytorch import import_torch
 from archcost.shape import Shape, read_shape
 
@@ -123,7 +123,7 @@ def of_function(make: Any, module: Any) -> Arguments:
     try:
         with torch.device("meta"):
             made = make(BATCH)
-    except Exception as error:  # whatever a foreign function raises
+    except FOREIGN as error:
         raise ArchcostError(f"--inputs: make(batch) fails: {one_line(error)}") from None
     args, kwargs = _parts(made)
     tensors: list[Any] = []
@@ -162,7 +162,10 @@ def _parts(made: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
 
 
 def _parameters(module: Any) -> list[str]:
-    known = inspect.signature(module.forward).parameters.values()
+    try:
+        known = inspect.signature(module.forward).parameters.values()
+    except ValueError:  # a function of PyTorch itself, which says no names
+        return []
     return [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 

@@ -73,6 +73,8 @@ class Lowering:
             self.lower(number, call)
         outputs = [self.value(seen) for seen in self.trace.outputs]
         names = dict.fromkeys(value.name for value in outputs if value is not None)
+        if not names:
+            raise ArchcostError(f"{name}: no tensor that it returns depends on an input")
         made = self.builder.network(name, *names, **about)
         layers = tuple(
             replace(

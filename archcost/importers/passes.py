@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import Any
 from unittest import mock
 
-from archcost.errors import ArchcostError, shorten
+from archcost.errors import ArchcostError
 from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.inside import tensors_in
 from archcost.importers.seen import Trace
 from archcost.importers.trace import Tracer, line_of_code
+from archcost.proofs.counterparts import FOREIGN, one_line
 
 torch: Any = import_module("torch")
 
@@ -104,12 +105,11 @@ def _pass(module: Any, inputs: Arguments, training: bool, known: Container[str])
             made = inputs.call(module, *inputs.tensors)
     except ArchcostError:
         raise
-    except Exception as error:  # whatever a foreign module raises
+    except FOREIGN as error:
         if tracer.refusal:
             raise tracer.refusal from None
-        text = f"{type(error).__name__}: {shorten(error, 200)}"
         raise ArchcostError(
-            f"{type(module).__name__} does not run on these inputs: {text}"
+            f"{type(module).__name__} does not run on these inputs: {one_line(error)}"
         ) from error
     tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
     return tracer.trace

@@ -49,7 +49,9 @@ def read(
 
     arguments = {key: _literal(value) for key, value in (knobs or {}).items()}
     name = model if isinstance(model, str) else type(model).__name__
-    module = _on_meta(torch, _built(torch, model, arguments))
+    module = _built(torch, model, arguments)
+    _refuse_unseen(torch, name, module)
+    module = _on_meta(torch, module)
     if inputs is not None and input is not None:
         raise ArchcostError("--inputs makes all arguments; leave --input out")
     given = of_shapes(name, module, input) if inputs is None else of_function(inputs, module)
@@ -143,6 +145,19 @@ def _built(torch: Any, model: Any, arguments: Mapping[str, Any], meta: bool = Tr
         if "cannot be built" not in str(error):
             raise
     return build()  # what its constructor does with its weights needs them
+
+
+def _refuse_unseen(torch: Any, name: str, module: Any) -> None:
+    """Refuse a module whose calls, or the sizes of whose parameters, are not there to be seen."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ArchcostError(f"{name}: a module of TorchScript hides its calls")
+    lazy = torch.nn.parameter.is_lazy
+    for own, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if lazy(tensor):
+            raise ArchcostError(
+                f"{name}: {own} has no size before the first pass; write the module with its "
+                "sizes, as Linear for LazyLinear"
+            )
 
 
 def _on_meta(torch: Any, module: Any) -> Any:

@@ -51,6 +51,9 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 IMAGENET_CLASSES = 1000
 
+FOREIGN = (Exception, SystemExit)
+"""What foreign code may raise: anything, and it may read the command line and exit."""
+
 
 def split_reference(against: str) -> tuple[str, str]:
     """Return the collection or module and the name there, empty for a model's own counterpart.
@@ -124,7 +127,7 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
     make = maker(where, name)
     try:
         made = make(**arguments)
-    except Exception as error:
+    except FOREIGN as error:
         raise ArchcostError(f"{where}:{name} cannot be built: {one_line(error)}") from None
     if not isinstance(made, torch.nn.Module):
         kind = type(made).__name__
@@ -173,7 +176,7 @@ def _from_file(path: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module  # where its classes look for themselves
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a foreign file raises
+    except FOREIGN as error:
         raise ArchcostError(f"cannot import {path}: {one_line(error)}") from None
     finally:
         sys.path.remove(folder)
@@ -199,7 +202,7 @@ def import_reference(module: str) -> Any:
             raise ArchcostError(f"cannot import {module}: {one_line(error)}") from None
         how = f": pip install {package}" if package in COLLECTIONS else _similar(package)
         raise ArchcostError(f"{package} is not installed{how}") from None
-    except Exception as error:  # whatever a foreign module raises while it is imported
+    except FOREIGN as error:
         beside = f"beside torch {import_torch().__version__}"
         raise ArchcostError(f"cannot import {module} {beside}: {one_line(error)}") from None
     finally:
