@@ -7,8 +7,8 @@ from typing import Any
 from archcost.conventions.facts import elements, of
 from archcost.conventions.recurrent import RECURRENT
 from archcost.conventions.rule import FLOP, MAC, Convention, each
-from archcost.ops.choices import fitted
 from archcost.ops.conv import pairs_inside
+from archcost.ops.merge import fitted
 from archcost.shape import numel
 
 

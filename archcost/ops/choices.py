@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from archcost.errors import OpError
 from archcost.ops.arguments import axis, axis_of, check, count, flag, real
 from archcost.ops.base import Cost, Example, Op, example, op
-from archcost.ops.merge import repeated
+from archcost.ops.merge import fitted
 from archcost.ops.reads import ALL, SAME, Reads
 from archcost.shape import Shape, show
-
-
-def fitted(op: str, *shapes: Shape) -> Shape:
-    """Return the shape to which tensors of as many dimensions are repeated; refuse others."""
-    out = shapes[0]
-    for shape in shapes[1:]:
-        found = repeated(out, shape)
-        if found is None:
-            raise OpError(f"{op} cannot broadcast {' to '.join(map(show, (out, shape)))}")
-        out = found
-    return out
 
 
 def along(x: Shape, out: Shape, dim: int | None = None) -> Reads:

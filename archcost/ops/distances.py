@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from archcost.ops.arguments import argument, axis, axis_of, check, flag, real
 from archcost.ops.base import Cost, Example, Op, example, op
-from archcost.ops.choices import along, fitted
+from archcost.ops.choices import along
+from archcost.ops.merge import fitted
 from archcost.ops.reads import SAME, Reads
 from archcost.ops.reduction import norm_order
 from archcost.shape import Shape, show

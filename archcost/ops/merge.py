@@ -26,6 +26,17 @@ def repeated(a: Shape, b: Shape) -> Shape | None:
     return out if all(n == 1 or n == size for n, size in zip(least, out, strict=True)) else None
 
 
+def fitted(op: str, *shapes: Shape) -> Shape:
+    """Return the shape to which tensors of as many dimensions are repeated; refuse others."""
+    out = shapes[0]
+    for shape in shapes[1:]:
+        found = repeated(out, shape)
+        if found is None:
+            raise OpError(f"{op} cannot broadcast {' to '.join(map(show, (out, shape)))}")
+        out = found
+    return out
+
+
 @op("add", kind="merge")
 class Add(Op):
     """Sum of tensors of the same shape. Sizes of 1 are broadcast."""
@@ -107,10 +118,7 @@ class OfTwo(Op):
     def cost(self, x: Shape, *others: Shape) -> Cost:
         shapes = (x, *others)
         check(len(shapes) == 2, f"{self.name} takes 2 tensors; got {len(shapes)}")
-        out = repeated(*shapes)
-        if out is None:
-            raise OpError(f"{self.name} cannot broadcast {' to '.join(map(show, shapes))}")
-        return Cost(out)
+        return Cost(fitted(self.name, *shapes))
 
     def forward(self, F: Any, x: Any, other: Any) -> Any:
         return getattr(F, self.primitive)(x, other)
