@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import around
 from test_choices import real_peaks
 
+from archcost import load, verify
 from archcost.analysis.training import training_step
 from archcost.builder import Builder
 from archcost.errors import ArchcostError, SpecError
@@ -261,3 +263,28 @@ def test_cells_that_are_refused() -> None:
         network("x: relu; gru_cell(x, x, 4)", "6")
     with pytest.raises(ArchcostError, match="what CUDA keeps of a recurrent cell is not known"):
         saved_for_backward(network("lstm_cell(4)", "6"), Setting(device="cuda"))
+
+
+CODE = """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.{call}
+
+    def forward(self, x):
+        return self.steps(x)[0]
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["LSTM(6, 4, batch_first=True)", "LSTM(6, 4, 2, proj_size=3, bidirectional=True, batch_first=True)",
+     "GRU(6, 4, 2, bias=False, batch_first=True)", "RNN(6, 4, bidirectional=True, batch_first=True)"],
+)  # fmt: skip
+def test_what_tools_count_of_recurrent_modules_of_code(tmp_path: Path, call: str) -> None:
+    (tmp_path / "net.py").write_text(CODE.format(call=call))
+    net = load(f"{tmp_path}/net.py:Net", input="5x6")
+    [found] = verify(net, checks=["counters"], batch=2).outcomes
+    assert found.passed == found.run > 4

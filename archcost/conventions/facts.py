@@ -95,11 +95,16 @@ def meaning(term: str) -> str:
     return MEASURES[term.rpartition(".")[2]][1]
 
 
+FUNCTIONS_OF = {"rnn_tanh": "rnn", "rnn_relu": "rnn"}
+"""The ops of functions of PyTorch that have other names, where tools find both as one module."""
+
+
 def subjects(layer: Layer) -> tuple[str, ...]:
     """Return the prefixes that the terms of a layer's facts may have."""
     op, axes = layer.op, len(layer.shapes[0]) - 1
     mode = getattr(op, "mode", "") + "-antialias" * getattr(op, "antialias", False)
-    name, sized = op.name, f"{op.name}{axes}d"
+    name = FUNCTIONS_OF.get(op.name, op.name)
+    sized = f"{name}{axes}d"
     return "", name, sized, f"{name}[{mode}]", f"{sized}[{mode}]"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from archcost.conventions.facts import elements, of
+from archcost.conventions.facts import FUNCTIONS_OF, elements, of
 from archcost.conventions.rule import each
+from archcost.ops import OPS
 from archcost.shape import numel
 
 RECURRENT = "lstm gru rnn"
@@ -24,10 +26,25 @@ def _sizes(layer: Any, name: str) -> int:
     return elements(*(shape for own, shape in params if own.startswith(name)))
 
 
+def _op(layer: Any) -> Any:
+    """Return the op of a layer; that of a function of code is told by its weights."""
+    if hasattr(layer.op, "hidden_size"):
+        return layer.op
+    kind = OPS[FUNCTIONS_OF.get(layer.op.name, layer.op.name)]
+    params = layer.cost.params
+    rows, width = params["weight_hh_l0"]
+    hidden = rows // kind.gates  # type: ignore[attr-defined]
+    given: dict[str, Any] = {
+        "num_layers": len([own for own in params if re.fullmatch(r"weight_hh_l\d+", own)]),
+        "bias": "bias_hh_l0" in params, "bidirectional": "weight_hh_l0_reverse" in params,
+    }  # fmt: skip
+    return kind(hidden, **given, **({"proj_size": width} if width != hidden else {}))
+
+
 @of(*BOTH)
 def states(layer: Any) -> int:
     """Hidden features of all steps, layers and directions."""
-    op, steps = layer.op, _steps(layer)
+    op, steps = _op(layer), _steps(layer)
     of_cell = op.name in CELLS.split()
     return numel((steps, op.hidden_size, *(() if of_cell else (op.num_layers, op.directions))))
 
@@ -53,7 +70,9 @@ def projections(layer: Any) -> int:
 @of("lstm")
 def unprojected(layer: Any) -> int:
     """MACs that an LSTM would have more if its hidden states were not projected."""
-    op, x = layer.op, layer.shapes[0]
+    op, x = _op(layer), layer.shapes[0]
+    if not op.projects:
+        return 0
     more = type(op)(op.hidden_size, op.num_layers, op.bias, bidirectional=op.bidirectional)
     return int(more.cost(x).macs - layer.cost.macs)
 
@@ -61,25 +80,25 @@ def unprojected(layer: Any) -> int:
 @of("lstm")
 def fused(layer: Any) -> int:
     """MACs of an LSTM whose steps a CPU runs as one operation."""
-    return 0 if layer.op.projects else int(layer.cost.macs)
+    return 0 if _op(layer).projects else int(layer.cost.macs)
 
 
 @of("lstm")
 def fused_biased(layer: Any) -> int:
     """Additions of both biases at each step of such an LSTM."""
-    return 0 if layer.op.projects else biased(layer)
+    return 0 if _op(layer).projects else biased(layer)
 
 
 @of("lstm")
 def bias_sums(layer: Any) -> int:
     """Additions of the one bias to the other, once, of such an LSTM."""
-    return 0 if layer.op.projects else _sizes(layer, "bias_ih")
+    return 0 if _op(layer).projects else _sizes(layer, "bias_ih")
 
 
 @of("lstm")
 def apart(layer: Any) -> int:
     """Hidden features of all steps of an LSTM whose steps are single operations."""
-    return states(layer) if layer.op.projects else 0
+    return states(layer) if _op(layer).projects else 0
 
 
 ALL = " ".join(BOTH)
