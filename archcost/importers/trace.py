@@ -18,6 +18,7 @@ from typing import Any
 from weakref import ref
 
 from archcost.errors import ArchcostError
+from archcost.importers.grown import RESHAPED, copies_but_for_one, without_content
 from archcost.importers.inside import (
     Inside,
     Made,
@@ -71,6 +72,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         self.saved: list[Any] = []
         self.held: dict[int, Any] = {}
         self.bases: dict[int, tuple[int, int]] = {}  # what has made each storage
+        self.loose: set[int] = set()  # the storages whose strides are others if the batch is 1
         for name, child in module.named_modules():
             self.paths.setdefault(child, name)
         for name, tensor in held_tensors(module):  # what stands in plain attributes
@@ -193,7 +195,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             return function(*args, **kwargs)
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
-        args, kwargs = _without_content(name, args, kwargs)
+        args, kwargs = without_content(name, args, kwargs)
         full = overrides.resolve_name(function) or name
         if isinstance(function, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
             packet = getattr(function, "overloadpacket", function)
@@ -235,10 +237,12 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         changed = [t for t, before in zip(given, versions, strict=True) if t._version != before]
         outs = outs or changed[:1]
         same = [tensor for tensor in outs if any(tensor is one for one in given)]
-        if not outs or (same and not changed and not name.endswith("dropout")):
+        counts = name.endswith("dropout") or (name == "contiguous" and self.loose & {*places})
+        if not outs or (same and not changed and not counts):
             return made  # no tensor, or the one that went in
         number = len(self.trace.calls)
         self.alive += [tensor.untyped_storage() for tensor in (*given, *outs, *self.saved)]
+        self.loosen(name, given, places, outs)
         del given, same
         learns = self.keeping and any(tensor.requires_grad for tensor in outs)
         again = None if changed else partial(run_again, plain or function, *seen, learning, learns)
@@ -267,6 +271,15 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             after = (self.see(before),)
             self.trace.calls.append(Call(name, full, path, False, args, {}, after, line))
         return made
+
+    def loosen(
+        self, name: str, given: Sequence[Any], places: list[int], outs: Sequence[Any]
+    ) -> None:
+        """Note which results have other strides if the batch is 1, so that they may be copied."""
+        made = {storage_of(tensor) for tensor in outs}
+        copied = name in RESHAPED and not made & {*places}
+        if self.loose & {*places} or (copied and copies_but_for_one(given[0], outs[0])):
+            self.loose |= made
 
     def gone(self, key: int, _: Any) -> None:
         """Note that no name holds a tensor any more."""
@@ -340,37 +353,6 @@ QUERIES = frozenset({
     "data_ptr", "is_same_size", "requires_grad_", "_assert_async", "is_tensor", "is_inference",
 })  # fmt: skip
 """Functions that make no tensor."""
-
-CREATED = (
-    "arange", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm",
-    "range", "zeros",
-)  # fmt: skip
-"""Functions that make a tensor of no other."""
-
-GROWN = (
-    "broadcast_to", "expand", "new_empty", "new_full", "new_ones", "new_zeros", "repeat",
-    "repeat_interleave", "tile",
-)  # fmt: skip
-"""Functions that make a tensor of a larger size of another."""
-
-
-def _without_content(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return arguments with which a constant as large as the batch takes no memory."""
-    values = (*args, *kwargs.values())
-    if name in ("randint", "full"):  # their other numbers are values
-        values = tuple(value for value in values if isinstance(value, (tuple, list)))
-    if name not in (*CREATED, *GROWN) or not _is_large(values):
-        return args, kwargs
-    if name in CREATED:
-        return args, {**kwargs, "device": "meta"}
-    return tuple(x.to("meta") if isinstance(x, torch.Tensor) else x for x in args), kwargs
-
-
-def _is_large(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(map(_is_large, value))
-    return isinstance(value, int) and value > BATCH // 2
-
 
 _NAMES: dict[Any, str] = {}
 
