@@ -151,6 +151,17 @@ class Scaled(nn.Module):
         return nn.functional.log_softmax(y, dim=1)
 
 
+class Steps(nn.Module):
+    """An LSTM, of which a CPU keeps a workspace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 6, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.lstm(x)[0].exp()
+
+
 MODULES: Mapping[str, tuple[Callable[[], Any], Any]] = {
     "Twice": (Twice, (4, 6, 5)),
     "Tied": (Tied, (8,)),
@@ -371,6 +382,11 @@ def test_verify_compares_code_with_itself(name: str) -> None:
     [outcome] = verify(load(make(), input=input), Request())
     assert outcome.group == "module"
     assert outcome.passed == outcome.run > 4 - (name == "Several")
+
+
+def test_verify_runs_an_lstm_on_a_cpu_which_runs_all_its_steps_as_one() -> None:
+    [outcome] = verify(load(Steps(), input=(5, 8)), Request())
+    assert outcome.passed == outcome.run
 
 
 def test_verify_sees_a_module_that_is_another() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from archcost.analysis.training import gradients
+from archcost.network import Network
 from archcost.ops.base import FLOAT
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.counterparts import one_line
 from archcost.proofs.observe import fake_of, run
-from archcost.proofs.watch import copy_on, training_batch
+from archcost.proofs.watch import copy_on, has_fused_steps, light_copy, training_batch
 from archcost.pytorch import import_torch, random_inputs
 from archcost.pytorch.counter import whole_counter
 from archcost.shape import numel
@@ -26,7 +28,8 @@ def module(subject: Subject) -> Iterator[Check]:
 
     Operations are those of ``torch.utils.flop_counter`` in evaluation mode, half its FLOPs, and the
     products with vectors that it leaves out. What is kept for backward is seen by hooks, on tensors
-    without content that act as a CPU's. Only a network that was read from code has this check.
+    without content that act as a CPU's; of an LSTM, on a CPU. Only a network that was read from
+    code has this check.
     """
     network = subject.network
     if network.module is None:
@@ -82,6 +85,13 @@ class _NoModules:
         pass
 
 
+def _mode_of(subject: Subject, network: Network) -> tuple[Any, Any]:
+    """Return a copy on tensors without content, unless a CPU runs other operations than these."""
+    if has_fused_steps(network):
+        return light_copy(subject.twin).train(), nullcontext()
+    return fake_of(subject.twin)
+
+
 def _training(subject: Subject) -> Iterator[Check]:
     network = subject.network.in_training
     if any(value.dtype != FLOAT for value in network.inputs):
@@ -91,8 +101,8 @@ def _training(subject: Subject) -> Iterator[Check]:
     batch, note = training_batch(network, subject.batch)
     expected = saved_for_backward(network, replace(subject.setting, batch=batch, device="cpu"))
     try:
-        copy, fake = fake_of(subject.twin)
-        found = run(copy, fake, network.inputs, batch)
+        copy, mode = _mode_of(subject, network)
+        found = run(copy, mode, network.inputs, batch)
     except Exception as error:  # whatever a foreign module raises
         yield Check(GROUP, "saved bytes", "", expected.total, one_line(error))
         return

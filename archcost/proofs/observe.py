@@ -125,7 +125,10 @@ def drop_nothing(module: Any) -> None:
 
 
 def run(copy: Any, fake: Any, inputs: Iterable[Value], batch: int) -> Pass:
-    """Run a copy of :func:`fake_of` in training mode on a batch of each input."""
+    """Run a copy of :func:`fake_of`, in its mode, in training on a batch of each input.
+
+    A copy with its weights runs in a mode that does nothing.
+    """
     torch = import_torch()
     names = {id(p): name for name, p in copy.named_parameters()}
     with fake:
