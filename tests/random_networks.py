@@ -21,6 +21,7 @@ from archcost.network import Network
 from archcost.ops import OPS, Op
 from archcost.ops.arguments import REQUIRED
 from archcost.ops.base import FLOAT, INT64
+from archcost.ops.parametrized import PARAMETRIZATIONS
 from archcost.shape import Shape, numel, show
 from archcost.spec import source as yaml
 from archcost.spec.catalog import expand
@@ -731,7 +732,7 @@ class Writer:
             if "out_channels" in names:
                 given["out_channels"] = given["groups"] * self.rng.randint(1, 3)
         if "parametrization" in names and self.chance(0.1):
-            given["parametrization"] = "weight_norm"
+            given["parametrization"] = self.rng.choice(PARAMETRIZATIONS)
         if "output_padding" in names and self.chance(0.2):
             given["output_padding"] = 1
             given["stride"] = self.rng.randint(2, 3)

@@ -84,7 +84,7 @@ def real_peaks(net: Any, batch: int = 4) -> None:
 
     twin, given = build(net), random_inputs(net, batch)
     run = training_peak(net, Setting(batch, device="cpu", optimizer="sgd"))
-    before = run.params + run.input
+    before = run.params + run.buffers + run.input
     first = (lambda made: made[0]) if len(net.outputs) > 1 else lambda made: made
     measured = {
         "forward": backward_peak(torch, lambda: first(twin(*given)).sum()),

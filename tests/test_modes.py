@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from helpers import leaves, several
+from test_choices import real_peaks
 
 from archcost import load
 from archcost.network import Network
 from archcost.ops import OPS, Example, Op
+from archcost.ops.parametrized import PARAMETRIZATIONS
 from archcost.proofs.memory import LARGE
 from archcost.readings.recorder import module_of
 from archcost.readings.storages import Storages
@@ -373,15 +375,16 @@ def test_a_linear_layer_copies_gradients_of_rows_that_lie_apart(branch: str, tai
 NORMED = """
 name: normed
 input: 4x9x9
+knobs: {{how: {how}}}
 shared:
-  s: conv(4, 3, padding=1, parametrization="weight_norm")
+  s: conv(4, 3, padding=1, parametrization=how)
 layers:
-  - a: conv(4, 3, padding=1, parametrization="weight_norm") >> relu
+  - a: conv(4, 3, padding=1, parametrization=how) >> relu
   - s >> s
-  - b: conv(6, 3, padding=[[1, 0], [0, 1]], parametrization="weight_norm") >> batchnorm
-  - conv_transpose(8, 3, stride=2, parametrization="weight_norm")
+  - b: conv(6, 3, padding=[[1, 0], [0, 1]], parametrization=how) >> batchnorm
+  - conv_transpose(8, 3, stride=2, parametrization=how)
   - flatten
-  - linear(5, parametrization="weight_norm") >> linear(3, bias=False, parametrization="weight_norm")
+  - linear(5, parametrization=how) >> linear(3, bias=False, parametrization=how)
 """
 
 
@@ -394,6 +397,24 @@ layers:
     ],
     ids=str,
 )  # fmt: skip
-def test_weights_that_are_computed_before_each_use(mode: dict[str, Any]) -> None:
-    net = expand(read_document(Source("normed.yaml", NORMED)), "")
+@pytest.mark.parametrize("how", PARAMETRIZATIONS)
+def test_weights_that_are_computed_before_each_use(how: str, mode: dict[str, Any]) -> None:
+    net = expand(read_document(Source("normed.yaml", NORMED.format(how=how))), "")
     assert differences(net, 2, cpu(**mode)) == {}
+
+
+@pytest.mark.torch
+def test_a_weight_by_its_spectral_norm_by_hand() -> None:
+    """One weight, its two vectors, and no products with them among the MACs; real peaks."""
+    net = expand(read_document(Source("normed.yaml", NORMED.format(how="spectral_norm"))), "")
+    conv, turned = net["a.conv1"], net["conv_transpose1"]
+    assert {**conv.params} == {
+        "bias": (4,), "parametrizations.weight.original": (4, 4, 3, 3)
+    }  # fmt: skip
+    assert [*conv.buffers.values()] == [(4,), (4 * 3 * 3,)]
+    assert [*turned.buffers.values()] == [(8,), (6 * 3 * 3,)]
+    assert conv.macs == 9 * 9 * 4 * 4 * 3 * 3
+    text = (
+        "input: 40\nshared:\n  s: linear(40, parametrization='spectral_norm')\nlayers: [s, relu, s]"
+    )
+    real_peaks(expand(read_document(Source("n.yaml", f"name: n\n{text}")), ""))

@@ -497,7 +497,7 @@ def test_the_manual_says_what_arguments_accept() -> None:
         "groups: a whole number from 1 on",
         "bias: True or False",
         "padding_mode: 'zeros' or 'reflect' or 'replicate' or 'circular'",
-        "parametrization: None or 'weight_norm'",
+        "parametrization: None or 'weight_norm' or 'spectral_norm'",
     )
     assert op_page("relu6").notes == ()
 

@@ -413,6 +413,7 @@ ODD = [
     (ROWS, "- linear(8, weight=b)\n  - b: linear(8)", "4:22: b is set in line 5, and not seen here"),
     (ROWS, "- linear(8, parametrization='weightnorm')", "4:5: linear1: linear on 20x8: parametrization 'weightnorm'; did you mean 'weight_norm'?"),
     (ROWS, "- weight_norm(linear(8))", "4:5: unknown op or block 'weight_norm'; write conv(64, 3, parametrization='weight_norm')"),
+    (ROWS, "- spectral_norm(linear(8))", "4:5: unknown op or block 'spectral_norm'; write conv(64, 3, parametrization='spectral_norm')"),
     (ROWS, "- a: linear(8)\n  - linear(8, weight=a, parametrization='weight_norm')", "5:5: linear1: linear on 20x8: no parameter 'weight'; expected one of: bias, parametrizations.weight.original0, parametrizations.weight.original1"),
     (ROWS, "- linear(8, weight=3)", "4:5: linear1: linear on 20x8: linear has no argument 'weight'; the name of a layer stands there: weight=words takes the weight of words"),
 ]  # fmt: skip

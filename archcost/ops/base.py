@@ -16,6 +16,8 @@ from archcost.shape import Shape
 INPUT, OUTPUT = "input", "output"
 COMPUTED = "parametrizations.weight.original"
 """How the names of parameters begin from which a weight is computed."""
+WEIGHTS = ("weight", f"{COMPUTED}1", COMPUTED)
+"""The names of a parameter that has the shape of the weight."""
 FLOAT, INT64, BOOL = DTYPES = ("float", "int64", "bool")
 """What tensors hold: numbers in the data type in which a network runs, whole numbers, or yes and
 no, as masks do."""
@@ -50,7 +52,7 @@ class Cost:
     @property
     def weight_name(self) -> str:
         """The name of the parameter that has the shape of the weight; empty without a weight."""
-        return next((name for name in ("weight", f"{COMPUTED}1") if name in self.params), "")
+        return next((name for name in WEIGHTS if name in self.params), "")
 
     @property
     def weight(self) -> Shape:

@@ -105,6 +105,8 @@ class Conv(Op):
         example(5, 2, padding=1, padding_mode="replicate", x=(4, 7)),
         example(5, 3, padding=1, parametrization="weight_norm", x=(4, 6, 7)),
         example(6, 3, groups=2, bias=False, parametrization="weight_norm", x=(4, 9)),
+        example(5, 3, padding=1, parametrization="spectral_norm", x=(4, 6, 7)),
+        example(6, 3, groups=2, bias=False, parametrization="spectral_norm", x=(4, 9)),
     )
 
     def geometry(self, x: Shape) -> tuple[Shape, Shape, Shape, Any]:
@@ -165,7 +167,7 @@ class Conv(Op):
             x = pad(F, x, sides, self.padding_mode)
             sides = ((0, 0),) * len(sides)
         pads = tuple(before for before, _ in sides)
-        weight = computed(F, weight, originals)
+        weight = computed(self, F, weight, originals)
         return F.conv(
             x, weight, bias, stride=stride, padding=pads, dilation=dilation, groups=self.groups
         )
@@ -257,6 +259,7 @@ class ConvTranspose(Op):
         example(6, 3, stride=2, padding="same", x=(4, 6, 5)),
         example(6, 2, stride=3, padding="same", x=(4, 6, 5)),
         example(6, 4, stride=2, padding=1, parametrization="weight_norm", x=(4, 9)),
+        example(6, 4, stride=2, groups=2, parametrization="spectral_norm", x=(4, 9)),
     )
 
     def geometry(self, x: Shape) -> Transposed:
@@ -314,7 +317,7 @@ class ConvTranspose(Op):
     def forward(
         self, F: Any, x: Any, weight: Any = None, bias: Any = None, **originals: Any
     ) -> Any:  # fmt: skip
-        weight = computed(F, weight, originals)
+        weight = computed(self, F, weight, originals)
         found, out = self.geometry(x.shape[1:]), self.cost(x.shape[1:]).output
         made = F.conv_transpose(
             x, weight, bias, stride=found.stride, padding=found.pads,

@@ -31,6 +31,7 @@ class Linear(Op):
         example(12, dim=-1, x=(3, 5, 8)),
         example(12, bias=False, dim=2, x=(3, 5, 8)),
         example(7, parametrization="weight_norm", x=(5, 6)),
+        example(7, parametrization="spectral_norm", x=(5, 6)),
     )
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
@@ -51,7 +52,7 @@ class Linear(Op):
     def forward(
         self, F: Any, x: Any, weight: Any = None, bias: Any = None, **originals: Any
     ) -> Any:  # fmt: skip
-        return F.linear(x, computed(F, weight, originals), bias)
+        return F.linear(x, computed(self, F, weight, originals), bias)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return registered(torch, self, torch.nn.Linear(x[-1], self.out_features, bias=self.bias))

@@ -11,6 +11,7 @@ from archcost.primitives.row import (
     NEW,
     OUT,
     SAME,
+    WIDEN,
     Own,
     Row,
     Tensor,
@@ -112,6 +113,29 @@ def matmul(a: Tensor, b: Tensor) -> Row:
         gradient=(called("like", shape=a.shape), called("like", shape=b.shape)),
         macs=numel(out) * a.shape[-1],
     )
+
+
+@primitive(float32_on("cuda", LOWER))
+def mv(matrix: Tensor, vector: Tensor) -> Row:
+    """The product of a matrix with a vector, which PyTorch's counter does not count."""
+    out = (matrix.shape[0],)
+    return Row(out, contiguous(out), saves=needed((matrix, vector), (vector, matrix)))
+
+
+@primitive(float32_on("cuda", WIDEN))
+def vdot(a: Tensor, b: Tensor) -> Row:
+    """The product of two vectors, a single number."""
+    return Row((), (), saves=needed((a, b), (b, a)))
+
+
+@primitive(differentiable=False)
+def direction_in_place(out: Tensor, matrix: Tensor, vector: Tensor, *, eps: float) -> Row:
+    """The first tensor itself, into which the direction of such a product is written.
+
+    The product and its length are there for a while: ``torch.nn.functional.normalize``.
+    """
+    made = (Own("product", out.shape), Own("length", (1,)))
+    return Row(out.shape, out.strides, view=True, makes=made)
 
 
 @primitive()

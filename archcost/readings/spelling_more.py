@@ -53,10 +53,16 @@ def embedding_bag(x: Any, table: Any, *, mode: str, padding_idx: int | None = No
     return call("nn.functional.embedding_bag", x, table, f'mode="{mode}"', padding_idx=padding_idx)
 
 
+def direction_in_place(out: Any, matrix: Any, vector: Any, *, eps: float) -> str:
+    """A product that ``normalize`` writes into a tensor; autograd does not record it."""
+    product = f"torch.mv({matrix.inside()}.detach(), {vector})"
+    return f"nn.functional.normalize({product}, dim=0, eps={eps}, out={out})"
+
+
 written = value  # an option may have that name
 
 MORE: Mapping[str, Callable[..., str]] = {
-    **{name: torch_call(name) for name in ("where", "gru_cell")},
+    **{name: torch_call(name) for name in ("where", "gru_cell", "mv", "vdot")},
     **{
         made.__name__: made
         for made in (
@@ -69,6 +75,7 @@ MORE: Mapping[str, Callable[..., str]] = {
             cumsum,
             lstm_cell,
             rnn_cell,
+            direction_in_place,
         )
     },
     "clone": method_call("clone"),
