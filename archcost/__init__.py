@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from archcost.api.picture import plot
     from archcost.api.proof import audit, build, lint, verify
     from archcost.api.run import check, diff, fit, memory, roofline
+    from archcost.api.spaces import closed_form
     from archcost.api.writing import to_spec
     from archcost.errors import ArchcostError, LookupFailed, OpError, SpecError
     from archcost.importers.formulas import formula
@@ -37,6 +38,7 @@ __all__ = [
     "build",
     "catalog",
     "check",
+    "closed_form",
     "compare",
     "diff",
     "explain",
@@ -62,6 +64,7 @@ _HOMES = {
     "api.picture": ("plot",),
     "api.proof": ("audit", "build", "lint", "verify"),
     "api.run": ("check", "diff", "fit", "memory", "roofline"),
+    "api.spaces": ("closed_form",),
     "api.writing": ("to_spec",),
     "network": ("Layer", "Network"),
     "spec.catalog": ("catalog", "load", "loads"),

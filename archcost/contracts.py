@@ -108,6 +108,17 @@ def compare() -> Any:
     return {"baseline": str, "convention": str, "models": with_([model], minItems=1)}
 
 
+def formula() -> Any:
+    """Formulas of figures, exact under the conditions; group is empty for the whole network."""
+    symbol = {"name": str, "low": float, "high": float}
+    written = {"group": str, "figure": str, "formula": str, "latex": str, "python": str}
+    return {
+        "model": str, "by": with_(named(str), "What stands for sizes and knobs."),
+        "symbols": with_([symbol], "What each stands for, from the least to the most."),
+        "conditions": [str], "figures": [written],
+    }  # fmt: skip
+
+
 def check() -> Any:
     """Every budget and what is true of it.
 
@@ -338,7 +349,8 @@ def spec() -> Any:
 
 
 CONTRACTS: Mapping[str, Callable[[], Any]] = {
-    each.__name__: each for each in (audit, check, compare, diff, report, spec, table, verify)
+    each.__name__: each
+    for each in (audit, check, compare, diff, formula, report, spec, table, verify)
 }
 """What makes the schema of specs, and of each command that has one."""
 

@@ -24,6 +24,7 @@ from archcost.normal import (
     multiply,
     terms,
 )
+from archcost.notation import Notation
 from archcost.number import Symbolic, plain
 
 LARGEST_SIZE = 2**20
@@ -122,17 +123,15 @@ class Graph:
         """Return between which numbers each symbol lies, so far as the run has found."""
         return {name: self.interval(symbol) for name, symbol in self.symbols.items()}
 
-    def show(self, number: Any) -> str:
+    def show(self, number: Any, notation: type[Notation] = Notation) -> str:
         """Return the closed form of a number: ``83,410,944·h·w + 2,048,000``."""
-        return self.forms.show(self.form(number))
+        return notation(self.forms).polynomial(self.form(number))
 
-    def conditions(self) -> list[str]:
+    def conditions(self, notation: type[Notation] = Notation) -> list[str]:
         """Return the conditions under which the run holds: the symbols' bounds, the guards."""
-        bounds = [f"{low:,} ≤ {name} ≤ {high:,}" for name, (low, high) in self.domain().items()]
-        signs = {">=": "≥", "<=": "≤", "!=": "≠", "==": "="}
-        return bounds + [
-            f"{self.forms.show(dict(left))} {signs.get(sign, sign)} 0" for left, sign in self.guards
-        ]
+        written = notation(self.forms)
+        bounds = [written.between(name, *ends) for name, ends in self.domain().items()]
+        return bounds + [written.condition(dict(left), sign) for left, sign in self.guards]
 
     # Comparison.
 

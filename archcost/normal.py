@@ -264,54 +264,6 @@ class Forms:
             return -inf, inf
         return (0, b[1]) if op == "%" else corners(_MONOTONE[op], a, b)
 
-    # Text.
-
-    def show(self, polynomial: Polynomial) -> str:
-        """Return a polynomial as people write it, the highest powers first."""
-        if not polynomial:
-            return "0"
-        ordered = sorted(polynomial.items(), key=lambda term: (-len(term[0]), -abs(term[1]), term))
-        text = ""
-        for monomial, coefficient in ordered:
-            factors = [self._power(atom, monomial.count(atom)) for atom in dict.fromkeys(monomial)]
-            if abs(coefficient) != 1 or not factors:
-                factors.insert(0, f"{abs(coefficient):,}")
-            sign = ("−" if not text else " − ") if coefficient < 0 else " + " if text else ""
-            text += sign + "·".join(factors)
-        return text
-
-    def _power(self, atom: int, power: int) -> str:
-        return self.show_atom(atom) + (str(power).translate(_RAISED) if power > 1 else "")
-
-    def show_atom(self, atom: int) -> str:
-        """Return an atom as people write it."""
-        op, args = self.atoms[atom]
-        if op == "symbol":
-            return str(args[0])
-        if n := divisor(self.atoms[atom]):
-            below = dict(args[0])
-            if below.get(()) == n - 1:
-                return f"⌈{self._over(add(below, constant(1 - n)), n)}⌉"
-            return f"⌊{self._over(below, n)}⌋"
-        if op == "number":
-            return f"{args[0]:g}"
-        shown = [self.show(dict(arg)) for arg in args]
-        if op in _SIGNS:
-            return f"({shown[0]}{_SIGNS[op]}{shown[1]})"
-        if op == "//":
-            return f"⌊({shown[0]})/({shown[1]})⌋"
-        return f"{'−' if op == 'neg' else op}({', '.join(shown)})"
-
-    def _over(self, below: Polynomial, n: int) -> str:
-        text = self.show(below)
-        return f"({text})/{n:,}" if len(below) > 1 else f"{text}/{n:,}"
-
-
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-_SIGNS = {"+": " + ", "-": " − ", "*": "·", "/": "/", "**": "^", "%": " mod ", "<": " < "}
-
 
 def _times(a: float, b: float) -> float:
     return a * b if a and b else 0

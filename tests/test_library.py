@@ -129,6 +129,10 @@ PAIRS: dict[str, tuple[list[str], Callable[[], Any]]] = {
         ["memory", "resnet18", "--amp", "bf16", "--channels-last"],
         lambda: archcost.memory("resnet18", amp="bf16", channels_last=True),
     ),
+    "formula": (
+        ["formula", "resnet18", "--by", "H=32*h", "--symbols", "classes,W", "--depth", "1"],
+        lambda: archcost.closed_form("resnet18", by={"H": "32*h"}, symbols=["classes", "W"], depth=1),
+    ),
     "fit": (
         ["fit", "alexnet", "--memory", "3GB", "--reserve", "1MiB"],
         lambda: archcost.fit("alexnet", memory="3GB", reserve=2**20),
@@ -234,6 +238,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "compare": lambda model: archcost.compare(model, "alexnet"),
     "diff": lambda model: archcost.diff(model, archcost.load("alexnet")),
     "explain": archcost.explain,
+    "closed_form": archcost.closed_form,
     "fit": lambda model: archcost.fit(model, memory="1GB"),
     "identify": lambda model: archcost.identify(model, "72000 params"),
     "memory": archcost.memory,

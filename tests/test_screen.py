@@ -29,6 +29,7 @@ TABLES = {
     "memory": ["resnet50", "alexnet --timeline", "resnet50 --batch 256 --gpu v100 --amp bf16"],
     "fit": ["resnet50 --gpu v100", "alexnet --memory 3GB --optimizer adam"],
     "roofline": ["alexnet --gpu h100", "resnet50 --gpu a100 --dtype float16 --depth 2"],
+    "formula": ["resnet50", "mobilenet_v2 --depth 1 --symbols W,classes"],
     "hardware": [""],
     "check": ["--budget vgg16:macs<=1G --budget resnet50:params<=1M",
               "--all --budget lenet5:activations<=1G"],

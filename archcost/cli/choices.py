@@ -164,3 +164,8 @@ TABLE_FORMATS = Names(
     | {"xlsx": "An Excel workbook, with the notes on a sheet of their own."},
     strict=True,
 )  # fmt: skip
+
+
+def table_formats(**more: str) -> Names:
+    """Return the formats of tables with those that a command has besides, and what each is."""
+    return Names("format", lambda: {**TABLE_FORMATS.known(), **more}, strict=True)

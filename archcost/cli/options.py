@@ -16,7 +16,7 @@ from archcost.cli.choices import HELP, Decorator, Names, columns_of, names_optio
 from archcost.cli.output import Output, format_of
 from archcost.errors import ArchcostError
 from archcost.network import Network
-from archcost.table import Column, Table
+from archcost.table import ENDINGS, Column, Table
 
 
 def bundle(name: str, *options: Decorator, make: Callable[..., Any] = dict) -> Decorator:
@@ -268,21 +268,24 @@ def text_file_option(*endings: str) -> Decorator:
     return file_option(f"Write the output to this {endings[0]} file.", callback=checked)
 
 
-def output_options(*places: str) -> Decorator:
+def output_options(
+    *places: str, formats: Names = choices.TABLE_FORMATS, endings: Mapping[str, str] = ENDINGS
+) -> Decorator:
     """Return the options of a command that prints tables; their columns are at ``module:NAME``.
 
-    They hand over ``out``, an :class:`Output`.
+    They hand over ``out``, an :class:`Output`. ``formats`` and the ``endings`` of files are those
+    of all tables, or with the command's own.
     """
     columns = Names("column", lambda: columns_of(places), strict=True, many=True)
 
     def make(format: str | None, output: str | None, columns: tuple[str, ...]) -> Output:
-        return Output(format_of(format, output), output, columns)
+        return Output(format_of(format, output, endings), output, columns)
 
     return bundle(
         "out",
         names_option("--columns", names=columns, help="Columns to show, in this order"),
         names_option(
-            "--format", names=choices.TABLE_FORMATS, metavar="NAME",
+            "--format", names=formats, metavar="NAME",
             help="Format of the output. The default is a table, or the format of the file's ending",
         ),
         file_option("Write the output to this file. Its ending selects the format."),

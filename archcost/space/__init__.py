@@ -1,0 +1,1 @@
+"""The networks that a spec stands for at other knobs and sizes: closed forms, sweeps, solutions."""
