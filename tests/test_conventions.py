@@ -371,6 +371,10 @@ def blind_spot(tool: str, name: str, example: Example) -> str:
     axes = len(example.inputs[0]) - 1
     if name == "sparse_conv" and tool.startswith(OTHER_MODULES):
         return "a grouped convolution and a sum in a module of our own, which the tool cannot know"
+    if name == "bilinear" and tool == "fvcore activations":
+        return "products inside an operation of PyTorch's own"
+    if name == "bilinear" and tool.startswith("torchstat") and axes > 0:
+        return "the tool refuses tokens"
     if name == "deform_conv" and tool == "fvcore activations":
         return "a convolution that is torchvision's own operation"
     if name == "conv_transpose" and tool == "fvcore activations" and example.kwargs.get("padding"):
@@ -407,7 +411,7 @@ def test_every_tool_is_recorded_on_every_op() -> None:
         if type(count) is not int
     }
     # torchstat: linear on tokens, and layers with several outputs
-    ops = ("linear", "split", "lstm", "gru", "rnn", "lstm_cell")
+    ops = ("linear", "bilinear", "split", "lstm", "gru", "rnn", "lstm_cell")
     assert refused == {(f"torchstat_{what}", op) for what in ("flops", "madd") for op in ops}
 
 

@@ -285,6 +285,7 @@ def test_autocast_of_the_catalog(name: str) -> None:
 
 
 NOT_FAKED = (
+    ("cpu", "bilinear"),
     ("cpu", "deform_conv"),
     ("cuda", "batchnorm"),
     ("cuda", "gru"),

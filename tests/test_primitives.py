@@ -14,6 +14,7 @@ from helpers import samples, several
 from archcost.ops import OPS, Example
 from archcost.primitives import COMPOSITES, PRIMITIVES
 from archcost.primitives.pointwise import KEPT
+from archcost.pytorch.counter import whole_counter
 from archcost.readings.autograd import backward
 from archcost.readings.ledger import BACKWARD, FORWARD, INPUTS, SAVED
 from archcost.readings.recorder import module_of
@@ -94,6 +95,8 @@ CASES: dict[str, list[Case]] = {
     "layer_norm": [((X, (8,), (8,)), {"eps": 1e-5}), ((X, (8,)), {"eps": 1e-5}), ((X,), {"eps": 1e-5, "dims": 3}), ((X, (6, 8), (6, 8)), {"eps": 1e-5, "dims": 2})],
     "weight_norm": [(((6, 4, 3, 2), (6, 1, 1, 1)), {}), (((5, 7), (5, 1)), {})],
     "weight_norm_interface": [(((6, 4, 3, 2), (6, 1, 1, 1)), {}), (((5, 7), (5, 1)), {})],
+    "bilinear": [(((2, 3, 5), (2, 3, 6), (4, 5, 6), (4,)), {}), (((2, 5), (2, 6), (4, 5, 6)), {})],
+    "trilinear": [(((3, 5), (4, 5, 6), (3, 6)), {})],
     "mv": [(((3, 5), (5,)), {})],
     "vdot": [(((5,), (5,)), {})],
     "direction_in_place": [(((3,), (3, 5), (5,)), {"eps": 1e-12})],
@@ -272,7 +275,7 @@ def test_shape_strides_type_and_saved_bytes(name: str, case: Case) -> None:
 @pytest.mark.parametrize(("name", "case"), cases())
 @pytest.mark.filterwarnings("ignore")
 def test_macs(name: str, case: Case) -> None:
-    counter = import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
+    counter = whole_counter()
     kernels = import_module("torch.nn.attention")  # it does not know that of a CPU
     with kernels.sdpa_kernel(kernels.SDPBackend.MATH), counter:
         run_torch(name, case, torch.randn, [False] * 9)

@@ -6,7 +6,7 @@ from typing import Any
 
 from archcost.conventions.facts import of
 from archcost.conventions.modules import POOLS, ROOTS, enlarged
-from archcost.conventions.operations import DEFORMED, NORMALISED
+from archcost.conventions.operations import NORMALISED, UNKNOWN
 from archcost.conventions.recurrent import DOUBLE_STEPS, NO_STEPS, STEPS
 from archcost.conventions.rule import FLOP, MAC, Convention, Weights, each
 from archcost.shape import numel
@@ -81,7 +81,7 @@ _FUNCTIONS = {
     **each("relu leaky_relu prelu elu silu gelu softmax", "in"), "window_attention.scores": 1,
     "interpolate.sized_positions": 1, "interpolate[area].in": 1, **POOLS,
 }  # fmt: skip
-_MACS = {"mac": 1, **DEFORMED}
+_MACS = {"mac": 1, **UNKNOWN}
 _UNSEEN = {"attention.mac": -1}
 _SQUARE = {"conv_transpose.mac": -1, "conv_transpose.square_mac": 1}
 _DEFICIT = {"conv_transpose.group_deficit": -1}

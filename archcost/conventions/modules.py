@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archcost.conventions.facts import of
-from archcost.conventions.operations import DEFORMED
+from archcost.conventions.operations import UNKNOWN
 from archcost.conventions.recurrent import ALL, CELLS, NO_STEPS, RECURRENT, STEPS
 from archcost.conventions.rule import FLOP, MAC, Convention, each
 from archcost.ops.resample import NEIGHBOURS
@@ -81,9 +81,9 @@ def padded(layer: Any) -> int:
     return numel((channels + layer.op.size - 1, *rest))
 
 
-UNSEEN = each("attention window_attention matmul", "mac", -1)
+UNSEEN = each("attention window_attention matmul bilinear", "mac", -1)
 NO_SPARSE = {"sparse_conv.mac": -1, "deform_conv.mac": -1}
-"""MACs that a function does inside a module of our own, which no tool knows."""
+"""MACs of modules of our own, of torchvision's and of a bilinear form, which no tool knows."""
 
 POOLS = {
     **each("adaptive_maxpool global_maxpool adaptive_avgpool global_avgpool", "in"),
@@ -104,14 +104,15 @@ _TORCHINFO = {
     "linear.repeated": -1, "deform_conv.offsets": -1, "deform_conv.offset_params": 1,
     "conv_transpose.excess": 1,
     **each("batchnorm layernorm rmsnorm groupnorm instancenorm", "params"),
-    **each("grn frn scale parameter bias prelu embedding embedding_bag", "params"),
+    **each("grn frn scale parameter bias prelu embedding embedding_bag bilinear", "params"),
     **each(RECURRENT, "biased"), **each(CELLS, "mac", -1), **each(CELLS, "crossed"),
 }  # fmt: skip
 
 # a module that calls a patched function is counted by its hook and by the patch
 _PTFLOPS_BOTH = {**each("relu prelu elu gelu", "in"), **POOLS}
 _PTFLOPS_HOOKS = {
-    "mac": 1, **_BIASES, **_NORMS, "leaky_relu.in": 1, **_INTERPOLATED, **_PTFLOPS_BOTH, **STEPS,
+    "mac": 1, "bilinear.mac": -1, **_BIASES, **_NORMS, "leaky_relu.in": 1, **_INTERPOLATED,
+    **_PTFLOPS_BOTH, **STEPS,
 }  # fmt: skip
 _PTFLOPS = {
     **_PTFLOPS_HOOKS, "attention.mac": -1, **NO_SPARSE, **ROOTS,
@@ -134,7 +135,7 @@ _TORCHSTAT_FLOPS = {
 }  # fmt: skip
 _TORCHSTAT_MADD = {
     "mac": 2, **each(f"attention window_attention matmul deform_conv {ALL}", "mac", -2),
-    **each("conv sparse_conv linear", "out", -1), **each("conv sparse_conv", "bias"),
+    **each("conv sparse_conv linear bilinear", "out", -1), **each("conv sparse_conv", "bias"),
     "conv_transpose.unbiased": -1, "batchnorm.in": 4, "relu.in": 1, "relu6.in": 1,
     "maxpool.window": 1, "maxpool.out": -1, "avgpool.window": 1,
     "softmax.in": 3, "softmax.calls": -1,
@@ -165,7 +166,7 @@ MODULES = (
     Convention(
         "ptflops_aten", "ptflops with backend 'aten': MACs and biases",
         {
-            "mac": 1, "attention.fused": -1, **DEFORMED, "deform_conv.offset_biases": 1,
+            "mac": 1, "attention.fused": -1, **UNKNOWN, "deform_conv.offset_biases": 1,
             **each("conv linear", "bias"), "linear.apart": -1,
             "conv_transpose.bias_uncut": 1, **each(ALL, "biased"),
             "lstm.fused": -1, "lstm.fused_biased": -1,

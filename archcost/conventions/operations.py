@@ -145,12 +145,12 @@ NORMALISED = {
 }  # fmt: skip
 """Normalisation: 4 per element and 1 for its scale and shift; by known statistics less."""
 
-DEFORMED = {"deform_conv.mac": -1, "deform_conv.offsets": 1}
-"""torchvision's own operation counts 0, a convolution of offsets beside it does not."""
+UNKNOWN = {"bilinear.mac": -1, "deform_conv.mac": -1, "deform_conv.offsets": 1}
+"""Bilinear forms and torchvision's own operation count 0, a convolution of offsets does not."""
 
 _FVCORE = {
     "mac": 1, **NORMALISED, "interpolate2d[nearest].out": 1, "interpolate2d[bilinear].out": 4,
-    **each(RECURRENT, "mac", -1), **DEFORMED,
+    **each(RECURRENT, "mac", -1), **UNKNOWN,
 }  # fmt: skip
 
 DEFINITIONS = (
@@ -164,7 +164,7 @@ DEFINITIONS = (
     ),
     Convention(
         "torch", "torch.utils.flop_counter.FlopCounterMode: conv and matmul, 2 per MAC",
-        {"mac": 2, "deform_conv.mac": -2, "deform_conv.offsets": 2}, FLOP, "torch 2.13.0",
+        {term: 2 * weight for term, weight in {"mac": 1, **UNKNOWN}.items()}, FLOP, "torch 2.13.0",
         "torch/utils/flop_counter.py, flop_registry",
         "forward pass; its backward over-counts grouped convolutions",
     ),
@@ -181,7 +181,7 @@ DEFINITIONS = (
             "frn.biases": 1,
             "deform_conv.mac": -2, "deform_conv.offsets": 2, "deform_conv.out": 1,
             "lstm.fused": -2, "lstm.bias_sums": 1, "lstm.apart": 3, "gru.states": 1,
-            "lstm_cell.states": 3, "gru_cell.states": 1,
+            "lstm_cell.states": 3, "gru_cell.states": 1, "bilinear.bias": 1,
             **each("cosine_similarity pairwise_distance", "compared"),
             "cdist.by_product": 2, "cdist.doubled": 1,
         },

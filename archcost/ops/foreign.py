@@ -103,7 +103,6 @@ MISSING: Mapping[str, str] = {
         "roi_align nms argmax argmin scatter": _NONE,
         "masked_select nonzero unique one_hot": "the size of what it makes depends on data",
         "fft fft2 rfft rfft2 ifft irfft irfft2": f"{_NONE}; its numbers are complex",
-        "bilinear": f"{_NONE}; no counter of PyTorch's counts its products",
         "se se_block squeeze_excite squeeze_excitation cbam mlp ffn transformer transformer_block "
         "transformer_encoder_layer basic_block res_block residual_block inverted_residual mbconv "
         "bottleneck dense_block fire": "it is no op; write it under blocks, of ops",

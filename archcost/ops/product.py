@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from archcost.errors import OpError
-from archcost.ops.arguments import check, flag
+from archcost.ops.arguments import check, count, flag
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.merge import repeated
 from archcost.ops.programs import product, transpose
-from archcost.ops.reads import SAME, Reads
+from archcost.ops.reads import SAME, Reads, kept
 from archcost.shape import Shape, numel, show
 
 
@@ -90,6 +90,55 @@ class Matmul(Op):
     def settings(self, axes: int = 2) -> str:
         names = [name for name in ("a", "b") if getattr(self, f"transpose_{name}")]
         return f"{' and '.join(names)} transposed" if names else ""
+
+
+@op("bilinear", kind="matmul")
+class Bilinear(Op):
+    """A learnt bilinear form of two tensors for each output feature: aᵀ·W·b, ``nn.Bilinear``.
+
+    Both have equal sizes but in the last dimension. macs = rows · out_features · b_features ·
+    (a_features + 1), as PyTorch multiplies.
+    """
+
+    out_features: int = count()
+    bias: bool = flag(True)
+
+    inputs: ClassVar[tuple[str, ...]] = ("a", "b")  # type: ignore[misc]
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.1"}
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(3, x=[(5,), (6,)]),
+        example(4, bias=False, x=[(3, 7), (3, 2)]),
+        example(2, x=[(3, 4, 5), (3, 4, 6)]),
+    )
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        [other] = others
+        fits = x[:-1] == other[:-1]
+        check(fits, f"bilinear takes as many rows of each; got {show(x)} and {show(other)}")
+        out = (*x[:-1], self.out_features)
+        params: dict[str, Shape] = {"weight": (self.out_features, x[-1], other[-1])}
+        if self.bias:
+            params["bias"] = (self.out_features,)
+        return Cost(out, params, numel((*out, other[-1], x[-1] + 1)))
+
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
+    ) -> tuple[int, int]:
+        # of two factors of each gradient one is multiplied element by element
+        each = numel((*self.cost(x, *others).output, x[-1], others[0][-1]))
+        return each * sum(needs), each * trained
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        return kept(range(len(x)), [len(x) - 1])
+
+    def forward(self, F: Any, a: Any, b: Any, weight: Any, bias: Any = None) -> Any:
+        return F.bilinear(a, b, weight, bias)
+
+    def build(self, torch: Any, x: Shape, *others: Shape) -> Any:
+        return torch.nn.Bilinear(x[-1], others[0][-1], self.out_features, bias=self.bias)
+
+    def settings(self, axes: int = 2) -> str:
+        return "" if self.bias else "no bias"
 
 
 def _turned(shape: Shape) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archcost.layout import Layout, Strides, channels_last, contiguous, elementwise
+from archcost.number import maximum
 from archcost.primitives.row import (
     COPIED,
     LOWER,
@@ -115,17 +116,63 @@ def matmul(a: Tensor, b: Tensor) -> Row:
     )
 
 
+@composite(float32_on("cuda", WIDEN))
+def bilinear(F: Any, a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    """A bilinear form of each row of two tensors: ``aten/src/ATen/native/Linear.cpp``."""
+    rows = (numel(a.shape[:-1]),)
+    left = F.reshape(a, shape=(*rows, a.shape[-1]))
+    right = F.reshape(b, shape=(*rows, b.shape[-1]))
+    out = F.reshape(F.trilinear(left, weight, right), shape=(*a.shape[:-1], weight.shape[0]))
+    if bias is not None:
+        out = F.add(out, bias)
+    return out
+
+
+@primitive()
+def trilinear(a: Tensor, weight: Tensor, b: Tensor) -> Row:
+    """The same of matrices, one output feature after the other: ``_trilinear`` in that file.
+
+    Each takes a product and then a second one. Backward makes the three gradients so in turn.
+    """
+    (n, i), j = a.shape, b.shape[1]
+    stages = ((a, (n * i * j, n * i)), (weight, (n * i, i * j)), (b, (n * j, n * j)))
+    made, most = 0, 0
+    for tensor, parts in stages:
+        if tensor.needs:
+            made += elements(tensor)
+            most = maximum(most, made + sum(parts))
+    out = (n, weight.shape[0])
+    mixed = len({a.itemsize, weight.itemsize, b.itemsize}) > 1
+    refused = "PyTorch runs no bilinear form of several types" if mixed else ""
+    return Row(
+        out,
+        contiguous(out),
+        saves=(
+            *given(a if weight.needs or b.needs else None),
+            *given(weight if a.needs or b.needs else None),
+            *given(b if a.needs or weight.needs else None),
+        ),
+        passing=(n * j * a.itemsize, n * a.itemsize),
+        hidden=most - made,
+        macs=numel((*out, j, i + 1)),
+        unknown=refused,
+        unknown_cast="the peak of bilinear under autocast is not known",
+        untold=refused,
+    )
+
+
 @primitive(float32_on("cuda", LOWER))
 def mv(matrix: Tensor, vector: Tensor) -> Row:
-    """The product of a matrix with a vector, which PyTorch's counter does not count."""
+    """The product of a matrix with a vector."""
     out = (matrix.shape[0],)
-    return Row(out, contiguous(out), saves=needed((matrix, vector), (vector, matrix)))
+    saves = needed((matrix, vector), (vector, matrix))
+    return Row(out, contiguous(out), saves=saves, macs=elements(matrix))
 
 
 @primitive(float32_on("cuda", WIDEN))
 def vdot(a: Tensor, b: Tensor) -> Row:
     """The product of two vectors, a single number."""
-    return Row((), (), saves=needed((a, b), (b, a)))
+    return Row((), (), saves=needed((a, b), (b, a)), macs=elements(a))
 
 
 @primitive(differentiable=False)
@@ -135,7 +182,7 @@ def direction_in_place(out: Tensor, matrix: Tensor, vector: Tensor, *, eps: floa
     The product and its length are there for a while: ``torch.nn.functional.normalize``.
     """
     made = (Own("product", out.shape), Own("length", (1,)))
-    return Row(out.shape, out.strides, view=True, makes=made)
+    return Row(out.shape, out.strides, view=True, makes=made, macs=elements(matrix))
 
 
 @primitive()

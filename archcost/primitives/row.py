@@ -101,6 +101,7 @@ class Row:
         macs: multiply-accumulates.
         widens: whether the output has the widest type that is read; else that of the first.
         unknown: what is not known of the memory that it takes in between, in words.
+        unknown_cast: the same where autocast casts what it runs inside.
         untold: why it is not known what autograd keeps, in words.
         types: the data types in which it keeps this, all unless given.
     """
@@ -132,6 +133,7 @@ class Row:
     macs: int = 0
     widens: bool = True
     unknown: str = ""
+    unknown_cast: str = ""
     untold: str = ""
     types: tuple[str, ...] = ()
 

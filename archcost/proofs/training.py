@@ -179,6 +179,18 @@ def _deformed_backward(arguments: tuple[Any, ...], _: Any) -> int:
     return 2 * _convolution_flops(weight, x, gradient, False)
 
 
+def _trilinear(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return those of a matrix product over rows and all features; forward takes a second one.
+
+    Backward multiplies element by element in place of one of both.
+    """
+    sizes: dict[int, int] = {}
+    for tensor, missing in zip(arguments[:3], arguments[3:6], strict=True):
+        sizes |= zip((d for d in range(4) if d not in missing), tensor.shape, strict=True)
+    second = prod(result.shape) * sizes[3] if arguments[6] == [2, 3] else 0
+    return 2 * (prod(sizes.values()) + second)
+
+
 _FUSED = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
 
 _RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
@@ -186,6 +198,7 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "convolution_backward": _convolution_backward,
     "torchvision.deform_conv2d": _deformed,
     "torchvision._deform_conv2d_backward": _deformed_backward,
+    "_trilinear": _trilinear,
     "mm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "bmm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "addmm": lambda arguments, _: _product(arguments[1], arguments[2]),

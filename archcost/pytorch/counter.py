@@ -13,6 +13,7 @@ LEFT_OUT: Mapping[str, Callable[..., int]] = {
     "addmv": lambda _, matrix, __: numel(matrix.shape),
     "dot": lambda a, _: numel(a.shape),
     "vdot": lambda a, _: numel(a.shape),
+    "_trilinear": lambda a, weight, b, *_: numel((a.shape[0], *weight.shape[::2], a.shape[1] + 1)),
     "addbmm": lambda _, a, b: numel(a.shape) * b.shape[-1],
 }
 """Products that ``torch.utils.flop_counter`` leaves out: their multiply-accumulates."""

@@ -78,6 +78,7 @@ MORE: Mapping[str, Callable[..., str]] = {
             direction_in_place,
         )
     },
+    "trilinear": lambda *tensors: call("torch._trilinear", *tensors, [1, 3], [0], [1, 2], [2, 3]),
     "clone": method_call("clone"),
     "distances": lambda a, b, *, p: f"torch.ops.aten._cdist_forward({a}, {b}, {p}, None)",
     "euclidean_distances": torch_call("_euclidean_dist"),

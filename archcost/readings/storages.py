@@ -127,8 +127,9 @@ class Storages:
             row.itemsize = FLOAT_BYTES
         if self.changed is not None:
             _write_in_place(primitive.name, row, args, self.changed)
-        if row.unknown and self.exact:
-            raise ArchcostError(f"{self.layer}: {row.unknown}")
+        unknown = row.unknown or (row.unknown_cast if self.amp else "")
+        if unknown and self.exact:
+            raise ArchcostError(f"{self.layer}: {unknown}")
         tensors, needs = [], False
         for arg in args:
             if isinstance(arg, Tensor):
