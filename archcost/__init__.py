@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archcost.api.picture import plot
     from archcost.api.proof import audit, build, lint, verify
     from archcost.api.run import check, diff, fit, memory, roofline
-    from archcost.api.spaces import closed_form
+    from archcost.api.spaces import closed_form, sweep
     from archcost.api.writing import to_spec
     from archcost.errors import ArchcostError, LookupFailed, OpError, SpecError
     from archcost.importers.formulas import formula
@@ -52,6 +52,7 @@ __all__ = [
     "plot",
     "reconcile",
     "roofline",
+    "sweep",
     "to_spec",
     "verify",
 ]
@@ -64,7 +65,7 @@ _HOMES = {
     "api.picture": ("plot",),
     "api.proof": ("audit", "build", "lint", "verify"),
     "api.run": ("check", "diff", "fit", "memory", "roofline"),
-    "api.spaces": ("closed_form",),
+    "api.spaces": ("closed_form", "sweep"),
     "api.writing": ("to_spec",),
     "network": ("Layer", "Network"),
     "spec.catalog": ("catalog", "load", "loads"),

@@ -119,6 +119,19 @@ def formula() -> Any:
     }  # fmt: skip
 
 
+def sweep() -> Any:
+    """The networks of a sweep: a row has the names that vary and the figures.
+
+    The counts are those of all configurations, also of those that are not among the rows.
+    """
+    refused = {"count": SIZE, "reason": str, "at": dict}
+    return {
+        "model": str, "configurations": COUNT, "networks": COUNT, "kept": COUNT,
+        "refused": with_([refused], "The first of each kind that is not a network, and how many."),
+        "rows": [dict],
+    }  # fmt: skip
+
+
 def check() -> Any:
     """Every budget and what is true of it.
 
@@ -350,7 +363,7 @@ def spec() -> Any:
 
 CONTRACTS: Mapping[str, Callable[[], Any]] = {
     each.__name__: each
-    for each in (audit, check, compare, diff, formula, report, spec, table, verify)
+    for each in (audit, check, compare, diff, formula, report, spec, sweep, table, verify)
 }
 """What makes the schema of specs, and of each command that has one."""
 

@@ -7,9 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archcost.errors import ArchcostError
 from archcost.graph import Graph
-from archcost.normal import Terms, terms
+from archcost.normal import Bounds, Terms, terms
 
 CHUNK = 8192
 """Rows that are computed at once: so many stay in a processor's cache."""
@@ -38,7 +37,8 @@ class Program:
             condition = f"{self._sum(guard.left)} {guard.sign} 0"
             self._lines.append(f"held = held & ({condition})")
         made = [f"{name!r}: {self._sum(terms(graph.form(n)))}" for name, n in outputs.items()]
-        head = f"def run({', '.join(['*', *graph.symbols])}):"
+        named = ["*", *graph.symbols] if graph.symbols else []
+        head = f"def run({', '.join(named)}):"
         last = f"return held, {{{', '.join(made)}}}"
         self.text = "\n    ".join([head, *self._lines, last])
         self._code = compile(self.text, "<formulas>", "exec")
@@ -58,18 +58,24 @@ class Program:
             return None
         return found if held else None
 
-    def on_arrays(self, columns: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def fits(self, box: Mapping[str, Bounds]) -> bool:
+        """Whether no number on the way is beyond int64 while the symbols stay in a box."""
+        return self._largest(box) <= INT64
+
+    def on_arrays(
+        self, columns: Mapping[str, Any], fits: bool = False
+    ) -> tuple[Any, dict[str, Any]]:
         """Return where the guards hold, and the figures, for numpy arrays of the symbols' values.
 
-        The figures are those of int64, exact where the guards hold.
+        The figures are those of int64, exact where the guards hold. ``fits`` says that these values
+        are in a box that :meth:`fits`.
 
         Raises:
             OverflowError: a number on the way may be beyond int64.
         """
         import numpy as np
 
-        box = {name: (column.min().item(), column.max().item()) for name, column in columns.items()}
-        if self._largest(box) > INT64:
+        if not fits and not self.fits(box_of(columns)):
             raise OverflowError("a figure may be beyond int64")
         run, rows = self._made(_numpy_calls()), len(next(iter(columns.values())))
         held, found = np.zeros(rows, bool), dict[str, Any]()
@@ -81,7 +87,7 @@ class Program:
                 found.setdefault(name, np.zeros(rows, np.int64))[part] = figure
         return held, found
 
-    def _largest(self, box: Mapping[str, tuple[float, float]]) -> float:
+    def _largest(self, box: Mapping[str, Bounds]) -> float:
         """Return what no sum of the program exceeds while the symbols stay in the box."""
         forms = copy.copy(self._forms)
         forms.bounds, forms._known = {}, {}
@@ -113,6 +119,12 @@ class Program:
         return self._names[index]
 
 
+def box_of(columns: Mapping[str, Any]) -> dict[str, Bounds]:
+    """Return the least and the most number of each numpy array that holds numbers."""
+    ends = {name: (own.min(), own.max()) for name, own in columns.items() if own.dtype != object}
+    return {name: (low.item(), high.item()) for name, (low, high) in ends.items()}
+
+
 def _numpy_calls() -> Mapping[str, Callable[..., Any]]:
     import numpy as np
 
@@ -127,40 +139,3 @@ def _numpy_calls() -> Mapping[str, Callable[..., Any]]:
         for name, of in whole.items()
     }
     return {**calls, "max": np.maximum, "min": np.minimum, "pow": power}
-
-
-def price(
-    run: Callable[[Mapping[str, Any]], Mapping[str, Any]], columns: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[int, str]]:
-    """Return the figures that ``run`` gives for each row of numpy arrays, and the refused rows.
-
-    ``run`` takes the symbols by name and returns figures by name. It runs once for each set of
-    guards: where none of the runs before holds, the first row left is the next to run at.
-
-    Raises:
-        OverflowError: a figure may be beyond int64.
-    """
-    import numpy as np
-
-    found: dict[str, Any] = {}
-    refused: dict[int, str] = {}
-    rows = len(next(iter(columns.values())))
-    left = np.arange(rows)
-    while len(left):
-        graph, reason = Graph(), ""
-        at = {
-            name: graph.symbol(own[left[0]].item(), name, own.min().item(), own.max().item())
-            for name, own in columns.items()
-        }
-        figures: Mapping[str, Any] = {}
-        try:
-            figures = run(at)
-        except ArchcostError as error:
-            reason = str(error)
-        program = Program(graph, figures)
-        held, made = program.on_arrays({name: own[left] for name, own in columns.items()})
-        for name, figure in made.items():
-            found.setdefault(name, np.zeros(rows, np.int64))[left[held]] = figure[held]
-        refused |= dict.fromkeys(left[held].tolist(), reason) if reason else {}
-        left = left[~held]
-    return found, refused

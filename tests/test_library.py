@@ -133,6 +133,11 @@ PAIRS: dict[str, tuple[list[str], Callable[[], Any]]] = {
         ["formula", "resnet18", "--by", "H=32*h", "--symbols", "classes,W", "--depth", "1"],
         lambda: archcost.closed_form("resnet18", by={"H": "32*h"}, symbols=["classes", "W"], depth=1),
     ),
+    "sweep": (
+        ["sweep", "resnet18", "--vary", "classes=1:9:2", "--vary", "H=32,64", "--pareto", "macs,-H", "--batch", "2"],
+        lambda: archcost.sweep("resnet18", {"classes": range(1, 10, 2), "H": [32, 64]},
+                               pareto=["macs", "-H"], batch=2),
+    ),
     "fit": (
         ["fit", "alexnet", "--memory", "3GB", "--reserve", "1MiB"],
         lambda: archcost.fit("alexnet", memory="3GB", reserve=2**20),
@@ -239,6 +244,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "diff": lambda model: archcost.diff(model, archcost.load("alexnet")),
     "explain": archcost.explain,
     "closed_form": archcost.closed_form,
+    "sweep": lambda model: archcost.sweep(model, {"H": range(227, 235)}, where="macs >= 1M"),
     "fit": lambda model: archcost.fit(model, memory="1GB"),
     "identify": lambda model: archcost.identify(model, "72000 params"),
     "memory": archcost.memory,

@@ -31,6 +31,7 @@ TABLES = {
     "roofline": ["alexnet --gpu h100", "resnet50 --gpu a100 --dtype float16 --depth 2"],
     "formula": ["resnet50", "mobilenet_v2 --depth 1 --symbols W,classes"],
     "hardware": [""],
+    "sweep": ["resnet18 --vary depths.0=0:3 --vary input=32,64 --where macs<=1G"],
     "check": ["--budget vgg16:macs<=1G --budget resnet50:params<=1M",
               "--all --budget lenet5:activations<=1G"],
     "diff": ["resnet50 resnext50_32x4d", "vgg16 vgg19 --layers", "alexnet vgg16 --gpu v100"],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
-from archcost.api import CountOptions, Model, network_of, setting_of, takes
+from archcost.api import CountOptions, Model, Options, network_of, setting_of, takes
+from archcost.errors import ArchcostError
 from archcost.setting import patterns
 
 if TYPE_CHECKING:
     from archcost.space.closed import ClosedForm
+    from archcost.space.grid import Space
+    from archcost.space.sweep import Sweep
 
 
 @takes(CountOptions)
@@ -56,3 +59,78 @@ def closed_form(
         network_of(model, rest), setting, by=by or {}, symbols=patterns("symbols", symbols),
         figures=patterns("figures", figures), depth=depth,
     )  # fmt: skip
+
+
+@takes(Options)
+def sweep(
+    model: Model,
+    vary: Mapping[str, Iterable[Any] | str],
+    *,
+    columns: Sequence[str] = (),
+    where: Sequence[str] | str = (),
+    sort: Sequence[str] = (),
+    pareto: Sequence[str] = (),
+    top: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    **options: Unpack[Options],
+) -> Sweep:
+    """Return the figures of every network that a spec stands for at these values.
+
+    Args:
+        model: a catalog name, a path, or a Network that is read from a spec or from code.
+        vary: what each name goes through. A name is a knob, an item of a knob (``depths.0``), a
+            size of the input (``H``) or ``input``. Values are a range, a list, or text as
+            ``"0.5:2:0.25"``, whose end is included.
+        columns: names that vary, and figures, to return. The default is all names, params, macs and
+            activations.
+        where: conditions on figures and names, as ``"macs <= 400M and params <= 5M"``.
+        sort: figures or names to order by; ``"-macs"`` is the largest first.
+        pareto: figures or names. Only the rows are returned that no other row beats in all of them.
+        top: return so many rows at most.
+        sample: draw so many configurations at random instead of all.
+        seed: of the random numbers.
+        **options: how the networks are run and counted, as for :func:`archcost.analyze` and
+            :func:`archcost.memory`; ``input``, ``knobs``, ``aux`` and ``bias``, as for
+            :func:`archcost.load`.
+
+    Raises:
+        LookupFailed: an unknown model, name, figure or option.
+        SpecError: a condition that cannot be read, with its column.
+        ArchcostError: no values, more than 10^12 configurations, or numpy is not installed.
+
+    Examples:
+        >>> found = archcost.sweep("resnet50", {"width_per_group": [64, 128]}, columns=["params"])
+        >>> found.columns["params"].tolist()
+        [25557032, 68883240]
+    """
+    from archcost.space.sweep import Sweeper, swept
+
+    if sort and pareto:
+        raise ArchcostError("pareto has an order of its own; leave sort out")
+    if top is not None and top < 1:
+        raise ArchcostError(f"top is at least 1; got {top}")
+    setting, rest = setting_of(options)
+    sweeper = Sweeper(
+        network_of(model, rest), setting, _space(vary, sample, seed),
+        columns=patterns("columns", columns), where=[where] if isinstance(where, str) else where,
+        orders=patterns("pareto", pareto) or patterns("sort", sort),
+    )  # fmt: skip
+    return swept(sweeper, sweeper.blocks(), pareto=bool(pareto), top=top)
+
+
+def _space(vary: Mapping[str, Any], sample: int | None, seed: int) -> Space:
+    """Return the configurations of values by names."""
+    from archcost.space.grid import Space, dimension
+
+    if not vary:
+        raise ArchcostError(
+            "name what varies, as in sweep('resnet50', {'input': range(128, 257, 32)})"
+        )
+    dimensions = {}
+    for name, values in vary.items():
+        try:
+            dimensions[name] = dimension(values)
+        except ArchcostError as error:
+            raise ArchcostError(f"{name}: {error}") from None
+    return Space(dimensions, sample, seed)

@@ -121,14 +121,14 @@ class _Reader:
         return ExpressionError(f"{reason}; got {shorten(rest)!r}" if rest else reason, self.at)
 
 
-def parse_condition(text: str) -> Condition:
-    """Read a condition.
+def parse_condition(text: str, find: Callable[[str], Figure] = find_metric) -> Condition:
+    """Read a condition on a figure, which ``find`` returns by its name.
 
     Raises:
         ExpressionError: with the offset into the text, and the nearest metric or device.
     """
     reader = _Reader(text)
-    metric = _read_metric(reader)
+    metric = _read_metric(reader, find)
     on = ""
     if reader.take(r"on\b"):
         on = _read_device(reader, metric)
@@ -172,14 +172,14 @@ def parse_option(option: str, text: str) -> Condition:
     return condition
 
 
-def _read_metric(reader: _Reader) -> Figure:
+def _read_metric(reader: _Reader, find: Callable[[str], Figure]) -> Figure:
     reader.skip()
     start = reader.at
-    name = reader.take(r"[A-Za-z_][\w-]*(?:\s+(?!on\b)[A-Za-z_][\w-]*)*")
+    name = reader.take(r"[A-Za-z_][\w.-]*(?:\s+(?!on\b)[A-Za-z_][\w-]*)*")
     if not name:
         raise reader.error("a condition starts with a figure, as in `macs <= 300M`")
     try:
-        return find_metric(name)
+        return find(name)
     except ArchcostError as error:
         raise ExpressionError(str(error), start) from None
 

@@ -269,14 +269,15 @@ def text_file_option(*endings: str) -> Decorator:
 
 
 def output_options(
-    *places: str, formats: Names = choices.TABLE_FORMATS, endings: Mapping[str, str] = ENDINGS
-) -> Decorator:
+    *places: str, formats: Names = choices.TABLE_FORMATS, endings: Mapping[str, str] = ENDINGS,
+    columns: Names | None = None,
+) -> Decorator:  # fmt: skip
     """Return the options of a command that prints tables; their columns are at ``module:NAME``.
 
     They hand over ``out``, an :class:`Output`. ``formats`` and the ``endings`` of files are those
-    of all tables, or with the command's own.
+    of all tables, or with the command's own; so are ``columns`` that are known at no place.
     """
-    columns = Names("column", lambda: columns_of(places), strict=True, many=True)
+    columns = columns or Names("column", lambda: columns_of(places), strict=True, many=True)
 
     def make(format: str | None, output: str | None, columns: tuple[str, ...]) -> Output:
         return Output(format_of(format, output, endings), output, columns)

@@ -1,0 +1,216 @@
+"""The configurations of a sweep: ranges and lists of values, the grid of all, random samples."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from importlib.util import find_spec
+from typing import Any
+
+from archcost.data import dataclass
+from archcost.errors import ArchcostError, shorten
+from archcost.normal import Bounds
+from archcost.space.varied import is_number
+from archcost.spec.expression import ExpressionError, literal
+
+LARGEST = 10**12
+"""More configurations than this are not gone through one by one."""
+BLOCK = 2**14
+"""Configurations that are drawn at once: the random numbers of a block depend on its place only."""
+
+Columns = Mapping[str, Any]
+"""A numpy array for each name: of int64, of float64, or of objects where the values are words."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a name goes through: a list of values."""
+
+    values: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def ends(self) -> Bounds | None:
+        """The least and the most number; None of values that are not numbers."""
+        numbers = all(map(is_number, self.values))
+        return (min(self.values), max(self.values)) if numbers else None
+
+    def at(self, places: Any) -> Any:
+        """Return the values at an array of places, counted from 0."""
+        import numpy as np
+
+        if all(map(is_number, self.values)):
+            return np.array(self.values)[places]
+        values = np.empty(len(self.values), object)
+        values[:] = self.values
+        return values[places]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers ``(first + i*step)/scale`` for ``i`` below ``count``.
+
+    With a scale of 1 they are whole numbers. Else they are floats, each the nearest to its decimal
+    number, so that the third of 0.1:1:0.1 is 0.3.
+    """
+
+    first: int
+    step: int
+    count: int
+    scale: int = 1
+    whole: bool = True
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def ends(self) -> Bounds:
+        """The least and the most number."""
+        ends = self.at(0), self.at(self.count - 1)
+        return min(ends), max(ends)
+
+    def at(self, places: Any) -> Any:
+        """Return the numbers at an array of places, counted from 0."""
+        numbers = self.first + self.step * places
+        return numbers if self.whole else numbers / self.scale
+
+
+Dimension = Values | Range
+
+
+def read_dimension(text: str) -> Dimension:
+    """Read what a name goes through: ``16:128:8``, ``0.5:2:0.25``, ``3,5,7``, ``relu,gelu``.
+
+    A range includes its end where a step meets it. Its step is 1 if it is left out.
+
+    Raises:
+        ArchcostError: not a range or a list, or an empty one.
+    """
+    if ":" in text and "," not in text and "[" not in text:
+        return _read_range(text)
+    if not text.strip():
+        raise ArchcostError("a value is missing, as in 3,5,7 or 16:128:8")
+    try:
+        found = literal(f"[{text}]")
+    except ExpressionError as error:
+        raise ArchcostError(str(error)) from None
+    return listed(found)
+
+
+def dimension(values: Any) -> Dimension:
+    """Return what a name goes through: text, a range of Python, or a list or array of values.
+
+    Raises:
+        ArchcostError: none of these, or nothing in it.
+    """
+    if isinstance(values, str):
+        return read_dimension(values)
+    if isinstance(values, range) and values:
+        return Range(values.start, values.step, len(values))
+    values = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(values, Iterable):
+        raise ArchcostError(f"values are a range, a list or text; got {type(values).__name__}")
+    return listed([*values])
+
+
+def listed(values: Sequence[Any]) -> Dimension:
+    """Return values one after the other; numbers are floats where one of them is.
+
+    Raises:
+        ArchcostError: there are none, or one stands there twice.
+    """
+    if not values:
+        raise ArchcostError("there is no value to go through")
+    if all(map(is_number, values)) and any(isinstance(value, float) for value in values):
+        values = [float(value) for value in values]
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ArchcostError(f"the value {value} is listed twice")
+    return Values(tuple(values))
+
+
+_NUMBER = r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)\s*"
+
+
+def _read_range(text: str) -> Range:
+    match = re.fullmatch(rf"{_NUMBER}:{_NUMBER}(?::{_NUMBER})?", text)
+    if not match:
+        raise ArchcostError(f"a range is FIRST:LAST or FIRST:LAST:STEP; got {shorten(text)!r}")
+    first, last, step = (Fraction(part or "1") for part in match.groups())
+    if step <= 0:
+        raise ArchcostError(f"the step of a range is positive; got {match[3]}")
+    if last < first:
+        raise ArchcostError(f"the range {text} is empty: its end is below its beginning")
+    whole = all(re.fullmatch(r"[+-]?\d+", part) for part in match.groups() if part)
+    scale = math.lcm(first.denominator, step.denominator)
+    count = int((last - first) / step) + 1
+    if max(abs(first), abs(last)) * scale >= 2**53:
+        raise ArchcostError(f"the range {text} has more digits than a float")
+    return Range(int(first * scale), int(step * scale), count, scale, whole)
+
+
+class Space:
+    """All configurations of some names, or a random sample of them.
+
+    Configurations are numbered from 0, the last name changes first. A sample draws each value by
+    itself, so that a configuration may be drawn twice.
+
+    Attributes:
+        dimensions: what each name goes through.
+        size: how many configurations the grid has.
+        sample: how many are drawn; None for the grid.
+        seed: of the random numbers.
+    """
+
+    def __init__(
+        self, dimensions: Mapping[str, Dimension], sample: int | None = None, seed: int = 0
+    ) -> None:
+        if find_spec("numpy") is None:
+            raise ArchcostError("a sweep needs numpy: pip install 'archcost[sweep]'")
+        self.dimensions, self.sample, self.seed = dimensions, sample, seed
+        self.size = math.prod(len(own) for own in dimensions.values())
+        if sample is not None and sample < 1:
+            raise ArchcostError(f"a sample has at least one configuration; got {sample}")
+        if seed < 0:
+            raise ArchcostError(f"a seed is a whole number from 0 on; got {seed}")
+        if len(self) > LARGEST:
+            raise ArchcostError(
+                f"{len(self):,} configurations are too many to go through one by one; "
+                "draw some of them with a sample, as in --sample 1000000"
+            )
+
+    def __len__(self) -> int:
+        return self.size if self.sample is None else self.sample
+
+    def columns(self, start: int, stop: int) -> Columns:
+        """Return the configurations of these numbers.
+
+        Those of a sample begin at a multiple of :data:`BLOCK`, and are a block at most.
+        """
+        import numpy as np
+
+        found, stop = dict[str, Any](), min(stop, len(self))
+        if self.sample is not None:
+            draw = np.random.default_rng([self.seed, start // BLOCK])
+            for name, own in self.dimensions.items():
+                found[name] = own.at(draw.integers(0, len(own), BLOCK)[: stop - start])
+            return found
+        places = np.arange(start, stop)
+        for name, own in reversed([*self.dimensions.items()]):
+            places, own_places = np.divmod(places, len(own))
+            found[name] = own.at(own_places)
+        return {name: found[name] for name in self.dimensions}
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return -(-len(self) // BLOCK)
+
+    def blocks(self) -> Iterator[Columns]:
+        """Yield all configurations, a block at a time."""
+        for start in range(0, len(self), BLOCK):
+            yield self.columns(start, start + BLOCK)

@@ -1,0 +1,249 @@
+"""The figures of many configurations, exactly: one by one, or by the programs of few runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from archcost.errors import ArchcostError
+from archcost.graph import Graph
+from archcost.normal import Bounds
+from archcost.number import plain
+from archcost.program import Program
+
+Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Returns the figures of a network at values of names, which may be symbols.
+
+It raises ArchcostError where there is no such network.
+"""
+
+
+class Priced:
+    """The figures of configurations, row by row.
+
+    Attributes:
+        figures: a numpy array for each figure: int64, or Python's integers where one is beyond.
+            What stands in refused rows means nothing.
+        networks: whether each row is a network, as a numpy array.
+        refused: the rows that are none, by the reason of the first of them.
+    """
+
+    def __init__(self, rows: int) -> None:
+        import numpy as np
+
+        self.figures: dict[str, Any] = {}
+        self.networks = np.zeros(rows, bool)
+        self.refused: list[tuple[Any, str]] = []
+
+    def put(self, rows: Any, figures: Mapping[str, Any]) -> None:
+        """Take the figures of some rows."""
+        import numpy as np
+
+        for name, own in figures.items():
+            known = self.figures.setdefault(name, np.zeros(len(self.networks), np.int64))
+            if own.dtype == object and known.dtype != object:
+                known = self.figures[name] = known.astype(object)
+            known[rows] = own
+        self.networks[rows] = True
+
+    def filled(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the figures of these names, also if no row is a network that has them."""
+        import numpy as np
+
+        nothing = np.zeros(len(self.networks), np.int64)
+        return {name: self.figures.get(name, nothing) for name in names}
+
+
+class Pricing(Protocol):
+    """Prices configurations."""
+
+    def price(self, columns: Mapping[str, Any]) -> Priced:
+        """Return the figures of the configurations in numpy arrays, one for each name."""
+        ...
+
+
+class OneByOne:
+    """Prices each configuration by a run of its own."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def price(self, columns: Mapping[str, Any]) -> Priced:
+        """Return the figures of the configurations in numpy arrays, one for each name."""
+        import numpy as np
+
+        lists = {name: own.tolist() for name, own in columns.items()}
+        rows = len(next(iter(lists.values())))
+        priced, reasons = Priced(rows), dict[str, list[int]]()
+        found: dict[str, list[int]] = {}
+        there: list[int] = []
+        for row in range(rows):
+            try:
+                figures = self.run({name: own[row] for name, own in lists.items()})
+            except ArchcostError as error:
+                reasons.setdefault(str(error), []).append(row)
+                continue
+            there.append(row)
+            for name, figure in figures.items():
+                found.setdefault(name, []).append(figure)
+        priced.refused = [(np.array(own), reason) for reason, own in reasons.items()]
+        if there:
+            priced.put(np.array(there), {name: array_of(own) for name, own in found.items()})
+        return priced
+
+
+def array_of(numbers: list[int]) -> Any:
+    """Return whole numbers as an array: of int64, or of Python's integers where one is beyond."""
+    import numpy as np
+
+    fits = all(-(2**63) <= number < 2**63 for number in numbers)
+    return np.array(numbers, np.int64 if fits else object)
+
+
+class _Traced(NamedTuple):
+    """A run as a program.
+
+    Attributes:
+        program: computes the figures where the run's conditions hold.
+        reason: why there is no network where they hold; empty if there is one.
+        fits: whether no number of it is beyond int64 for any configuration.
+        symbols: the names of columns by the program's symbols.
+    """
+
+    program: Program
+    reason: str
+    fits: bool
+    symbols: Mapping[str, str]
+
+    def __call__(self, columns: Mapping[str, Any], rows: Any) -> tuple[Any, dict[str, Any]]:
+        """Return in which of some rows the conditions hold, and the figures of these rows."""
+        import numpy as np
+
+        if not self.symbols:
+            figures = self.program() or {}
+            found = {name: array_of([figure] * len(rows)) for name, figure in figures.items()}
+            return np.ones(len(rows), bool), found
+        own = {symbol: columns[name][rows] for symbol, name in self.symbols.items()}
+        try:
+            held, found = self.program.on_arrays(own, self.fits)
+        except OverflowError:
+            return self._in_integers(own)
+        return held, {name: column[held] for name, column in found.items()}
+
+    def _in_integers(self, columns: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Compute row by row in Python's integers, which have no largest."""
+        import numpy as np
+
+        lists = [own.tolist() for own in columns.values()]
+        rows = zip(*lists, strict=True)
+        made = [self.program(**dict(zip(columns, row, strict=True))) for row in rows]
+        there = [figures for figures in made if figures is not None]
+        names = there[0] if there else ()
+        found = {name: array_of([figures[name] for figures in there]) for name in names}
+        return np.array([figures is not None for figures in made]), found
+
+
+class Programs:
+    """Prices configurations by the programs of few runs, each where the run's conditions hold.
+
+    The first configuration that no program holds for is run on symbols, and that run is the next
+    program. It is also the check of that program: both have to give the same figures there. A name
+    whose value decides which layers there are is not a symbol: a run holds for one value of it.
+
+    Attributes:
+        box: the least and the most value of each name that may be a symbol.
+        runs: how many runs there were.
+    """
+
+    def __init__(self, run: Run, box: Mapping[str, Bounds]) -> None:
+        self.run, self.box, self.runs = run, box, 0
+        self._fixed: list[str] = []
+        self._known: dict[tuple[str, ...], list[_Traced]] = {}
+
+    def price(self, columns: Mapping[str, Any]) -> Priced:
+        """Return the figures of the configurations in numpy arrays, one for each name."""
+        import numpy as np
+
+        words = (name for name in columns if name not in self.box)
+        self._fixed += (name for name in words if name not in self._fixed)
+        rows = np.arange(len(next(iter(columns.values()))))
+        priced, waiting = Priced(len(rows)), [rows]
+        while waiting:
+            for key, left in self._groups(waiting.pop(), columns):
+                for traced in self._known.get(key, ()):
+                    if len(left):
+                        left = self._held(traced, left, columns, priced)
+                if len(left):
+                    waiting.append(self._traced(key, left, columns, priced))
+        return priced
+
+    def _groups(
+        self, rows: Any, columns: Mapping[str, Any]
+    ) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """Yield the rows that agree in all names that are not symbols, with their values there."""
+        import numpy as np
+
+        codes = np.zeros(len(rows), np.int64)
+        for name in self._fixed:
+            values, places = _told_apart(columns[name][rows])
+            codes = np.unique(codes * values + places, return_inverse=True)[1]
+        order = np.argsort(codes, kind="stable")
+        for own in np.split(rows[order], np.flatnonzero(np.diff(codes[order])) + 1):
+            if len(own):
+                yield tuple(repr(columns[name][own[0]]) for name in self._fixed), own
+
+    def _held(self, traced: _Traced, left: Any, columns: Mapping[str, Any], priced: Priced) -> Any:
+        """Price the rows for which a program holds; return the others."""
+        held, found = traced(columns, left)
+        there = left[held]
+        if len(there) and traced.reason:
+            priced.refused.append((there, traced.reason))
+        elif len(there):
+            priced.put(there, found)
+        return left[~held]
+
+    def _traced(
+        self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced
+    ) -> Any:
+        """Run the first of some rows on symbols, price what the run holds for, return the rest."""
+        graph, self.runs = Graph(), self.runs + 1
+        values = {name: own[left[:1]].tolist()[0] for name, own in columns.items()}
+        symbols = {f"x{i}": name for i, name in enumerate(columns) if name not in self._fixed}
+        for symbol, name in symbols.items():
+            values[name] = graph.symbol(values[name], symbol, *self.box[name])
+        figures: Mapping[str, Any] = {}
+        reason = ""
+        try:
+            figures = self.run(values)
+        except ArchcostError as error:
+            reason = str(error)
+        ends = {name: graph.interval(values[name]) for name in symbols.values()}
+        alone = [name for name, (low, high) in ends.items() if low == high]
+        if new := [name for name in alone if len(set(self.box[name])) > 1]:
+            self._fixed += new
+            self._known.clear()
+            return left
+        program = Program(graph, figures)
+        fits = program.fits({symbol: self.box[name] for symbol, name in symbols.items()})
+        traced = _Traced(program, reason, fits, symbols)
+        rest = self._held(traced, left, columns, priced)
+        row = left[0]
+        if len(rest) and rest[0] == row:  # floats that numpy rounds otherwise
+            alone_there = OneByOne(self.run).price({n: own[left[:1]] for n, own in columns.items()})
+            priced.refused += [(left[:1], reason) for _, reason in alone_there.refused]
+            priced.put(left[:1][alone_there.networks], alone_there.figures)
+            return rest[1:]
+        if any(priced.figures[name][row] != plain(own) for name, own in figures.items()):
+            raise ArchcostError("a program and the run that it comes from give other figures")
+        self._known.setdefault(key, []).append(traced)
+        return rest
+
+
+def _told_apart(column: Any) -> tuple[int, Any]:
+    """Return how many values a column has, and which of them each row has."""
+    import numpy as np
+
+    if column.dtype == object:
+        column = np.array([repr(value) for value in column])
+    values, places = np.unique(column, return_inverse=True)
+    return len(values), places

@@ -1,0 +1,130 @@
+"""Which configurations of a sweep are shown: conditions, the first by an order, the front."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from archcost.budget.condition import SIGNS, Condition, parse_condition
+from archcost.data import dataclass
+from archcost.errors import ArchcostError, LookupFailed, SpecError
+from archcost.figures import COUNT, METRICS, Figure, find_metric
+from archcost.spec.expression import ExpressionError
+
+Columns = Mapping[str, Any]
+"""A numpy array for each name of a knob or a figure, row by row."""
+
+
+def figure_of(name: str, varied: Iterable[str]) -> Figure:
+    """Return the figure of that name, or what stands for a name that varies.
+
+    Raises:
+        LookupFailed: it is neither; the text gives the nearest.
+        ArchcostError: the figure depends on a device.
+    """
+    known = [*varied]
+    if name in known:
+        return Figure(name, name, COUNT, lambda subject, on: None)
+    try:
+        found = find_metric(name)
+    except LookupFailed:
+        raise LookupFailed("figure or knob", name, [*known, *METRICS]) from None
+    if found.on:
+        raise ArchcostError(f"{found.name} depends on a device; a sweep has no such figure")
+    return found
+
+
+def read_conditions(texts: Sequence[str], varied: Iterable[str]) -> list[Condition]:
+    """Read conditions that are joined by ``and``: ``macs <= 400M and params <= 5M``.
+
+    Raises:
+        SpecError: with the column in the text.
+    """
+    known, found = [*varied], []
+    for text in texts:
+        start = 0
+        for part in re.split(r"(\band\b)", text):
+            if part != "and":
+                found.append(_read_condition(text, part, start, known))
+            start += len(part)
+    return found
+
+
+def _read_condition(text: str, part: str, start: int, known: Sequence[str]) -> Condition:
+    try:
+        condition = parse_condition(part, lambda name: figure_of(name, known))
+        if condition.needs_baseline:
+            lead = len(part) - len(part.lstrip())
+            raise ExpressionError("a change needs a baseline, which a sweep does not have", lead)
+    except ExpressionError as error:
+        raise SpecError(str(error), f"--where {text!r}", 1, start + error.offset + 1) from None
+    return condition
+
+
+def holds(condition: Condition, column: Any) -> Any:
+    """Return where a condition holds in a numpy array; whole numbers are not rounded for it."""
+    import numpy as np
+
+    limit: Any = condition.amount
+    if column.dtype == float:
+        limit = float(limit)
+    elif column.dtype != object and condition.sign == "==":
+        return column == int(limit) if limit.denominator == 1 else np.zeros(len(column), bool)
+    elif column.dtype != object:
+        last = int(condition.allowed())  # the last whole number within
+        return column <= last if condition.sign in ("<=", "<") else column >= last
+    return np.asarray(SIGNS[condition.sign](column, limit), bool)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is small first: a figure or a name that varies; with ``falling``, what is large."""
+
+    name: str
+    falling: bool = False
+
+    @classmethod
+    def read(cls, text: str, varied: Iterable[str]) -> Order:
+        """Read ``macs``, or ``-macs`` for the largest first."""
+        name = text.strip().removeprefix("-")
+        known = [*varied]
+        return cls(name if name in known else figure_of(name, known).name, text.strip()[:1] == "-")
+
+    def of(self, columns: Columns) -> Any:
+        """Return the column, so that what is better is smaller."""
+        own = columns[self.name]
+        if own.dtype == object and not all(isinstance(value, int) for value in own):
+            raise ArchcostError(f"{self.name} goes through words, which have no order")
+        return -own if self.falling else own
+
+
+def first_rows(columns: Columns, orders: Sequence[Order], most: int | None) -> Any:
+    """Return the numbers of the first rows in an order; equal ones keep theirs."""
+    import numpy as np
+
+    rows = len(next(iter(columns.values())))
+    if not orders:
+        return np.arange(rows)[:most]
+    return np.lexsort([order.of(columns) for order in reversed(orders)])[:most]
+
+
+def front(columns: Columns, orders: Sequence[Order]) -> Any:
+    """Return the numbers of the rows that no other row beats.
+
+    A row beats another if it is better in one of the orders and not worse in the others.
+    """
+    import numpy as np
+
+    costs = [order.of(columns) for order in orders]
+    left = np.lexsort(costs[::-1])  # what beats a row comes before it
+    costs = [own[left] for own in costs]
+    kept = []
+    while len(left):
+        equal, beaten = np.ones(len(left), bool), np.ones(len(left), bool)
+        for own in costs:
+            equal &= own == own[0]
+            beaten &= own >= own[0]
+        kept.append(left[equal])
+        left, costs = left[~beaten], [own[~beaten] for own in costs]
+    return np.sort(np.concatenate(kept)) if kept else left

@@ -1,0 +1,273 @@
+"""A sweep: the figures of all configurations of a network, a block at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from archcost.budget.condition import Condition
+from archcost.data import dataclass
+from archcost.figures import METRICS, Figure, Subject
+from archcost.network import Network
+from archcost.record import record
+from archcost.setting import Setting
+from archcost.space.grid import BLOCK, Space
+from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
+from archcost.space.selection import (
+    Columns,
+    Order,
+    figure_of,
+    first_rows,
+    front,
+    holds,
+    read_conditions,
+)
+from archcost.space.varied import Varied
+from archcost.table import Column, Table, Tabled
+
+USUAL = ("params", "macs", "activations")
+"""The figures of a sweep unless others are asked for."""
+SUMS = ("params", "size", "macs", "flops", "counted", "activations")
+"""The figures that are sums over layers. Others, such as peaks, take a run of each network."""
+PIECE = 256
+"""Configurations of a block where each takes a run of its own."""
+HELD = 2**17
+"""Rows that are held before those are dropped that cannot be shown."""
+
+
+@dataclass
+class Refused:
+    """Configurations that are not networks, for reasons that differ in their numbers only.
+
+    Attributes:
+        count: how many.
+        reason: why the first of them is none.
+        at: the first of them.
+    """
+
+    count: int
+    reason: str
+    at: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Return how many, and the first with its reason."""
+        at = ", ".join(f"{name}={value}" for name, value in self.at.items())
+        return f"{self.count:,} refused, the first at {at}: {self.reason}"
+
+
+class Sweeper:
+    """Prices the configurations of a space, and keeps those that meet the conditions.
+
+    Attributes:
+        shown: the names of the columns that were asked for.
+        names: those, and what conditions and orders need besides.
+        seen: how many configurations were priced so far.
+        networks: how many of them are networks.
+        kept: how many of these meet the conditions.
+        refused: those that are none, by what tells the reasons apart.
+    """
+
+    def __init__(
+        self, network: Network, setting: Setting, space: Space, columns: Sequence[str] = (),
+        where: Sequence[str] = (), orders: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.space, self.varied, self._setting = space, Varied(network), setting
+        known = space.dimensions
+        self.varied.check(known)
+        self.where = read_conditions(where, known)
+        self.orders = [Order.read(text, known) for text in orders]
+        needed = [each.metric.name for each in self.where] + [each.name for each in self.orders]
+        self.shown = [figure_of(name, known).name for name in columns]
+        self.shown = self.shown or [*dict.fromkeys([*known, *USUAL, *needed])]
+        self.names = [*dict.fromkeys([*self.shown, *known, *needed])]
+        figures = [name for name in self.names if name not in known]
+        self._early = [name for name in figures if name in SUMS]
+        self._late = [name for name in figures if name not in SUMS]
+        self._pricing = self._priced_by()
+        self.seen = self.networks = self.kept = 0
+        self.refused: dict[str, Refused] = {}
+
+    def _run(self, names: Sequence[str]) -> Run:
+        """Return what gives figures of the network at values of the names that vary."""
+        figures: list[Figure] = [METRICS[name] for name in names]
+
+        def run(at: Mapping[str, Any]) -> dict[str, Any]:
+            subject = Subject(self.varied.load(at), self._setting)
+            return {figure.name: figure.value(subject, "") for figure in figures}
+
+        return run
+
+    def _priced_by(self) -> Pricing:
+        run = self._run(self._early)
+        if not self.varied.is_spec:
+            return OneByOne(run)
+        ends = {name: own.ends for name, own in self.space.dimensions.items()}
+        return Programs(run, {name: both for name, both in ends.items() if both})
+
+    def blocks(self) -> Iterator[Columns]:
+        """Yield the configurations that are kept, with their figures, a block at a time."""
+        step = PIECE if self._late or isinstance(self._pricing, OneByOne) else BLOCK
+        for columns in self.space.blocks():
+            for start in range(0, len(next(iter(columns.values()))), step):
+                yield self._kept({name: own[start : start + step] for name, own in columns.items()})
+
+    def _kept(self, columns: Columns) -> Columns:
+        priced = self._pricing.price(columns)
+        self._count(columns, priced)
+        found = chosen({**columns, **priced.filled(self._early)}, priced.networks)
+        early = [each for each in self.where if each.metric.name in found]
+        found = self._meeting(found, early)
+        if self._late:
+            own = {name: found[name] for name in columns}
+            more = OneByOne(self._run(self._late)).price(own)
+            found = {**found, **more.filled(self._late)}
+            found = self._meeting(found, [each for each in self.where if each not in early])
+        self.kept += rows_of(found)
+        return {name: found[name] for name in self.names}
+
+    def _meeting(self, columns: Columns, conditions: Sequence[Condition]) -> Columns:
+        for condition in conditions:
+            columns = chosen(columns, holds(condition, columns[condition.metric.name]))
+        return columns
+
+    def _count(self, columns: Columns, priced: Priced) -> None:
+        self.seen += rows_of(columns)
+        self.networks += int(priced.networks.sum())
+        for rows, reason in sorted(priced.refused, key=lambda own: int(own[0][0])):
+            reason = reason.split("\n")[0]  # the first mistake of several
+            kind = re.sub(r"\d[\d,.x]*", "#", reason)
+            at = {name: own[rows[:1]].tolist()[0] for name, own in columns.items()}
+            self.refused.setdefault(kind, Refused(0, reason, at)).count += len(rows)
+
+    def summary(self) -> list[str]:
+        """Return in words how many configurations there were, and why some are not networks."""
+        away = self.seen - self.networks
+        text = f"{self.seen:,} configurations: {self.networks:,} networks"
+        text += f", {away:,} refused" if away else ""
+        if self.where:
+            conditions = " and ".join(each.text for each in self.where)
+            text += f"; {self.kept:,} with {conditions}"
+        return [text, *map(str, self.refused.values())]
+
+
+def rows_of(columns: Columns) -> int:
+    """Return how many rows columns have."""
+    return len(next(iter(columns.values())))
+
+
+def chosen(columns: Columns, rows: Any) -> Columns:
+    """Return some rows: those of an array of numbers, or where an array is true."""
+    return {name: own[rows] for name, own in columns.items()}
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """Return the rows of several blocks one after the other."""
+    import numpy as np
+
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def select(
+    blocks: Iterable[Columns], orders: Sequence[Order], *, pareto: bool, top: int | None
+) -> tuple[Columns, int]:
+    """Return the rows that are shown of blocks, and how many there were to choose from.
+
+    That is the front of all orders, or all rows; of these the first in the order. Only the rows
+    that may be among them are held.
+    """
+    held, waiting, count = list[Columns](), 0, 0
+    for block in blocks:
+        held.append(block)
+        count, waiting = count + rows_of(block), waiting + rows_of(block)
+        if waiting > HELD and (pareto or top is not None):
+            rows = joined(held)
+            best = front(rows, orders) if pareto else first_rows(rows, orders, top)
+            held, waiting = [chosen(rows, best)], 0
+    rows = joined(held)
+    if pareto:
+        rows = chosen(rows, front(rows, orders))
+        count = rows_of(rows)
+    return chosen(rows, first_rows(rows, orders, top)), count
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep(Tabled):
+    """The configurations that a sweep has kept, with their figures.
+
+    Attributes:
+        network: the network as it is.
+        columns: a numpy array for each name that varies and for each figure.
+        configurations: how many were priced.
+        networks: how many of them are networks.
+        kept: how many of these meet the conditions.
+        refused: the configurations that are not networks.
+        notes: the same in words.
+    """
+
+    network: Network
+    columns: Columns
+    configurations: int
+    networks: int
+    kept: int
+    refused: Sequence[Refused]
+    notes: Sequence[str]
+
+    def __len__(self) -> int:
+        """Return how many configurations are shown."""
+        return rows_of(self.columns)
+
+    def table(self) -> Table:
+        """Return a row for each configuration that is shown."""
+        heads = tuple(Column(name, name, own.dtype != object or is_beyond(own), essential=True)
+                      for name, own in self.columns.items())  # fmt: skip
+        rows = zip(*(own.tolist() for own in self.columns.values()), strict=True)
+        return Table(heads, tuple(rows), self.network.name, notes=tuple(self.notes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON contract of ``archcost sweep``."""
+        return {
+            "model": self.network.name,
+            **record(self, "configurations", "networks", "kept", "refused"),
+            "rows": self.table().records(),
+        }
+
+
+def is_beyond(column: Any) -> bool:
+    """Whether a column holds integers of Python, as some are beyond 64 bits."""
+    return column.dtype == object and all(type(value) is int for value in column)
+
+
+def swept(
+    sweeper: Sweeper, blocks: Iterable[Columns], *, pareto: bool = False, top: int | None = None
+) -> Sweep:
+    """Return the result of a sweep, whose blocks are gone through here."""
+    columns, count = select(blocks, sweeper.orders, pareto=pareto, top=top)
+    shown = {name: columns[name] for name in sweeper.shown}
+    notes = sweeper.summary()
+    names = ", ".join(("-" if each.falling else "") + each.name for each in sweeper.orders)
+    notes += [f"{count:,} on the front of {names}"] if pareto else []
+    notes += [f"the first {rows_of(shown):,} of {count:,}"] if rows_of(shown) < count else []
+    if beyond := [name for name, own in shown.items() if is_beyond(own)]:
+        notes.append(f"beyond 64 bits, so in integers of Python: {', '.join(beyond)}")
+    return Sweep(
+        sweeper.varied.network, shown, sweeper.seen, sweeper.networks, sweeper.kept,
+        [*sweeper.refused.values()], notes,
+    )  # fmt: skip
+
+
+def write_rows(sweeper: Sweeper, blocks: Iterable[Columns], file: TextIO, format: str) -> None:
+    """Write all rows as they come, as ``csv`` or ``jsonl``; after each block, no line is cut."""
+    table = csv.writer(file, lineterminator="\n")
+    if format == "csv":
+        table.writerow(sweeper.shown)
+    for block in blocks:
+        rows = zip(*(block[name].tolist() for name in sweeper.shown), strict=True)
+        if format == "csv":
+            table.writerows(rows)
+        else:
+            for row in rows:
+                file.write(json.dumps(dict(zip(sweeper.shown, row, strict=True))) + "\n")
+        file.flush()

@@ -1,0 +1,154 @@
+"""Many configurations are priced at once by few runs, exactly as one by one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from archcost import analyze, load
+from archcost.graph import Graph
+from archcost.number import truncated
+from archcost.program import Program, box_of
+from archcost.space.pricing import OneByOne, Priced, Programs, Run
+from archcost.space.varied import Varied
+
+np = pytest.importorskip("numpy", reason="numpy is not installed")
+
+FIGURES = ("params", "macs", "activations", "buffers")
+FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "alexnet": ({"H": 1, "W": 1}, {"H": 300, "W": 300}),
+    "vit_b_16": ({"H": 1, "W": 1}, {"H": 90, "W": 90}),
+    "swin_t": ({"H": 190, "W": 190}, {"H": 230, "W": 260}),
+    "resnet50": (
+        {"input": 1, "width_per_group": 1, "depths.0": 1, "depths.2": 1},
+        {"input": 400, "width_per_group": 256, "depths.0": 4, "depths.2": 4},
+    ),
+    "resnext50_32x4d": ({"groups": 1, "width_per_group": 1}, {"groups": 64, "width_per_group": 9}),
+    "mobilenet_v1": ({"width": 0.1, "resolution": 32}, {"width": 2.0, "resolution": 256}),
+    "mobilenet_v2": ({"H": 1, "width": 0.1}, {"H": 300, "width": 3.0}),
+    "shufflenet_v1_g3": ({"groups": 1}, {"groups": 9}),
+    "shufflenet_v2_x1.0": ({"classes": 1, "H": 1}, {"classes": 2000, "H": 400}),
+    "efficientnet_b0": ({"phi": 0.0}, {"phi": 4.0}),
+    "densenet121": ({"growth": 1, "depths.1": 0}, {"growth": 60, "depths.1": 5}),
+    "vgg16": ({"depths.0": 0, "classes": 0}, {"depths.0": 3, "classes": 99}),
+    "convnext_tiny": ({"depths.2": 1, "H": 1}, {"depths.2": 4, "H": 300}),
+    "nasnet_a_mobile": ({"filters": 1}, {"filters": 60}),
+}  # fmt: skip
+"""Families with knobs, each with the least and the most of some names."""
+
+
+def run_of(name: str) -> Run:
+    varied = Varied(load(name))
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        total = analyze(varied.load(at)).total
+        return {figure: getattr(total, figure) for figure in FIGURES}
+
+    return run
+
+
+def drawn(name: str, rows: int, seed: int = 1) -> dict[str, Any]:
+    """Return random configurations of a family."""
+    low, high = FAMILIES[name]
+    draw = np.random.default_rng(seed)
+    return {
+        key: draw.uniform(low[key], high[key], rows)
+        if isinstance(low[key], float)
+        else draw.integers(low[key], high[key], rows, endpoint=True)
+        for key in low
+    }
+
+
+def kind(reason: str) -> str:
+    """Return a reason without its numbers, and without shapes."""
+    return re.sub(r"\d[\dx.]*", "#", reason)
+
+
+def compare(found: Priced, expected: Priced) -> None:
+    """Compare row by row: the same networks, the same figures, refusals of the same kind."""
+    assert (found.networks == expected.networks).all()
+    there = found.networks
+    for name, own in expected.figures.items():
+        assert (found.figures[name][there] == own[there]).all(), name
+    reasons = [
+        {int(row): kind(why) for rows, why in each.refused for row in rows}
+        for each in (found, expected)
+    ]
+    assert reasons[0] == reasons[1]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_programs_price_a_family_as_one_by_one(name: str) -> None:
+    columns = drawn(name, 60)
+    programs = Programs(run_of(name), box_of(columns))
+    expected = OneByOne(run_of(name)).price(columns)
+    compare(programs.price(columns), expected)
+    compare(programs.price(columns), expected)  # knows by now which names are not symbols
+    runs = programs.runs
+    compare(programs.price(columns), expected)
+    assert programs.runs == runs  # nothing is run again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_programs_price_many_of_a_family_as_one_by_one(name: str) -> None:
+    columns = drawn(name, 700, seed=2)
+    programs = Programs(run_of(name), box_of(columns))
+    compare(programs.price(columns), OneByOne(run_of(name)).price(columns))
+
+
+def test_words_are_run_apart() -> None:
+    blocks = np.array(["basic", "bottleneck", "plain", "no_block"], object)
+    columns = {
+        "block": blocks[np.arange(40) % 4],
+        "H": np.arange(40) + 30,
+        "v1": np.array([True, False] * 20, object),
+    }
+    programs = Programs(run_of("resnet50"), box_of(columns))
+    expected = OneByOne(run_of("resnet50")).price(columns)
+    compare(programs.price(columns), expected)
+    assert programs.runs == 4 and len(expected.refused) == 1
+
+
+def test_a_dropped_guard_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = drawn("alexnet", 40)
+    run = run_of("alexnet")
+    monkeypatch.setattr(Graph, "_note", lambda *args: None)
+    with pytest.raises(AssertionError):
+        found = Programs(run, box_of(columns)).price(columns)
+        monkeypatch.undo()
+        compare(found, OneByOne(run).price(columns))
+
+
+def test_a_merged_atom_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that computes with another sum than its run is refused by its own run."""
+    right: Callable[..., str] = Program._sum
+    monkeypatch.setattr(Program, "_sum", lambda self, own: right(self, own).replace("512", "511"))
+    columns = drawn("mobilenet_v2", 10)
+    with pytest.raises(Exception, match="a program and the run that it comes from give other"):
+        Programs(run_of("mobilenet_v2"), box_of(columns)).price(columns)
+
+
+def test_arrays_round_as_python_does() -> None:
+    """Powers of numpy differ from Python's in the last place, one in twenty of them."""
+    draw = np.random.default_rng(2)
+    columns = {"a": draw.uniform(1, 2, 2000), "b": draw.uniform(0, 9, 2000)}
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        return {"n": truncated(at["a"] ** at["b"] * 2**52) + round(at["a"] * 7)}
+
+    compare(Programs(run, box_of(columns)).price(columns), OneByOne(run).price(columns))
+
+
+@pytest.mark.parametrize("most", [3 * 10**9, 4 * 10**9])
+def test_figures_beyond_64_bits_are_integers_of_python(most: int) -> None:
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        return {"n": at["H"] * at["H"] * (2 if at["H"] > 3 else 1)}
+
+    columns = {"H": np.array([most, 7, 2])}
+    found = Programs(run, box_of(columns)).price(columns)
+    assert found.figures["n"].tolist() == [2 * most * most, 98, 4]
+    compare(found, OneByOne(run).price(columns))
