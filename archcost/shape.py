@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from archcost.errors import ArchcostError, OpError, shorten
 from archcost.number import because, ceil_div, is_whole, maximum, minimum
+
+N = TypeVar("N")
 
 Shape = tuple[int, ...]
 """Sizes without the batch: ``(channels, *spatial)``, or ``(features,)``."""
@@ -75,9 +77,9 @@ def read_shape(value: object) -> Shape:
     return _within_bounds(tuple(value), show(tuple(value)))
 
 
-def per_axis(name: str, value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
-    """Return one value per spatial axis: an int serves all axes, a tuple must have one each."""
-    if isinstance(value, int):
+def per_axis(name: str, value: N | tuple[N, ...], axes: int) -> tuple[N, ...]:
+    """Return one value per spatial axis: a number serves all axes, a tuple must have one each."""
+    if not isinstance(value, tuple):
         return (value,) * axes
     if len(value) != axes:
         raise OpError(f"{name} has {len(value)} values for {axes} spatial dimensions")
@@ -186,7 +188,7 @@ def padding_sides(
         if len(padding) != len(size):
             raise OpError(f"padding has {len(padding)} values for {len(size)} spatial dimensions")
         return tuple(side if isinstance(side, tuple) else (side, side) for side in padding)
-    return tuple((p, p) for p in per_axis("padding", padding, len(size)))  # type: ignore[arg-type]
+    return tuple((p, p) for p in per_axis("padding", padding, len(size)))  # type: ignore[misc]
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:

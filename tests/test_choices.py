@@ -93,7 +93,39 @@ def real_peaks(net: Any, batch: int = 4) -> None:
     assert {phase: run.peaks[phase].total - before for phase in measured} == measured
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    ("size", "layers"),
+    [
+        ("4x9x8", "fractional_maxpool(2, 4)"),
+        ("4x9x8", "permute([0, 2, 1]) >> fractional_maxpool(2, output_ratio=0.5) >> permute([2, 0, 1])"),
+        ("3x5x7x6", "permute([1, 0, 2, 3]) >> fractional_maxpool(1, [2, 3, 4]) >> sigmoid"),
+    ],
+)  # fmt: skip
+def test_windows_at_random_places_on_a_real_cpu(size: str, layers: str, batch: int) -> None:
+    """Windows of a size are drawn in each pass; what is not contiguous is copied."""
+    net = network(f"input: {size}\nlayers:\n  - scale(per_channel=False) >> {layers}\n")
+    assert analyze(net).total.macs == 0
+    real_peaks(net, batch)
+
+
 def test_choices_that_are_refused() -> None:
+    assert refusal("fractional_maxpool", 2, x=[(4, 9, 8)]) == (
+        "fractional_maxpool takes either output_size or output_ratio"
+    )
+    assert refusal("fractional_maxpool", 3, 7, x=[(4, 9, 8)]) == (
+        "a kernel of 3 gives 6 of 8 positions at most, not 7"
+    )
+    assert refusal("fractional_maxpool", 2, 5, x=[(3, 6, 7, 8)]) == (
+        "a kernel of 2 gives 4 of 6 positions at most, not 5"
+    )
+    assert refusal("fractional_maxpool", 2, None, 1.5, x=[(4, 9, 8)]) == (
+        "output_ratio 1.5 is not between 0 and 1"
+    )
+    assert refusal("fractional_maxpool", 2, 2, x=[(4, 9)]) == (
+        "fractional_maxpool takes 2 or 3 spatial dimensions, not 4x9"
+    )
     x = (6, 5, 4)
     assert refusal("topk", 7, 0, x=[x]) == "topk of 7 from 6 elements"
     assert refusal("sort", 3, x=[x]) == (

@@ -132,6 +132,25 @@ def padding(default: Any = 0, words: tuple[str, ...] = ("same", "valid"), minimu
     return argument(", ".join([accepts, *map(repr, words)]), read, default)
 
 
+def factors() -> Any:
+    """A number above 0 for all spatial axes, or one per axis."""
+
+    def one(name: str, value: Any) -> Any:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = fits and 0 < value <= LARGEST
+        check(fits, f"{name} must be a number above 0; got {written(value)}")
+        whole = isinstance(value, float) and value.is_integer()
+        return truncated(value) if whole else value
+
+    def read(name: str, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            check(len(value) > 0, f"{name} is empty")
+            return tuple(one(name, each) for each in value)
+        return None if value is None else one(name, value)
+
+    return argument("a number above 0, or one per axis", read, None)
+
+
 def flag(default: bool) -> Any:
     """True or False."""
 

@@ -31,6 +31,7 @@ WRITE: Mapping[str, str] = {
         "pool pooling": "maxpool(2) or avgpool(2)",
         "max_pooling": "maxpool(2)",
         "average_pool average_pooling mean_pool": "avgpool(2)",
+        "fractional_max_pooling": "fractional_maxpool(kernel_size, output_size)",
         "global_average_pool global_average_pooling gap global_pool": _POOLED,
         "global_max_pooling": "global_maxpool",
         "lp_pooling power_average_pooling": "lppool(2, 2)",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import (
     check,
     count,
+    factors,
     output_sizes,
     show_argument,
     sizes,
@@ -135,6 +137,69 @@ class GlobalMaxPool(AdaptiveMaxPool):
 
     def settings(self, axes: int = 2) -> str:
         return ""
+
+
+@op("fractional_maxpool", kind="pool")
+class FractionalMaxPool(Op):
+    """Maximum over windows that are placed at random, in training and after (Graham 2014).
+
+    The output has ``output_size``, or ``output_ratio`` times the size of the input, cut to whole
+    numbers. It is one of these, of two or three spatial dimensions. The cost does not depend on
+    where the windows are.
+    """
+
+    kernel_size: Any = sizes()
+    output_size: Any = sizes(None)
+    output_ratio: Any = factors()
+
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(2, 4, x=(4, 9, 8)),
+        example((3, 2), output_ratio=(0.5, 0.7), x=(4, 9, 8)),
+        example(2, (2, 3, 4), x=(3, 5, 7, 6)),
+    )
+
+    def cost(self, x: Shape, *_: Shape) -> Cost:
+        size = spatial(x, self.name)
+        check(len(size) in (2, 3), f"{self.name} takes 2 or 3 spatial dimensions, not {show(x)}")
+        given = (self.output_size is not None) + (self.output_ratio is not None)
+        check(given == 1, f"{self.name} takes either output_size or output_ratio")
+        kernel = per_axis("kernel_size", self.kernel_size, len(size))
+        if self.output_size is None:
+            ratios = per_axis("output_ratio", self.output_ratio, len(size))
+            wanted = show_argument(self.output_ratio)
+            check(all(0 < r < 1 for r in ratios), f"output_ratio {wanted} is not between 0 and 1")
+            out = tuple(floor(n * ratio) for n, ratio in zip(size, ratios, strict=True))
+            check(all(n > 0 for n in out), f"output_ratio {wanted} leaves no output")
+        else:
+            out = per_axis("output_size", self.output_size, len(size))
+        for n, k, o in zip(size, kernel, out, strict=True):
+            most = n - k + 1 - (len(size) == 3)  # so PyTorch
+            check(o <= most, f"a kernel of {k} gives {most} of {n} positions at most, not {o}")
+        return Cost((x[0], *out))
+
+    def reads(self, x: Shape, *_: Shape) -> Reads:
+        from fractions import Fraction  # only receptive fields need it
+
+        out = self.cost(x).output[1:]
+        axes = zip(x[1:], per_axis("kernel_size", self.kernel_size, len(out)), out, strict=True)
+        return along(
+            Window(k, Fraction(n - k, o - 1)) if o > 1 else Window(k, 1, n - k) for n, k, o in axes
+        )
+
+    def forward(self, F: Any, x: Any) -> Any:
+        out = self.cost(x.shape[1:]).output[1:]
+        kernel = per_axis("kernel_size", self.kernel_size, len(out))
+        samples = F.uniform(shape=(*x.shape[:2], len(out)), like=x)
+        return F.fractional_max_pool(x, samples, kernel=kernel, size=out)
+
+    def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
+        module = getattr(torch.nn, f"FractionalMaxPool{len(x) - 1}d")
+        return module(self.kernel_size, output_size=self.cost(x).output[1:])
+
+    def settings(self, axes: int = 2) -> str:
+        if self.output_size is None:
+            return f"{show_argument(self.kernel_size)}, ratio {show_argument(self.output_ratio)}"
+        return f"{show_argument(self.kernel_size)} to {show_argument(self.output_size)}"
 
 
 @op("roi_pool", kind="adaptive_pool")

@@ -5,14 +5,12 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from archcost.errors import written
-from archcost.number import truncated
-from archcost.ops.arguments import argument, check, choice, flag, show_argument, sizes
+from archcost.ops.arguments import check, choice, factors, flag, show_argument, sizes
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.pool import pool_axes, pooled
 from archcost.ops.pool_to_size import adaptive_reads
 from archcost.ops.reads import Reads, Table, along
-from archcost.shape import LARGEST, Shape, per_axis, show, spatial, spread
+from archcost.shape import Shape, per_axis, show, spatial, spread
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -28,25 +26,6 @@ NEIGHBOURS = {
 
 AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 """The number of spatial dimensions that a mode is of, if it is not of any."""
-
-
-def factors() -> Any:
-    """A number above 0 for all spatial axes, or one per axis."""
-
-    def one(name: str, value: Any) -> Any:
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = fits and 0 < value <= LARGEST
-        check(fits, f"{name} must be a number above 0; got {written(value)}")
-        whole = isinstance(value, float) and value.is_integer()
-        return truncated(value) if whole else value
-
-    def read(name: str, value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            check(len(value) > 0, f"{name} is empty")
-            return tuple(one(name, each) for each in value)
-        return None if value is None else one(name, value)
-
-    return argument("a number above 0, or one per axis", read, None)
 
 
 @op("interpolate", kind="resample")
@@ -101,13 +80,7 @@ class Interpolate(Op):
         )
         if self.size is not None:
             return per_axis("size", self.size, len(size))
-        factors = self.scale_factor
-        if not isinstance(factors, tuple):
-            factors = (factors,) * len(size)
-        check(
-            len(factors) == len(size),
-            f"scale_factor has {len(factors)} values for {len(size)} spatial dimensions",
-        )
+        factors = per_axis("scale_factor", self.scale_factor, len(size))
         made = tuple(
             n * f if isinstance(f, int) else floor(n * f)
             for n, f in zip(size, factors, strict=True)

@@ -290,6 +290,12 @@ def noise(*, shape: Shape, like: Tensor, p: float) -> Row:
 
 
 @primitive(differentiable=False)
+def uniform(*, shape: Shape, like: Tensor) -> Row:
+    """A tensor of random numbers from 0 to 1."""
+    return full(shape=shape, like=like)
+
+
+@primitive(differentiable=False)
 def scaled_in_place(x: Tensor, factor: float) -> Row:
     """The tensor itself, multiplied."""
     return Row(x.shape, x.strides, view=True)

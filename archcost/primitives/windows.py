@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from archcost.layout import as_maps, as_rows, contiguous
-from archcost.primitives.row import FLOAT32, KEEPS, Own, Row, Tensor, float32_on, primitive
+from archcost.primitives.row import (
+    FLOAT32,
+    KEEPS,
+    NEW,
+    Own,
+    Row,
+    Tensor,
+    called,
+    elements,
+    float32_on,
+    not_contiguous,
+    primitive,
+)
 from archcost.shape import Shape, numel
 
 INDEX_BYTES = 8  # PyTorch keeps the places of maxima as int64
@@ -40,6 +52,26 @@ def max_pool(
     out = pooled(x, kernel, stride, padding, dilation, ceil)
     places = Own("indices", out, INDEX_BYTES)
     return Row(out, as_rows(out, x.layout), makes=(places,), saves=(x, places))
+
+
+@primitive(float32_on("cpu"))
+def fractional_max_pool(x: Tensor, samples: Tensor, *, kernel: Shape, size: Shape) -> Row:
+    """Maximum over windows that are placed by random samples of each channel.
+
+    ``aten/src/ATen/native/FractionalMaxPool2d.cpp``: what is not contiguous is copied.
+    """
+    out = (*x.shape[:2], *size)
+    places = Own("indices", out, INDEX_BYTES)
+    shape = x.shape
+    return Row(
+        out,
+        contiguous(out),
+        makes=(places,),
+        saves=(x, places),
+        gradient=(called("like", shape=shape), NEW),
+        passing=(elements(x) * x.itemsize,) if not_contiguous(x) else (),
+        copies_inside=not_contiguous,
+    )
 
 
 @primitive(differentiable=False)

@@ -84,6 +84,11 @@ SPELLINGS |= {
     ),
     "weight_norm": lambda v, g: f"torch._weight_norm({v}, {g}, 0)",
     "weight_norm_interface": lambda v, g: f"torch._weight_norm_interface({v}, {g}, 0)[0]",
+    "fractional_max_pool": lambda x, samples, *, kernel, size: (
+        f"{by_rank('fractional_max_pool', x)}"
+        f"({x}, {tuple(kernel)}, {tuple(size)}, _random_samples={samples})"
+    ),
+    "uniform": lambda *, shape, like: f"{like.inside()}.new_empty({sizes(shape)}).uniform_()",
     "max_unpool": lambda x, places, *, shape: call(
         "torch.ops.aten.max_unpool2d", x, places, tuple(shape[2:])
     ),
