@@ -119,6 +119,20 @@ def formula() -> Any:
     }  # fmt: skip
 
 
+def solve() -> Any:
+    """The best configuration, the values beside it that are the same network, and the next ones.
+
+    A reason is empty for a network that meets all conditions.
+    """
+    plateau = {"name": str, "first": float, "last": float, "count": SIZE}
+    neighbour = {"name": str, "at": dict, "figures": named(int), "reason": str}
+    return {
+        "model": str, "at": dict, "figures": named(int), "plateaus": [plateau],
+        "ties": with_(SIZE, "How many configurations are as good, with this one."),
+        "neighbours": [neighbour],
+    }  # fmt: skip
+
+
 def sweep() -> Any:
     """The networks of a sweep: a row has the names that vary and the figures.
 
@@ -363,7 +377,7 @@ def spec() -> Any:
 
 CONTRACTS: Mapping[str, Callable[[], Any]] = {
     each.__name__: each
-    for each in (audit, check, compare, diff, formula, report, spec, sweep, table, verify)
+    for each in (audit, check, compare, diff, formula, report, solve, spec, sweep, table, verify)
 }
 """What makes the schema of specs, and of each command that has one."""
 

@@ -244,6 +244,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "diff": lambda model: archcost.diff(model, archcost.load("alexnet")),
     "explain": archcost.explain,
     "closed_form": archcost.closed_form,
+    "solve": lambda model: archcost.solve(model, {"H": range(230, 235)}, maximize="H"),
     "sweep": lambda model: archcost.sweep(model, {"H": range(227, 235)}, where="macs >= 1M"),
     "fit": lambda model: archcost.fit(model, memory="1GB"),
     "identify": lambda model: archcost.identify(model, "72000 params"),

@@ -31,6 +31,7 @@ TABLES = {
     "roofline": ["alexnet --gpu h100", "resnet50 --gpu a100 --dtype float16 --depth 2"],
     "formula": ["resnet50", "mobilenet_v2 --depth 1 --symbols W,classes"],
     "hardware": [""],
+    "solve": ["mobilenet_v2 --vary width=0.9:1:0.01 --vary classes=9,10 --maximize macs --where macs<=1G"],
     "sweep": ["resnet18 --vary depths.0=0:3 --vary input=32,64 --where macs<=1G"],
     "check": ["--budget vgg16:macs<=1G --budget resnet50:params<=1M",
               "--all --budget lenet5:activations<=1G"],

@@ -21,6 +21,7 @@ SPEC = "name: own\ninput:   3x8x8\nlayers: [{C: 'conv(2, 3)'}]\n"
 CALLS = {
     "table": "lenet5", "compare": "lenet5 alexnet", "explain": "lenet5 C1", "memory": "lenet5",
     "fit": "lenet5 --gpu h100", "formula": "lenet5", "sweep": "lenet5 --vary H=32:34",
+    "solve": "lenet5 --vary H=32:34 --minimize macs",
     "roofline": "lenet5 --gpu h100", "hardware": "",
     "check": "--budget lenet5:params<1M", "diff": "lenet5 alexnet", "badge": "lenet5",
     "lint": "own.yaml", "fmt": "--diff own.yaml", "schema": "table", "list": "lenet",

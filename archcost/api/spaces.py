@@ -12,6 +12,7 @@ from archcost.setting import patterns
 if TYPE_CHECKING:
     from archcost.space.closed import ClosedForm
     from archcost.space.grid import Space
+    from archcost.space.solve import Solution
     from archcost.space.sweep import Sweep
 
 
@@ -117,6 +118,55 @@ def sweep(
         orders=patterns("pareto", pareto) or patterns("sort", sort),
     )  # fmt: skip
     return swept(sweeper, sweeper.blocks(), pareto=bool(pareto), top=top)
+
+
+@takes(Options)
+def solve(
+    model: Model,
+    vary: Mapping[str, Iterable[Any] | str],
+    *,
+    maximize: str | None = None,
+    minimize: str | None = None,
+    where: Sequence[str] | str = (),
+    columns: Sequence[str] = (),
+    **options: Unpack[Options],
+) -> Solution:
+    """Return the best configuration under conditions, with its neighbours.
+
+    All configurations are priced, so the answer is right also where figures rise and fall.
+
+    Args:
+        model: a catalog name, a path, or a Network that is read from a spec or from code.
+        vary: what each name goes through, as for :func:`archcost.sweep`.
+        maximize: the figure or the name that is to be large; name this or ``minimize``.
+        minimize: the figure or the name that is to be small.
+        where: conditions on figures and names, as ``"macs <= 300M"``.
+        columns: figures to return. The default is params, macs and activations.
+        **options: as for :func:`archcost.sweep`.
+
+    Raises:
+        LookupFailed: an unknown model, name, figure or option.
+        SpecError: a condition that cannot be read, with its column.
+        ArchcostError: no configuration meets the conditions, or numpy is not installed.
+
+    Examples:
+        >>> found = archcost.solve("mobilenet_v2", {"width": "0.1:2:0.001"}, maximize="width",
+        ...                        where="macs <= 300M")
+        >>> found.at["width"], found.figures["macs"]
+        (0.987, 299896192)
+    """
+    from archcost.space.solve import solve
+    from archcost.space.sweep import Sweeper
+
+    if (maximize is None) == (minimize is None):
+        raise ArchcostError("name what to maximize or what to minimize, as in maximize='width'")
+    setting, rest = setting_of(options)
+    sweeper = Sweeper(
+        network_of(model, rest), setting, _space(vary, None, 0),
+        columns=patterns("columns", columns), where=[where] if isinstance(where, str) else where,
+        orders=[f"-{maximize}" if minimize is None else minimize],
+    )  # fmt: skip
+    return solve(sweeper, sweeper.blocks())
 
 
 def _space(vary: Mapping[str, Any], sample: int | None, seed: int) -> Space:

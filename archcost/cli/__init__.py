@@ -16,7 +16,7 @@ from archcost.errors import ArchcostError, did_you_mean
 SECTIONS = {
     "What it costs": ("table", "compare", "explain"),
     "What fits, and how fast": ("memory", "fit", "roofline", "hardware"),
-    "Many networks at once": ("formula", "sweep"),
+    "Many networks at once": ("formula", "sweep", "solve"),
     "In a pipeline": ("check", "diff", "badge"),
     "Writing specs": ("import", "lint", "fmt", "schema"),
     "What there is": ("list", "show", "ops", "export"),

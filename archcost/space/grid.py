@@ -49,6 +49,10 @@ class Values:
         values[:] = self.values
         return values[places]
 
+    def place(self, value: Any) -> int:
+        """Return the place of a value."""
+        return self.values.index(value)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -77,6 +81,10 @@ class Range:
         """Return the numbers at an array of places, counted from 0."""
         numbers = self.first + self.step * places
         return numbers if self.whole else numbers / self.scale
+
+    def place(self, value: float) -> int:
+        """Return the place of one of the numbers."""
+        return (round(value * self.scale) - self.first) // self.step
 
 
 Dimension = Values | Range

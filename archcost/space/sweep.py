@@ -67,6 +67,7 @@ class Sweeper:
         seen: how many configurations were priced so far.
         networks: how many of them are networks.
         kept: how many of these meet the conditions.
+        nearest: what comes nearest to each condition, of what meets the conditions before it.
         refused: those that are none, by what tells the reasons apart.
     """
 
@@ -88,6 +89,7 @@ class Sweeper:
         self._late = [name for name in figures if name not in SUMS]
         self._pricing = self._priced_by()
         self.seen = self.networks = self.kept = 0
+        self.nearest: dict[str, Any] = {}
         self.refused: dict[str, Refused] = {}
 
     def _run(self, names: Sequence[str]) -> Run:
@@ -130,7 +132,13 @@ class Sweeper:
 
     def _meeting(self, columns: Columns, conditions: Sequence[Condition]) -> Columns:
         for condition in conditions:
-            columns = chosen(columns, holds(condition, columns[condition.metric.name]))
+            own = columns[condition.metric.name]
+            if len(own) and condition.sign != "==":
+                choose = min if condition.sign in ("<", "<=") else max
+                nearest = choose(own.min(), own.max())
+                known = self.nearest.get(condition.text, nearest)
+                self.nearest[condition.text] = choose(nearest, known)
+            columns = chosen(columns, holds(condition, own))
         return columns
 
     def _count(self, columns: Columns, priced: Priced) -> None:
@@ -141,6 +149,10 @@ class Sweeper:
             kind = re.sub(r"\d[\d,.x]*", "#", reason)
             at = {name: own[rows[:1]].tolist()[0] for name, own in columns.items()}
             self.refused.setdefault(kind, Refused(0, reason, at)).count += len(rows)
+
+    def figures_at(self, at: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return all figures of one configuration, from a run of its own."""
+        return self._run([*self._early, *self._late])(at)
 
     def summary(self) -> list[str]:
         """Return in words how many configurations there were, and why some are not networks."""
