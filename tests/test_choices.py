@@ -94,6 +94,26 @@ def real_peaks(net: Any, batch: int = 4) -> None:
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("name", ["scatter", "scatter_add"])
+@pytest.mark.parametrize("dim", [0, -1])
+def test_elements_that_are_written_to_places(name: str, dim: int) -> None:
+    """Kept are the places: to replace for both gradients, to add for that of the source."""
+    learnt = {"x": "scale(per_channel=False)", "source": "scale(per_channel=False)"}
+    for frozen, kept in (({}, 1), ({"source": "identity"}, int(name == "scatter"))):
+        before = "".join(f"  - {n}: take({n}0) >> {how}\n" for n, how in (learnt | frozen).items())
+        net = network(
+            "inputs: {x0: 8x9, source0: 5x9, places: 5x9 int64}\nlayers:\n"
+            f"{before}  - {name}(places, source, x, dim={dim})\n"
+        )
+        assert net.output == (8, 9)
+        numbers = 8 * 9 + 5 * 9 * (not frozen)  # which the scales keep
+        assert (
+            both(net) == (2 * (4 * numbers + 4 * (2 - bool(frozen)) // 2 + kept * 8 * 5 * 9),) * 2
+        )
+        real_peaks(net)
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(
     ("size", "layers"),

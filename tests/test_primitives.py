@@ -71,6 +71,7 @@ CASES: dict[str, list[Case]] = {
     "where": [((Truth(X), X, X), {}), ((Truth((6, 8)), X, (4, 1, 8)), {}), ((Truth(X), (2, 4, 1, 1), (1,)), {})],
     "masked_fill": [((X, Truth(X)), {"value": 0.5}), ((X, Truth((6, 1))), {"value": 0.0})],
     "gather": [((X, Whole((2, 4, 6, 5))), {"dim": 3}), ((X, Whole((2, 3, 9, 8))), {"dim": 2})],
+    **{name: [((X, Whole((2, 4, 3, 8)), (2, 4, 3, 8)), {"dim": 2}), ((X, Whole((1, 4, 6, 9)), (1, 4, 6, 9)), {"dim": 3})] for name in ("scatter", "scatter_add")},
     "topk": [((X,), {"k": 3, "dim": 1}), ((X,), {"k": 2, "dim": 3, "largest": False})],
     "sort": [((X,), {"dim": 2}), ((X,), {"dim": 3, "descending": True})],
     "cumsum": [((X,), {"dim": 1}), ((X,), {"dim": 3})],

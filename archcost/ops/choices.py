@@ -69,6 +69,16 @@ class MaskedFill(Masked):
         return F.masked_fill(x, mask, value=self.value)
 
 
+def check_places(op: Any, places: Shape, table: Shape) -> None:
+    """Refuse places of a tensor that has other dimensions, or is smaller but along ``op.dim``."""
+    where = axis_of(op.dim, table, op.name)
+    fits = len(places) == len(table) and all(
+        n <= m or d == where for d, (n, m) in enumerate(zip(places, table, strict=True))
+    )
+    wanted = f"places of as many dimensions, none larger but dim {where}"
+    check(fits, f"{op.name} takes {wanted}: {show(places)} of {show(table)}")
+
+
 @op("gather", kind="reshape")
 class Gather(Op):
     """Select elements along ``dim`` by index, as ``torch.gather``; the first input is the index.
@@ -89,16 +99,7 @@ class Gather(Op):
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
         [table] = others
-        where = axis_of(self.dim, table, "gather")
-        fits = len(x) == len(table)
-        fits = fits and all(
-            n <= m or d == where for d, (n, m) in enumerate(zip(x, table, strict=True))
-        )
-        check(
-            fits,
-            f"gather takes places of as many dimensions, none larger but dim {where}: {show(x)} of "
-            f"{show(table)}",
-        )
+        check_places(self, x, table)
         return Cost(x)
 
     def reads(self, x: Shape, *others: Shape) -> Reads:
@@ -107,6 +108,53 @@ class Gather(Op):
 
     def forward(self, F: Any, index: Any, x: Any) -> Any:
         return F.gather(x, index, dim=axis_of(self.dim, x.shape[1:], "gather") + 1)
+
+
+class Scattered(Op):
+    """An op that writes elements to places along ``dim``; the first input is the places."""
+
+    dim: int = axis(0)
+
+    inputs: ClassVar[tuple[str, ...]] = ("index", "source", "x")  # type: ignore[misc]
+    integers: ClassVar[tuple[int, ...]] = (0,)
+    no_gradient: ClassVar[tuple[int, ...]] = (0,)
+    examples: ClassVar[tuple[Example, ...]] = (
+        example(x=[(4, 5, 6), (4, 5, 6), (4, 5, 6)]),
+        example(x=[(3, 5, 4), (3, 5, 4), (4, 5, 6)]),
+        example(-1, x=[(3, 9), (3, 9), (4, 6)]),
+    )
+
+    def cost(self, x: Shape, *others: Shape) -> Cost:
+        source, whole = others
+        each = f"{self.name} takes a place for each element"
+        check(x == source, f"{each}; got {show(x)} of {show(source)}")
+        check_places(self, x, whole)
+        return Cost(whole)
+
+    def reads(self, x: Shape, *others: Shape) -> Reads:
+        where = axis_of(self.dim, others[1], self.name)
+        return [[(d, ALL if d == where else SAME)] for d in range(len(x))]
+
+    def forward(self, F: Any, index: Any, source: Any, x: Any) -> Any:
+        dim = axis_of(self.dim, x.shape[1:], self.name) + 1
+        return getattr(F, self.name)(x, index, source, dim=dim)
+
+
+@op("scatter", kind="merge")
+class Scatter(Scattered):
+    """Replace elements along ``dim`` by those of a source at given places, as ``torch.scatter``.
+
+    It takes the places, the source and the tensor; ``scatter(places, source)`` writes to the
+    current one. The places are int64, one for each element of the source.
+    """
+
+
+@op("scatter_add", kind="merge")
+class ScatterAdd(Scattered):
+    """Add elements of a source at given places along ``dim``, as ``torch.scatter_add``.
+
+    It takes what ``scatter`` takes.
+    """
 
 
 class Ordered(Op):

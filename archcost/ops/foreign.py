@@ -101,9 +101,11 @@ MISSING: Mapping[str, str] = {
     for names, reason in {
         "conv_lstm conv_gru": _NONE,
         "grid_sample affine_grid stn": _NONE,
-        "roi_align nms argmax argmin scatter": _NONE,
+        "roi_align nms": _NONE,
+        "argmax argmin": "it chooses by numbers, and no layer learns through it; leave it out",
         "masked_select nonzero unique one_hot": "the size of what it makes depends on data",
-        "fft fft2 rfft rfft2 ifft irfft irfft2": f"{_NONE}; its numbers are complex",
+        "fft fft2 fftn rfft rfft2 rfftn ifft ifft2 ifftn irfft irfft2 irfftn hfft ihfft stft istft":
+            "there is no such op: its numbers are complex, and tensors hold float, int64 or bool",
         "se se_block squeeze_excite squeeze_excitation cbam mlp ffn transformer transformer_block "
         "transformer_encoder_layer basic_block res_block residual_block inverted_residual mbconv "
         "bottleneck dense_block fire": "it is no op; write it under blocks, of ops",

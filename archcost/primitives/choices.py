@@ -5,7 +5,21 @@ from __future__ import annotations
 from archcost.layout import contiguous, elementwise
 from archcost.number import maximum
 from archcost.primitives.pointwise import broadcast
-from archcost.primitives.row import FULL, RESULT, Own, Row, Tensor, elements, float32_on, primitive
+from archcost.primitives.row import (
+    FULL,
+    NEW,
+    RESULT,
+    SAME,
+    WIDEN,
+    Own,
+    Row,
+    Tensor,
+    called,
+    elements,
+    float32_on,
+    needed,
+    primitive,
+)
 from archcost.shape import numel
 
 PLACE_BYTES = 8  # PyTorch gives places as int64
@@ -34,6 +48,29 @@ def gather(x: Tensor, places: Tensor, *, dim: int) -> Row:
     """Of each line along a dimension, the elements at its own places."""
     return Row(
         places.shape, contiguous(places.shape), saves=(x, places), zeros=elements(x), widens=False
+    )
+
+
+@primitive()
+def scatter(x: Tensor, places: Tensor, source: Tensor, *, dim: int) -> Row:
+    """The tensor with elements of another at their places along a dimension."""
+    row = scatter_add(x, places, source, dim=dim)
+    row.saves, shape, own = (places,), x.shape, places.shape
+    row.gradient = (called("like", shape=shape), NEW, called("like", shape=own))
+    return row
+
+
+@primitive(float32_on("cuda", WIDEN))
+def scatter_add(x: Tensor, places: Tensor, source: Tensor, *, dim: int) -> Row:
+    """The tensor with elements of another added at their places along a dimension."""
+    mixed = x.itemsize != source.itemsize
+    return Row(
+        x.shape,
+        contiguous(x.shape),
+        saves=needed((places, source)),
+        gradient=(SAME, NEW, called("like", shape=places.shape)),
+        widens=False,
+        untold="PyTorch writes no elements of another type into a tensor" * mixed,
     )
 
 

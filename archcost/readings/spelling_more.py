@@ -18,6 +18,16 @@ def gather(x: Any, places: Any, *, dim: int) -> str:
     return f"{x.inside()}.gather({dim}, {places})"
 
 
+def scatter(x: Any, places: Any, source: Any, *, dim: int) -> str:
+    """As a method."""
+    return f"{x.inside()}.scatter({dim}, {places}, {source})"
+
+
+def scatter_add(x: Any, places: Any, source: Any, *, dim: int) -> str:
+    """As a method."""
+    return f"{x.inside()}.scatter_add({dim}, {places}, {source})"
+
+
 def topk(x: Any, *, k: int, dim: int, largest: bool = True) -> str:
     """The values alone."""
     return call(f"{x.inside()}.topk", k, dim, largest=largest) + "[0]"
@@ -70,6 +80,8 @@ MORE: Mapping[str, Callable[..., str]] = {
             embedding_bag,
             masked_fill,
             gather,
+            scatter,
+            scatter_add,
             topk,
             sort,
             cumsum,
