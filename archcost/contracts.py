@@ -1,80 +1,33 @@
 """The JSON Schemas of specs and of what commands print: written short here, generated in full.
 
-A record is ``{"name": str, "note?": [str]}``: keys that end in ``?`` may be missing, and no others
-are allowed; a list has items of one kind. The counts of layers and totals are those of their
-dataclasses.
+The counts of layers and totals are those of their dataclasses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from archcost.analysis.report import Row, Totals
 from archcost.budget.matching import KINDS, LAYER_FIGURES
 from archcost.network import Remark
 from archcost.ops.base import DTYPES
-from archcost.published import FIGURES, VERDICTS
-from archcost.spec.remarks import MEANT
+from archcost.published import VERDICTS
+from archcost.readings.ledger import KINDS as STORED
+from archcost.readings.ledger import PHASES
+from archcost.record import contract_id
+from archcost.schema import COUNT, DRAFT, SIZE, Raw, counts, has, named, schema, with_
+from archcost.setting import TRAINING
+from archcost.spec.contract import spec
+from archcost.storage.peaks import EAGER, IDEAL
 
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
-TYPES: Mapping[Any, str] = {
-    str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", None: "null",
-}  # fmt: skip
-
-
-class Raw(dict[str, Any]):
-    """A schema as it is."""
-
-
-def schema(kind: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a kind of value, as this file writes it."""
-    if isinstance(kind, Raw):
-        return dict(kind)
-    if isinstance(kind, dict):
-        return {
-            "type": "object", "additionalProperties": False,
-            "required": [key for key in kind if not key.endswith("?")],
-            "properties": {key.removesuffix("?"): schema(value) for key, value in kind.items()},
-        }  # fmt: skip
-    if isinstance(kind, list):
-        return {"type": "array", "items": schema(kind[0])}
-    if isinstance(kind, tuple):
-        return {"type": [TYPES[each] for each in kind]}
-    return {"type": TYPES[kind]}
-
-
-def with_(kind: Any, text: str = "", **more: Any) -> Raw:
-    """Return a kind with a description, and further members of the schema."""
-    return Raw(schema(kind) | ({"description": text} if text else {}) | more)
-
-
-def named(kind: Any, text: str = "") -> Raw:
-    """Return a mapping of any names to values of a kind."""
-    return with_(dict, text, additionalProperties=schema(kind))
-
-
-def has(*keys: str) -> Raw:
-    """Return a record with at least these keys."""
-    return with_(dict, required=list(keys))
-
-
-def counts(record: type, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the fields of a dataclass that are whole numbers, which are not negative."""
-    hints = get_type_hints(record)
-    names = [f.name for f in fields(record) if f.name not in without]
-    return {name: COUNT if hints[name] is int else hints[name] for name in names}
-
-
-COUNT, SIZE = with_(int, minimum=0), with_(int, minimum=1)
 SHAPE = [SIZE]
-MODEL = {
-    "model": str, "title": str,
+NETWORK = {
+    "model": str, "input": SHAPE,
     "inputs?": with_([{"name": str, "shape": SHAPE, "dtype": Raw(enum=list(DTYPES))}],
                      "all inputs, where there are several, or the one holds no floats"),
-    "input": SHAPE, "batch": SIZE, "dtype": str,
 }  # fmt: skip
+MODEL = NETWORK | {"title": str, "batch": SIZE, "dtype": str}
 REMARKS = with_([counts(Remark)], "what the reader of the spec should know")
 LAYER = {"name": str, "op": str, "settings": str, "inputs": [SHAPE], "output": SHAPE}
 CHANGED = with_(LAYER | dict.fromkeys(LAYER_FIGURES, int), type=["object", "null"])
@@ -119,6 +72,19 @@ def formula() -> Any:
     }  # fmt: skip
 
 
+def sweep() -> Any:
+    """The networks of a sweep: a row has the names that vary and the figures.
+
+    The counts are those of all configurations, also of those that are not among the rows.
+    """
+    refused = {"count": SIZE, "reason": str, "at": dict}
+    return {
+        "model": str, "configurations": COUNT, "networks": COUNT, "kept": COUNT,
+        "refused": with_([refused], "The first of each kind that is not a network, and how many."),
+        "rows": [dict],
+    }  # fmt: skip
+
+
 def solve() -> Any:
     """The best configuration, the values beside it that are the same network, and the next ones.
 
@@ -133,16 +99,57 @@ def solve() -> Any:
     }  # fmt: skip
 
 
-def sweep() -> Any:
-    """The networks of a sweep: a row has the names that vary and the figures.
+def training() -> Any:
+    """What ``table --training`` counts of a step: of each product, its two gradients too."""
+    macs = dict.fromkeys(("forward_macs", "backward_macs", "step_macs"), COUNT)
+    flops = ("forward", "input_gradient", "weight_gradient", "backward", "step")
+    sums = macs | dict.fromkeys(flops, with_(int, "FLOPs, two a MAC", minimum=0))
+    return NETWORK | {
+        "batch": SIZE, "freeze": [str], "layers": [{"name": str, "op": str, **sums}],
+        "totals": sums,
+    }  # fmt: skip
 
-    The counts are those of all configurations, also of those that are not among the rows.
+
+def _peak() -> dict[str, Any]:
+    kinds = [kind.replace(" ", "_") for kind in STORED]
+    sizes = dict.fromkeys(("bytes", *kinds, "allocator_rounding"), COUNT)
+    return {"phase": str, "layer": with_(str, "empty where no layer runs"), **sizes}
+
+
+def memory() -> Any:
+    """Bytes of training and inference. A peak holds its parts, which sum to its bytes.
+
+    The timeline has every step of training, after which layer and phase so much is allocated.
     """
-    refused = {"count": SIZE, "reason": str, "at": dict}
-    return {
-        "model": str, "configurations": COUNT, "networks": COUNT, "kept": COUNT,
-        "refused": with_([refused], "The first of each kind that is not a network, and how many."),
-        "rows": [dict],
+    peak = _peak()
+    sizes = ("parameters", "buffers", "gradients", "optimizer_state", "saved_for_backward")
+    moment = {"phase": Raw(enum=list(PHASES)), "layer": str, "bytes": COUNT}
+    training = {"peak": peak, "phases": dict.fromkeys(PHASES, peak)}
+    return NETWORK | {
+        "batch": SIZE, **dict.fromkeys(TRAINING, Raw()), "kernel": str, "gpu": (str, None),
+        "cublas_workspace": COUNT, **dict.fromkeys(sizes, COUNT), "training": training,
+        "inference": dict.fromkeys((EAGER, IDEAL), peak), "timeline?": [moment],
+    }  # fmt: skip
+
+
+def fit() -> Any:
+    """The largest batch of each use, its peak, and that of the next batch."""
+    peak = with_(_peak(), type=["object", "null"])
+    one = {"use": str, "batch": with_(COUNT, "0 if none fits"), "peak": peak, "next": peak}
+    return NETWORK | {
+        "gpu": (str, None), "memory": COUNT, "reserve": COUNT, "dtype": str, "device": str,
+        "optimizer": str, "fits": [one],
+    }  # fmt: skip
+
+
+def roofline() -> Any:
+    """The least time of inference on a device, in seconds; peaks are FLOPs a second."""
+    part = {"flops": COUNT, "bytes": COUNT, "seconds": float, "bound_by": str}
+    layer = {"name": str, "op": str, **part, "measured_seconds?": float}
+    return NETWORK | {
+        "batch": SIZE, "dtype": str, "device": str, "bandwidth": float, "peaks": named(float),
+        "hard_bound": part, "eager_roofline": part, "layers": [layer],
+        "measured?": {"machine": str, "seconds": float},
     }  # fmt: skip
 
 
@@ -261,130 +268,26 @@ def report() -> Any:
     }  # fmt: skip
 
 
-# Specs.
-
-WORD = (str, float)
-FREE = (str, float, bool, None)
-NAME, IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", r"^[A-Za-z_]\w*$"
-SIZES = r"(\d+|\{[^{}]+\})"
-
-
-def ref(name: str, text: str = "") -> Raw:
-    """Return a reference to one of :data:`PARTS`."""
-    return Raw(({"description": text} if text else {}) | {"$ref": f"#/$defs/{name}"})
-
-
-def one_of(*kinds: Any, text: str = "") -> Raw:
-    """Return any of several kinds."""
-    return Raw(({"description": text} if text else {}) | {"anyOf": [*map(schema, kinds)]})
-
-
-def names(kind: Any, pattern: str | None = None, text: str = "") -> Raw:
-    """Return a mapping of names, identifiers unless a pattern says otherwise, or nothing."""
-    keys = ref("identifier") if pattern is None else Raw(pattern=pattern)
-    return one_of(None, with_(named(kind), propertyNames=keys), text=text)
-
-
-PARTS: Mapping[str, Any] = {
-    "remark": Raw(enum=[*MEANT]),
-    "shape": one_of(
-        with_(str, pattern=rf"^[\[(]?\s*{SIZES}(\s*[x×X,*]\s*{SIZES})*\s*[\])]?$"), SIZE,
-        text="Sizes without batch, channels first: 3x224x224; {knob} takes a knob's value."),
-    "input": one_of(
-        ref("shape"), with_(str, pattern=rf"^[^a-z]*[\d)}}\]]\s+({'|'.join(DTYPES)})$"),
-        text="A shape, and what it holds if it holds no floats: 77 int64."),
-    "year": one_of(with_(int, minimum=1900, maximum=2099), with_(str, pattern=r"^(19|20)\d\d$")),
-    "identifier": Raw(pattern=IDENTIFIER),
-    "value": one_of(FREE, [ref("value")]),
-    "expression": FREE,
-    "figure": one_of(
-        with_(float, minimum=0),
-        with_(str, pattern=r"^\s*~?\s*\d[\d,.]*\s*([kmgtKMGT][iI]?[bB]|[kmgbtKMGBT%]?)\s*$"),
-        text="As it is printed: 62.3M, 4.12 G, 61100840."),
-    "items": one_of(ref("call"), [ref("item")], ref("entry"),
-                    text="A call such as conv(64, 3), or a list of items."),
-    "call": with_(str, "conv(64, 3, padding=1), a block, take(label); with * n, >> and if.",
-                  minLength=1),
-    "item": one_of(ref("call"), ref("entry")),
-    "entry": with_(
-        {"let?": with_(named(ref("expression")), propertyNames=ref("identifier")),
-         "aside?": ref("branches")},
-        "name: call, name: [items], add/concat/multiply: {branch: items}, for/if ...: items, "
-        "let: {name: expression}, aside: {name: items}.",
-        minProperties=1, maxProperties=1,
-        patternProperties={"^(?!let$|aside$)": one_of(ref("items"), ref("branches"))}),
-    "branches": with_(named(ref("items")), minProperties=1),
-}  # fmt: skip
-"""The parts of a spec, by name."""
-
-
-def spec() -> Any:
-    """A network, or a family of networks, as a list of calls.
-
-    The schema covers the skeleton; archcost itself checks calls and expressions.
-    """
-    head = {
-        "title?": with_(WORD, "One line for people."),
-        "paper?": with_(WORD, "Where it was published: authors, venue, year."),
-        "year?": ref("year"), "input?": ref("input"),
-    }  # fmt: skip
-    about = {
-        "source": with_(str, "Who prints the figures, and where.", minLength=1),
-        "year?": ref("year"), "input?": ref("shape"),
-        "convention?": with_(str, "How the source counts, e.g. torchvision, fvcore."),
-        "why?": with_(str, "Why a figure differs from the computed one."),
-        "slips?": named(ref("expression"),
-                        "Mistakes that give what is printed, each with its expression."),
-    }  # fmt: skip
-    row = {"model?": WORD, **about, **{f"{name}?": ref("figure") for name in FIGURES}}
-    columns = with_([Raw(enum=[*FIGURES])], minItems=1)
-    cell = one_of(ref("figure"), Raw(const="-"))
-    cells = with_([one_of(cell, str, named(ref("expression")))], minItems=1)
-    published = Raw(
-        type="object", required=["sources"], additionalProperties=named(one_of(cell, cells)),
-        properties={"sources": named({**about, "columns": columns})},
-    )  # fmt: skip
-    own = {key.removesuffix("?"): schema(kind) for key, kind in head.items()}
-    variant = Raw(type="object", properties=own, additionalProperties=ref("value"))
-    name = with_(WORD, pattern=NAME)
-    whole = {
-        "name?": with_(name, "The name of a single network."),
-        "family?": with_(name, "The name of a file with several networks."),
-        **head,
-        "inputs?": names(ref("input"), text="name: shape, for each of several inputs; the first is "
-                         "the main one."),
-        "meant?": one_of(ref("remark"), [ref("remark")],
-            text="Kinds of remarks that are not made, for the spec means what it says."),
-        "knobs?": names(ref("value"), text="Named values with defaults; variants and --set change "
-                        "them."),
-        "variants?": names(one_of(None, variant), NAME, "The networks of a family: the knobs that "
-                           "differ, and a title, paper, year or input of their own."),
-        "let?": names(ref("expression"), text="Values derived from knobs, in order."),
-        "blocks?": names(ref("items"), r"^[A-Za-z_]\w*\s*(\(.*\))?$",
-                         "name(parameter, other=default): items."),
-        "shared?": names(ref("items"), text="name: items, with one set of weights however often "
-                         "they are used."),
-        "layers": ref("items", "The layers in the order in which they run."),
-        "outputs?": one_of(str, [str], text="The names of the layers that come out; the last one "
-                           "by default."),
-        "published?": one_of([row], published, text="What others print of the networks: a list of "
-                             "rows, or a table with sources."),
-    }  # fmt: skip
-    one = [{"required": [a, b]} for a in ("name", "family") for b in ("input", "inputs")]
-    parts = {key: schema(kind) for key, kind in PARTS.items()}
-    return Raw(with_(whole, oneOf=one) | {"$defs": parts})
-
-
 CONTRACTS: Mapping[str, Callable[[], Any]] = {
     each.__name__: each
-    for each in (audit, check, compare, diff, formula, report, solve, spec, sweep, table, verify)
-}
+    for each in (
+        audit, check, compare, diff, fit, formula, memory, report, roofline, solve, spec, sweep,
+        table, training, verify,
+    )
+}  # fmt: skip
 """What makes the schema of specs, and of each command that has one."""
+
+COMMANDS = {"training": "table --training"}
+"""The commands whose schemas have other names."""
 
 
 def contract(name: str) -> dict[str, Any]:
     """Return the JSON Schema of a spec, or of what a command prints as ``--format json``."""
     made = CONTRACTS[name]
     about = " ".join((made.__doc__ or "").split())
-    title = f"archcost {name}" + " --format json" * (name != "spec")
-    return {"$schema": DRAFT, "title": title, "description": about, **schema(made())}
+    if name == "spec":
+        title, kind = "archcost spec", made()
+    else:
+        title = f"archcost {COMMANDS.get(name, name)} --format json"
+        kind = {"schema": Raw(const=contract_id(name)), **made()}
+    return {"$schema": DRAFT, "title": title, "description": about, **schema(kind)}

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+VERSION = 2
+"""The version of the JSON contracts; it grows where a key is renamed, removed or means another."""
+
+
+def contract_id(name: str) -> str:
+    """Return what the JSON of a command says of itself: ``archcost/table/2``."""
+    return f"archcost/{name}/{VERSION}"
+
 
 def record(thing: Any, *names: str, **first: Any) -> dict[str, Any]:
     """Return attributes of a thing for JSON: those named, or all fields of a dataclass.

@@ -68,10 +68,21 @@ def test_table_as_csv_has_plain_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "schema"),
-    [(["table", "resnet50"], "table"), (["compare", "7*alexnet", "resnet50"], "compare")],
+    [
+        (["table", "resnet50"], "table"),
+        (["table", "siamese"], "table"),
+        (["compare", "7*alexnet", "resnet50"], "compare"),
+        (["table", "--training", "--freeze", "C1", "lenet5"], "training"),
+        (["memory", "--timeline", "siamese"], "memory"),
+        (["memory", "--gpu", "h100", "--amp", "bf16", "lenet5"], "memory"),
+        (["fit", "--gpu", "h100", "lenet5"], "fit"),
+        (["fit", "--memory", "600MB", "vgg16"], "fit"),
+        (["roofline", "--gpu", "h100", "lenet5"], "roofline"),
+    ],
 )
 def test_json_follows_its_schema(arguments: list[str], schema: str) -> None:
     data = json.loads(run(*arguments, "--format", "json")[0])
+    assert data["schema"] == f"archcost/{schema}/2"
     contract = contract_of(schema)
     jsonschema.Draft202012Validator.check_schema(contract)
     jsonschema.validate(data, contract)
@@ -138,7 +149,7 @@ def test_excel_takes_text_for_text_and_loses_no_digit(tmp_path: Path) -> None:
     ("ending", "begin"),
     [
         ("txt", "alexnet: AlexNet, one tower"), ("md", "**alexnet: AlexNet, one tower"),
-        ("csv", "name,group,op,"), ("json", '{\n  "model": "alexnet",'), ("html", "<table>"),
+        ("csv", "name,group,op,"), ("json", '{\n  "schema": "archcost/'), ("html", "<table>"),
         ("htm", "<table>"), ("tex", r"% \usepackage{booktabs}"), ("TEX", r"% \usepackage"),
         ("xlsx", "PK"),
     ],

@@ -339,6 +339,10 @@ def test_networks_with_one_name_are_told_apart(
         ("{", "not JSON: "),
         ("[]", "not a result of `archcost verify --format json`"),
         ('{"about": {}, "results": [{"model": "a"}]}', "a result lacks check"),
+        (
+            '{"schema": "archcost/verify/9", "about": {}, "results": []}',
+            "is archcost/verify/9, not",
+        ),
     ],
 )
 def test_a_broken_verification_is_refused(content: str, reason: str, tmp_path: Path) -> None:

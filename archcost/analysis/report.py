@@ -17,15 +17,8 @@ from archcost.conventions import (
 )
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
-from archcost.network import (
-    NETWORK_INPUT,
-    Layer,
-    Network,
-    Value,
-    frozen_params,
-    prefixes,
-)
-from archcost.record import plain, record
+from archcost.network import NETWORK_INPUT, Layer, Network, Value, frozen_params, prefixes
+from archcost.record import contract_id, plain, record
 from archcost.setting import Setting
 from archcost.shape import Shape, numel, show, show_rows
 from archcost.spec.remarks import remark_notes
@@ -327,6 +320,7 @@ class Report(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost table`` (see ``archcost schema table``)."""
         return {
+            "schema": contract_id("table"),
             "model": self.network.name,
             "title": self.network.title,
             **self.network.input_record,

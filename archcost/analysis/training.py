@@ -16,6 +16,7 @@ from archcost.network import (
     maker,
     prefixes,
 )
+from archcost.record import contract_id
 from archcost.setting import Setting
 from archcost.shape import show
 from archcost.table import Cell, Column, Table
@@ -178,6 +179,7 @@ class TrainingStep:
     def to_dict(self) -> dict[str, Any]:
         """Return all figures; integers stay integers."""
         return {
+            "schema": contract_id("training"),
             "model": self.network.name,
             **self.network.input_record,
             "batch": self.batch,

@@ -31,7 +31,7 @@ from archcost.budget.condition import Condition, parse_condition
 from archcost.errors import ArchcostError, SpecError, did_you_mean, shorten
 from archcost.figures import Number, Subject, largest_shares
 from archcost.network import Network
-from archcost.record import plain, record
+from archcost.record import contract_id, plain, record
 from archcost.setting import OPTIONS, Setting
 from archcost.spec.catalog import catalog, chosen_models
 from archcost.spec.expression import ExpressionError
@@ -321,6 +321,7 @@ class Check(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost check`` (see ``archcost schema check``)."""
         return {
+            "schema": contract_id("check"),
             "holds": not self.broken,
             "budgets": [verdict.record() for verdict in self.verdicts],
             "new": list(self.new),

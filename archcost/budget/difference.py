@@ -13,7 +13,7 @@ from archcost.budget.condition import Condition
 from archcost.budget.matching import KINDS, LAYER_FIGURES, LayerChange, describe, layer_changes
 from archcost.errors import ArchcostError
 from archcost.figures import METRICS, SECONDS, Figure, Number, Subject, memory_of
-from archcost.record import plain, record
+from archcost.record import contract_id, plain, record
 from archcost.setting import Setting
 from archcost.spec.catalog import chosen_models, is_known
 from archcost.table import Cell, Column, Table, Tabled, folded
@@ -320,6 +320,7 @@ class Differences(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost diff`` (see ``archcost schema diff``)."""
         return {
+            "schema": contract_id("diff"),
             "name": self.name,
             "networks": [part.to_dict() for part in self.parts],
             "added": list(self.added),

@@ -34,7 +34,7 @@ from archcost.published import (
     read_figure,
     show_value,
 )
-from archcost.record import record
+from archcost.record import contract_id, record
 from archcost.setting import Setting
 from archcost.shape import Shape
 from archcost.spec.catalog import chosen_models, expand
@@ -308,6 +308,7 @@ class Audit(Tabled):
     def to_dict(self, verdicts: Sequence[str] = ()) -> dict[str, Any]:
         """Return the findings and the counts of all of them, for JSON."""
         return {
+            "schema": contract_id("audit"),
             "counts": self.counts,
             "unexplained": len(self.unexplained),
             "findings": [finding.record() for finding in self.only(verdicts)],

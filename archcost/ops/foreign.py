@@ -154,6 +154,7 @@ NO_ARGUMENT: Mapping[str, str] = {
     "activation": "an activation is a layer of its own, as in conv(64, 3) >> relu",
     "dataformat": "shapes are channels first; leave it out",
     "inputshape": "the input stands under the key input",
+    "functional": "how PyTorch calls it changes no cost; leave it out",
     "normalizedshape": "sizes are inferred; write dim=[0, 1, 2] for all of a map",
     "name": "a name stands before the call, as in conv1: conv(64, 3)",
     "inplace": "operations are not in place; leave it out",

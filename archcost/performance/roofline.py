@@ -20,6 +20,7 @@ from archcost.performance.bounds import (
     in_sequence,
 )
 from archcost.performance.measured import describe_machine, measurements, read_record, record_device
+from archcost.record import contract_id
 from archcost.setting import Setting
 from archcost.shape import show
 from archcost.table import Cell, Column, Table, Tabled
@@ -168,6 +169,7 @@ class Roofline(Tabled):
         """Return all figures; counts stay integers, times are in seconds."""
         times = self.measured
         data: dict[str, Any] = {
+            "schema": contract_id("roofline"),
             "model": self.network.name,
             **self.network.input_record,
             "batch": self.setting.batch,

@@ -11,6 +11,7 @@ from archcost.errors import shorten
 from archcost.junit import Case, Suite, junit
 from archcost.proofs import MODULES, Check
 from archcost.proofs.counterparts import how_to_name
+from archcost.record import contract_id
 from archcost.table import Column, Table
 from archcost.units import number_of
 
@@ -224,6 +225,7 @@ def results_record(
     """
     compared = any(outcome.run for outcome in outcomes) and not nowhere
     return {
+        "schema": contract_id("verify"),
         "about": dict(about),
         "interrupted": interrupted,
         "passed": compared and all(outcome.run == outcome.passed for outcome in outcomes),

@@ -16,7 +16,7 @@ from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed, shorten
 from archcost.figures import FIGURES, Subject
 from archcost.network import NETWORK_INPUT, Network
-from archcost.record import plain, record
+from archcost.record import contract_id, plain, record
 from archcost.spec.catalog import catalog, documents
 from archcost.spec.remarks import remark_notes
 from archcost.table import Cell, Column, Legend, Table, Tabled
@@ -180,6 +180,7 @@ class Comparison(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost compare`` (see ``archcost schema compare``)."""
         return {
+            "schema": contract_id("compare"),
             "baseline": self.baseline.network.name,
             "convention": self.baseline.convention.name,
             "models": [

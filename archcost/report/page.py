@@ -13,12 +13,13 @@ from typing import Any
 
 from archcost.analysis.report import Report
 from archcost.budget.budget import Check, Verdict
-from archcost.errors import ArchcostError
+from archcost.errors import ArchcostError, shorten
 from archcost.findings.audit import Audit
 from archcost.pictures.layers import READABLE, layers, parts
 from archcost.pictures.memory import memory
 from archcost.pictures.picture import Picture, Points
 from archcost.pictures.scatter import scatter
+from archcost.record import contract_id
 from archcost.report.comparison import Comparison, compare
 from archcost.storage.footprint import Footprint
 from archcost.table import Column, Table
@@ -180,6 +181,7 @@ class Page:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON of ``archcost report`` (see ``archcost schema report``)."""
         return {
+            "schema": contract_id("report"),
             "title": self.title,
             "versions": self.versions(),
             "verified": dict(self.verified),
@@ -236,6 +238,9 @@ def read_verification(path: str | Path) -> tuple[list[dict[str, Any]], dict[str,
     rows = data.get("results") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not isinstance(data.get("about"), dict):
         raise ArchcostError(f"{path}: not a result of `archcost verify --format json`")
+    if (found := data.get("schema", contract_id("verify"))) != contract_id("verify"):
+        reason = f"is {shorten(found)}, not {contract_id('verify')}; run `verify` again"
+        raise ArchcostError(f"{path}: {reason}")
     for row in rows:
         for key in ("model", "check", "run", "passed", "residual"):
             if not isinstance(row, dict) or key not in row:

@@ -14,6 +14,7 @@ from archcost.network import Network
 from archcost.normal import Bounds
 from archcost.notation import Latex, Notation, Python
 from archcost.program import Program
+from archcost.record import contract_id
 from archcost.setting import Setting
 from archcost.space.varied import Varied, is_number
 from archcost.spec.expression import Evaluator, ExpressionError, parse
@@ -112,6 +113,7 @@ class ClosedForm(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost formula``."""
         return {
+            "schema": contract_id("formula"),
             "model": self.network.name,
             "by": dict(self.by),
             "symbols": [

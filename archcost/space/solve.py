@@ -8,7 +8,7 @@ from typing import Any
 from archcost.data import dataclass
 from archcost.errors import ArchcostError
 from archcost.network import Network
-from archcost.record import record
+from archcost.record import contract_id, record
 from archcost.space.grid import Columns, Dimension
 from archcost.space.selection import holds
 from archcost.space.sweep import Sweeper, select
@@ -97,6 +97,7 @@ class Solution(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost solve``."""
         return {
+            "schema": contract_id("solve"),
             "model": self.network.name,
             **record(self, "at", "figures", "ties", "plateaus", "neighbours"),
         }

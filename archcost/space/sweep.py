@@ -12,7 +12,7 @@ from archcost.budget.condition import Condition
 from archcost.data import dataclass
 from archcost.figures import METRICS, Figure, Subject
 from archcost.network import Network
-from archcost.record import record
+from archcost.record import contract_id, record
 from archcost.setting import Setting
 from archcost.space.grid import BLOCK, Space
 from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
@@ -241,6 +241,7 @@ class Sweep(Tabled):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON contract of ``archcost sweep``."""
         return {
+            "schema": contract_id("sweep"),
             "model": self.network.name,
             **record(self, "configurations", "networks", "kept", "refused"),
             "rows": self.table().records(),

@@ -9,7 +9,7 @@ from typing import Any
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.readings.ledger import Peak
-from archcost.record import record
+from archcost.record import contract_id, record
 from archcost.setting import MAX_BATCH, Setting
 from archcost.storage.footprint import NOT_COUNTED, peak_record, where
 from archcost.storage.peaks import Run, inference_peak, training_peak
@@ -98,6 +98,7 @@ class Fits(Tabled):
         """Return all figures; integers stay integers."""
         setting = self.setting
         return {
+            "schema": contract_id("fit"),
             "model": self.network.name,
             **self.network.input_record,
             "gpu": setting.gpu.name if setting.gpu else None,

@@ -20,7 +20,7 @@ from archcost.readings.ledger import (
     TRANSIENT,
     Peak,
 )
-from archcost.record import plain, record
+from archcost.record import contract_id, plain, record
 from archcost.setting import TRAINING, Setting
 from archcost.storage.peaks import EAGER, IDEAL, Run, inference_peak, training_peak
 from archcost.storage.saved import SavedForBackward, saved_for_backward
@@ -155,6 +155,7 @@ class Footprint(Tabled):
         """Return all figures; integers stay integers."""
         setting = self.setting
         data: dict[str, Any] = {
+            "schema": contract_id("memory"),
             "model": self.network.name,
             **self.network.input_record,
             **record(setting, "batch", *TRAINING),
