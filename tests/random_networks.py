@@ -38,9 +38,9 @@ LARGEST_TENSOR, MOST_WEIGHTS = 2_000, 3_000
 TRIES = 12
 LIKELY = ("conv", "conv", "conv", "conv_transpose", "linear", "batchnorm", "relu", "maxpool")
 SELDOM = (
-    "attention", "class_token", "embedding", "embedding_bag", "fold", "gather", "gru", "interpolate", "scatter", "scatter_add",
+    "attention", "class_token", "embedding", "embedding_bag", "fold", "gather", "gru", "interpolate",
     "lstm", "lstm_cell", "masked_fill", "pixel_shuffle", "pixel_unshuffle", "rnn", "rnn_cell",
-    "roi_pool", "squeeze", "unfold", "where", "window_attention",
+    "roi_pool", "scatter", "scatter_add", "squeeze", "unfold", "where", "window_attention",
 )  # fmt: skip
 """Ops that take few tensors, and so come first more often than others."""
 COLLAPSING = ("adaptive", "global", "flatten")
