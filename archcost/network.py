@@ -200,6 +200,8 @@ class Network:
         remake: gives the same network with other options of ``load``; None for one without a spec.
         module: a function that returns the PyTorch module that the network was read from; None for
             a network that was read from a spec.
+        sample: of a network that was read as it runs on data: a function that returns the tensors
+            of a batch, with their content.
         trains: a function that returns the network in training mode; None if it is the same.
         holders: of code: from a tensor's name to the last layer that runs while a name of the code
             holds it, empty if one does until the end. In other networks the last reader counts.
@@ -224,6 +226,7 @@ class Network:
     remake: Callable[..., Network] | None = field(default=None, compare=False, repr=False)
     trains: Callable[[], Network] | None = field(default=None, compare=False, repr=False)
     module: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
+    sample: Callable[[int], tuple[Any, ...]] | None = field(default=None, compare=False, repr=False)
     holders: Mapping[str, str] = field(default_factory=dict, repr=False)
     classes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

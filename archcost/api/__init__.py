@@ -34,6 +34,7 @@ class LoadOptions(TypedDict, total=False):
     bias: bool
     inputs: Any
     partial: bool
+    run: bool
 
 
 class CountOptions(LoadOptions, total=False):

@@ -34,6 +34,7 @@ from archcost.network import Network
 from archcost.record import contract_id, plain, record
 from archcost.setting import OPTIONS, Setting
 from archcost.spec.catalog import catalog, chosen_models
+from archcost.spec.code import CODE_OPTIONS
 from archcost.spec.expression import ExpressionError
 from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
@@ -46,6 +47,7 @@ NETWORK_KEYS: Mapping[str, Any] = {
     "aux": bool,
     "inputs": str,
     "partial": bool,
+    "run": bool,
 }
 SETTINGS: Mapping[str, Any] = {"baseline": str, "allow_new": bool, **NETWORK_KEYS, **OPTIONS}
 """What a budget file may set, for all networks or for one, and of which type."""
@@ -79,7 +81,7 @@ class Budget:
         options = {
             "input": settings.get("input"), "knobs": settings.get("set", {}),
             "aux": settings.get("aux", False),
-            **{name: settings[name] for name in ("inputs", "partial") if settings.get(name)},
+            **{name: settings[name] for name in CODE_OPTIONS if settings.get(name)},
         }  # fmt: skip
         for model in self._models():
             for document, variant in chosen_models(within(self.folder, model)):

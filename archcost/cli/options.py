@@ -85,6 +85,7 @@ def _network(
     no_bias: bool,
     inputs: str | None,
     partial: bool,
+    run: bool,
 ) -> dict[str, Any]:
     """Return how a network is expanded, as :func:`archcost.load` takes it."""
     if HELP in knobs:
@@ -93,7 +94,7 @@ def _network(
             given.get("model") or given.get("new") or next(iter(given.get("models", ())), "")
         )
     own = {"input": _inputs(input), "knobs": knob_settings(knobs), "aux": aux, "bias": not no_bias}
-    code = {"inputs": inputs, "partial": partial}
+    code = {"inputs": inputs, "partial": partial, "run": run}
     return own | {name: value for name, value in code.items() if value}
 
 
@@ -165,6 +166,11 @@ network_options = bundle(
         "--partial",
         is_flag=True,
         help="Count what has a formula in a module; names say so.",
+    ),
+    click.option(
+        "--run",
+        is_flag=True,
+        help="Run a module on random data, which may decide what it does; names say so.",
     ),
     click.option("--aux", is_flag=True, help="Include side outputs (auxiliary classifiers)."),
     click.option("--no-bias", is_flag=True, help="Drop the biases, as in the lectures' VGG table."),

@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 from archcost.errors import ArchcostError, did_you_mean, shorten
+from archcost.importers.calls import type_of
+from archcost.importers.sample import DATA, seeded
 from archcost.importers.seen import BATCH, of_batch
-from archcost.network import NETWORK_INPUT
+from archcost.network import NETWORK_INPUT, Value
 from archcost.proofs.counterparts import FOREIGN, maker, one_line
-from archcost.pytorch import import_torch
+from archcost.pytorch import import_torch, random_values
 from archcost.shape import Shape, read_shape
 
 
@@ -26,20 +28,32 @@ class Slot:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A tensor among the arguments that has no batch: of such a shape and type."""
+    """A tensor among the arguments that has no batch: of such a shape and type, or a value."""
 
     shape: Shape
     dtype: Any
+    value: Any = None
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a module is called on: ``names`` and ``tensors``, and where each of these stands."""
+    """What a module is called on: ``names`` and ``tensors``, and where each of these stands.
+
+    ``sample`` are the tensors of one sample with their content, if the module runs on data.
+    """
 
     names: tuple[str, ...]
     tensors: tuple[Any, ...]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    sample: tuple[Any, ...] = ()
+
+    def copies(self, batch: int) -> tuple[Any, ...]:
+        """Return so many copies of the sample, along the dimensions that have the batch."""
+        pairs = zip(self.sample, self.tensors, strict=True)
+        return tuple(
+            one.repeat([batch if of_batch(n) else 1 for n in whole.shape]) for one, whole in pairs
+        )
 
     def is_in_order(self, module: Any) -> bool:
         """Whether a module takes the tensors one after the other, and nothing else."""
@@ -71,6 +85,8 @@ def _filled(tensors: tuple[Any, ...], value: Any) -> Any:
     if isinstance(value, Slot):
         return tensors[value.place]
     if isinstance(value, Fixed):
+        if value.value is not None:
+            return value.value
         ones = import_torch().ones
         return ones(value.shape, dtype=value.dtype, device=tensors[0].device)
     if isinstance(value, (list, tuple)):
@@ -80,8 +96,11 @@ def _filled(tensors: tuple[Any, ...], value: Any) -> Any:
     return value
 
 
-def of_shapes(name: str, module: Any, input: Any) -> Arguments:
-    """Return tensors of the shapes that are said, as the arguments of these names."""
+def of_shapes(name: str, module: Any, input: Any, run: bool = False) -> Arguments:
+    """Return tensors of the shapes that are said, as the arguments of these names.
+
+    To ``run`` it on data, they have a sample: normally distributed numbers, or zeros.
+    """
     torch = import_torch()
     named = _parameters(module)
     first = named[0] if named else NETWORK_INPUT
@@ -95,23 +114,29 @@ def of_shapes(name: str, module: Any, input: Any) -> Arguments:
     for key in input:
         if named and key not in named:
             raise ArchcostError(f"{name} takes no {key!r}{did_you_mean(key, named)}")
-    tensors = []
-    for shape, dtype in map(_typed, input.values()):
-        kind = getattr(torch, dtype)
-        tensors.append(torch.empty(BATCH, *shape, dtype=kind, device="meta"))
+    typed = [*map(_typed, input.values())]
+    tensors = [
+        torch.empty(BATCH, *shape, dtype=getattr(torch, dtype), device="meta")
+        for shape, dtype in typed
+    ]
+    sample: tuple[Any, ...] = ()
+    if run:
+        with seeded(DATA):
+            sample = random_values([Value("", shape, type_of(dtype)) for shape, dtype in typed], 1)
     slots = {key: Slot(place) for place, key in enumerate(input)}
     names = tuple(input)
     if not named:  # it takes *args
-        return Arguments(names, tuple(tensors), tuple(slots.values()), {})
-    return Arguments(names, tuple(tensors), (), slots)
+        return Arguments(names, tuple(tensors), tuple(slots.values()), {}, sample)
+    return Arguments(names, tuple(tensors), (), slots, sample)
 
 
-def of_function(make: Any, module: Any) -> Arguments:
+def of_function(make: Any, module: Any, run: bool = False) -> Arguments:
     """Return what a function makes for a batch: args, kwargs, or both as ``(args, kwargs)``.
 
     Args:
         make: the function, or its name as ``file.py:make``; it takes the size of the batch.
         module: the module, which names the arguments.
+        run: whether the module runs on the data that it makes for a batch of 1.
 
     Raises:
         ArchcostError: it cannot be called so, or makes no tensor.
@@ -121,34 +146,52 @@ def of_function(make: Any, module: Any) -> Arguments:
         where, _, own = make.rpartition(":")
         make = maker(where, own)
     try:
-        with torch.device("meta"):
-            made = make(BATCH)
+        if run:
+            with seeded(DATA):
+                made, other = make(1), make(2)
+        else:
+            with torch.device("meta"):
+                made = other = make(BATCH)
     except FOREIGN as error:
         raise ArchcostError(f"--inputs: make(batch) fails: {one_line(error)}") from None
-    args, kwargs = _parts(made)
     tensors: list[Any] = []
     names: list[str] = []
+    sample: list[Any] = []
 
-    def slot(value: Any, name: str) -> Any:
+    def slot(value: Any, more: Any, name: str) -> Any:
         if isinstance(value, torch.Tensor):
-            if not any(map(of_batch, value.shape)):
-                return Fixed(tuple(value.shape), value.dtype)
-            tensors.append(value.to("meta"))
+            shape = tuple(
+                n if n == m else n * BATCH for n, m in zip(value.shape, more.shape, strict=True)
+            )
+            if not any(map(of_batch, shape)):
+                return Fixed(shape, value.dtype, value if run else None)
+            tensors.append(torch.empty(shape, dtype=value.dtype, device="meta"))
             names.append(name)
+            if run:
+                sample.append(value)
             return Slot(len(tensors) - 1)
         if isinstance(value, (list, tuple)):
-            return type(value)([slot(inner, f"{name}_{n}") for n, inner in enumerate(value)])
+            inner = zip(value, more, strict=True)
+            return type(value)([slot(*pair, f"{name}_{n}") for n, pair in enumerate(inner)])
         if isinstance(value, Mapping):
             own = ((key, re.sub(r"\W", "_", str(key))) for key in value)
-            return {key: slot(value[key], f"{name}_{text}") for key, text in own}
+            return {key: slot(value[key], more[key], f"{name}_{text}") for key, text in own}
         return value
 
-    known = [*_parameters(module), *(f"input{n}" for n in range(len(args)))]
-    placed = tuple(slot(value, key) for value, key in zip(args, known, strict=False))
-    given = {key: slot(value, key) for key, value in kwargs.items()}
+    known = [*_parameters(module)]
+    try:
+        (args, kwargs), (others, named) = _parts(made), _parts(other)
+        known += [f"input{n}" for n in range(len(args))]
+        pairs = zip(args, others, strict=True)
+        placed = tuple(slot(*pair, key) for pair, key in zip(pairs, known, strict=False))
+        given = {key: slot(value, named[key], key) for key, value in kwargs.items()}
+    except (ValueError, KeyError, AttributeError):
+        raise ArchcostError(
+            "--inputs: make(batch) gives other arguments for another batch"
+        ) from None
     if not tensors:
         raise ArchcostError("--inputs: make(batch) gives no tensor that has the batch")
-    return Arguments(tuple(names), tuple(tensors), placed, given)
+    return Arguments(tuple(names), tuple(tensors), placed, given, tuple(sample))
 
 
 def _parts(made: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -59,7 +59,7 @@ class Inside:
     operations: tuple[str, ...] | None = None
     macs: int = 0
     unpriced: str = ""
-    again: Callable[[], Between] | None = None
+    again: Callable[[], Between | None] | None = None
 
     @property
     def is_priced(self) -> bool:
@@ -87,11 +87,15 @@ def run_again(
 ) -> Between:
     """Run a call by itself, forward and backward, and see what it makes in between.
 
-    Tensors among the arguments are described as they were seen.
+    Tensors among the arguments are described as they were seen, or have their content.
     """
     leaves: list[Any] = []
 
     def fresh(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            leaf = value.detach()
+            leaves.append(leaf.requires_grad_(training and learning[len(leaves)]))
+            return leaf
         if hasattr(value, "strides"):
             dtype = getattr(torch, value.dtype)
             leaf = torch.empty_strided(value.shape, value.strides, dtype=dtype, device="meta")
@@ -232,37 +236,37 @@ MOVES = frozenset({
     "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "_upsample_nearest_exact1d",
     "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_weight_norm_interface",
     "adaptive_avg_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "affine_grid_generator",
-    "all", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "bernoulli", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "block_diag", "bucketize", "cat", "celu",
-    "channel_shuffle", "clone", "col2im", "complex", "constant_pad_nd", "contiguous", "copy",
-    "copy_", "count_nonzero", "cummax", "cummin", "cumprod", "cumsum", "detach", "diag",
-    "diag_embed", "diagonal_copy", "elu", "embedding", "empty", "empty_like", "empty_permuted",
-    "empty_strided", "exponential", "eye", "fill", "flip", "fractional_max_pool2d",
-    "fractional_max_pool3d", "full", "full_like", "gather", "geometric", "glu", "grid_sampler_2d",
-    "grid_sampler_3d", "histc", "huber_loss", "im2col", "index", "index_add", "index_copy",
-    "index_fill", "index_put", "index_reduce", "index_select", "kl_div", "kthvalue", "lift_fresh",
-    "lift_fresh_copy", "linalg_cross", "linalg_vector_norm", "linspace", "log_normal",
-    "log_sigmoid_forward", "logcumsumexp", "logit", "logspace", "logsumexp", "masked_fill",
-    "masked_scatter", "max", "max_pool2d_with_indices", "max_pool3d_with_indices", "max_unpool2d",
-    "max_unpool3d", "maximum", "mean", "median", "min", "minimum", "mode", "mse_loss",
-    "multinomial", "nan_to_num", "nanmedian", "nansum", "native_batch_norm", "native_dropout",
-    "native_group_norm", "native_layer_norm", "native_norm", "new_empty", "new_empty_strided",
-    "new_full", "new_ones", "new_zeros", "nll_loss2d_forward", "nll_loss_forward", "norm",
-    "norm_except_dim", "normal", "one_hot", "ones", "ones_like", "permute_copy", "pixel_shuffle",
-    "pixel_unshuffle", "poisson", "prelu", "prod", "put", "rand", "rand_like", "randint",
-    "randint_like", "randn", "randn_like", "random", "randperm", "range", "reflection_pad1d",
-    "reflection_pad2d", "reflection_pad3d", "relu", "renorm", "repeat", "repeat_interleave",
-    "replication_pad1d", "replication_pad2d", "replication_pad3d", "resize", "roll", "rot90",
-    "rrelu_with_noise", "rsub", "scalar_tensor", "scatter", "scatter_add", "scatter_reduce",
-    "searchsorted", "select_copy", "select_scatter", "slice_copy", "slice_scatter",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "sort", "split", "split_with_sizes",
-    "squeeze_", "stack", "std", "std_mean", "sum", "swapaxes_", "sym_numel", "sym_size", "t_",
-    "take", "tile", "topk", "trace", "transpose_", "tril", "tril_indices", "triu", "triu_indices",
-    "unfold_copy", "uniform", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes",
-    "unsqueeze_", "upsample_bicubic2d", "upsample_bilinear2d", "upsample_linear1d",
-    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_trilinear3d",
-    "var", "var_mean", "view_as_complex", "view_as_real", "where", "zero", "zeros", "zeros_like",
+    "all", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort", "avg_pool1d",
+    "avg_pool2d", "avg_pool3d", "bernoulli", "bincount", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "block_diag", "bucketize", "cat", "celu", "channel_shuffle",
+    "clone", "col2im", "complex", "constant_pad_nd", "contiguous", "copy", "copy_", "count_nonzero",
+    "cummax", "cummin", "cumprod", "cumsum", "detach", "diag", "diag_embed", "diagonal_copy", "elu",
+    "embedding", "empty", "empty_like", "empty_permuted", "empty_strided", "equal", "exponential",
+    "eye", "fill", "flip", "fractional_max_pool2d", "fractional_max_pool3d", "full", "full_like",
+    "gather", "geometric", "glu", "grid_sampler_2d", "grid_sampler_3d", "histc", "huber_loss",
+    "im2col", "index", "index_add", "index_copy", "index_fill", "index_put", "index_reduce",
+    "index_select", "kl_div", "kthvalue", "lift_fresh", "lift_fresh_copy", "linalg_cross",
+    "linalg_vector_norm", "linspace", "log_normal", "log_sigmoid_forward", "logcumsumexp", "logit",
+    "logspace", "logsumexp", "masked_fill", "masked_scatter", "masked_select", "max",
+    "max_pool2d_with_indices", "max_pool3d_with_indices", "max_unpool2d", "max_unpool3d", "maximum",
+    "mean", "median", "min", "minimum", "mode", "mse_loss", "multinomial", "nan_to_num",
+    "nanmedian", "nansum", "native_batch_norm", "native_dropout", "native_group_norm",
+    "native_layer_norm", "native_norm", "new_empty", "new_empty_strided", "new_full", "new_ones",
+    "new_zeros", "nll_loss2d_forward", "nll_loss_forward", "nonzero", "norm", "norm_except_dim",
+    "normal", "one_hot", "ones", "ones_like", "permute_copy", "pixel_shuffle", "pixel_unshuffle",
+    "poisson", "prelu", "prod", "put", "rand", "rand_like", "randint", "randint_like", "randn",
+    "randn_like", "random", "randperm", "range", "reflection_pad1d", "reflection_pad2d",
+    "reflection_pad3d", "relu", "renorm", "repeat", "repeat_interleave", "replication_pad1d",
+    "replication_pad2d", "replication_pad3d", "resize", "roll", "rot90", "rrelu_with_noise", "rsub",
+    "scalar_tensor", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select_copy",
+    "select_scatter", "slice_copy", "slice_scatter", "smooth_l1_loss", "soft_margin_loss",
+    "softmax", "sort", "split", "split_with_sizes", "squeeze_", "stack", "std", "std_mean", "sum",
+    "swapaxes_", "sym_numel", "sym_size", "t_", "take", "tile", "topk", "trace", "transpose_",
+    "tril", "tril_indices", "triu", "triu_indices", "unfold_copy", "uniform", "unique_consecutive",
+    "unique_dim", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "unsqueeze_",
+    "upsample_bicubic2d", "upsample_bilinear2d", "upsample_linear1d", "upsample_nearest1d",
+    "upsample_nearest2d", "upsample_nearest3d", "upsample_trilinear3d", "var", "var_mean",
+    "view_as_complex", "view_as_real", "where", "zero", "zeros", "zeros_like",
 })  # fmt: skip
 """Operations of PyTorch that move, choose, compare, draw or add up elements, and norms, pooling and
 resizing, which its counter holds to multiply nothing as well."""

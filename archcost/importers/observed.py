@@ -28,7 +28,7 @@ class Out(NamedTuple):
 def _row(
     *tensors: Tensor, outs: Sequence[Out], view: bool, keeps: Sequence[tuple[str, int]] | None,
     name: str, learning: Sequence[bool], macs: int, between: tuple[int, int | None] | None,
-    gradients: Sequence[Shape | None],
+    gradients: Sequence[Shape | None], writes: bool,
 ) -> Row:  # fmt: skip
     """Return the row of a call.
 
@@ -42,6 +42,7 @@ def _row(
         macs: multiply-accumulates of the whole batch.
         between: bytes that forward and backward make and drop, None if that was not seen.
         gradients: for each tensor, the strides of its gradient if that lies in the incoming one.
+        writes: whether it writes at places of the first tensor, and makes more than was seen.
     """
     own = [Own("output", out.shape, out.itemsize, learns=out.learns) for out in outs]
     more = [Own("kept", (size,), 1) for what, size in keeps or () if what not in (ARGUMENT, OUTPUT)]
@@ -67,7 +68,7 @@ def _row(
         row.untold = f"what {name} keeps for backward was not seen"
     row.types, row.macs = FLOAT32, macs
     if between is None or (between[1] is None and any(needs)):
-        row.unknown = f"the peak of {name} is not known" if not view else ""
+        row.unknown = f"the peak of {name} is not known" if writes or not view else ""
     else:
         forward, backward = between
         row.makes = (*row.makes, Own("between", (forward,), 1)) if forward else row.makes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
@@ -12,6 +12,7 @@ from archcost.errors import ArchcostError
 from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.inside import tensors_in
+from archcost.importers.sample import traced
 from archcost.importers.seen import Trace
 from archcost.importers.trace import Tracer, line_of_code
 from archcost.proofs.counterparts import FOREIGN, one_line
@@ -71,14 +72,14 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
 def trace(
     module: Any, inputs: Arguments, training: bool = False, known: Container[str] = ()
 ) -> Trace:
-    """Return the calls of a forward pass.
+    """Return the calls of a forward pass, on data if there is a sample.
 
     A module that the pass has changed, because it keeps what it has computed, runs once more: the
     second pass is the one that counts.
 
     Args:
-        module: on the device ``meta``.
-        inputs: what it is called on, with tensors on ``meta``.
+        module: on the device ``meta``, or with weights if there is a sample.
+        inputs: what it is called on.
         training: the mode in which it runs.
         known: the functions that have a program.
 
@@ -86,13 +87,23 @@ def trace(
         ArchcostError: the pass depends on data, or cannot be seen; with the module and the line.
     """
     module.train(training)
+    if inputs.sample:
+        return traced(lambda batch: _settled(module, inputs, training, known, inputs.copies(batch)))
+    return _settled(module, inputs, training, known, inputs.tensors)
+
+
+def _settled(*how: Any) -> Trace:
+    module = how[0]
     before = state_of(module)
-    found = _pass(module, inputs, training, known)
-    return found if state_of(module) == before else _pass(module, inputs, training, known)
+    found = _pass(*how)
+    return found if state_of(module) == before else _pass(*how)
 
 
-def _pass(module: Any, inputs: Arguments, training: bool, known: Container[str]) -> Trace:
-    tracer = Tracer(module, dict(zip(inputs.names, inputs.tensors, strict=True)), known)
+def _pass(
+    module: Any, inputs: Arguments, training: bool, known: Container[str], tensors: Sequence[Any]
+) -> Trace:
+    tracer = Tracer(module, dict(zip(inputs.names, tensors, strict=True)), known)
+    tracer.on_data = bool(inputs.sample)
     tracer.keeping = tracer.trace.training = training
     saved = torch.autograd.graph.saved_tensors_hooks(tracer.keep, lambda kept: kept)
     try:
@@ -102,7 +113,7 @@ def _pass(module: Any, inputs: Arguments, training: bool, known: Container[str])
             _own_functions(tracer, training),
             tracer,
         ):
-            made = inputs.call(module, *inputs.tensors)
+            made = inputs.call(module, *tensors)
     except ArchcostError:
         raise
     except FOREIGN as error:

@@ -23,6 +23,10 @@ OTHERWISE = (
 """Functions that tensors without content run in other operations than a CPU does."""
 
 
+WRITES = ("__setitem__", "index_put", "masked_scatter")
+"""Functions that write at places of a tensor, and make more in between than was seen."""
+
+
 class _Probe(Storages):
     """Runs one program on the tensors that a call was seen to read."""
 
@@ -129,7 +133,7 @@ def seen_of(call: Call, told: Callable[[Any], Any], macs: int) -> dict[str, Any]
         "keeps": keeps if keeps is None else [
             (what, _told_bytes(n) if what == OWN else n) for what, n in keeps
         ],
-        "learning": inside.learning,
+        "learning": inside.learning, "writes": call.name in WRITES,
         "between": between and (_told_bytes(between.forward), _told_bytes(between.backward)),
         "gradients": [told(next(rules, None)) if needs else None for needs in inside.learning],
     }  # fmt: skip

@@ -19,12 +19,12 @@ from archcost.spec.expression import ExpressionError, literal
 
 def read(
     model: Any, *, input: Any = None, knobs: Mapping[str, Any] | None = None,
-    training: bool = False, inputs: Any = None, partial: bool = False,
+    training: bool = False, inputs: Any = None, partial: bool = False, run: bool = False,
 ) -> Network:  # fmt: skip
     """Return the network that a PyTorch module computes.
 
-    The module is built and runs once, on tensors without content. Nothing is downloaded unless the
-    module does it.
+    The module is built and runs once, on tensors without content unless ``run``. Nothing is
+    downloaded unless the module does it.
 
     Args:
         model: ``package.module:callable``, ``path/file.py:callable``, or an ``nn.Module``.
@@ -36,6 +36,8 @@ def read(
             instead of ``input``.
         partial: whether calls that have no formula count nothing, instead of being refused. The
             network's name says so.
+        run: whether it runs on data: on copies of one sample of random numbers, or of what
+            ``inputs`` makes. Data may then decide what runs. The network's name says so.
 
     Raises:
         ArchcostError: it cannot be built or run so, or makes a call that has no formula; the text
@@ -49,18 +51,20 @@ def read(
 
     arguments = {key: _literal(value) for key, value in (knobs or {}).items()}
     name = model if isinstance(model, str) else type(model).__name__
-    module = _built(torch, model, arguments)
+    module = _built(torch, model, arguments, meta=not run)
     _refuse_unseen(torch, name, module)
-    module = _on_meta(torch, module)
+    module = _copy_on(torch, module, "cpu" if run else "meta")
     if inputs is not None and input is not None:
         raise ArchcostError("--inputs makes all arguments; leave --input out")
-    given = of_shapes(name, module, input) if inputs is None else of_function(inputs, module)
+    given = (
+        of_shapes(name, module, input, run) if inputs is None else of_function(inputs, module, run)
+    )
     found = trace(module, given, training, Known())
     seen = {
         key: Seen("input", key, -1, 0, tuple(x.shape), str(x.dtype).removeprefix("torch."))
         for key, x in zip(given.names, given.tensors, strict=True)
     }
-    asked = {"input": input, "knobs": knobs, "inputs": inputs, "partial": partial}
+    asked = {"input": input, "knobs": knobs, "inputs": inputs, "partial": partial, "run": run}
 
     def again(**options: Any) -> Network:
         more = {
@@ -73,12 +77,21 @@ def read(
     network = lowering.network(
         name, seen, title=_title(module), family=name, source=name, remake=again, knobs=arguments,
         module=bind(_filled, torch, model, arguments, given), classes=found.classes,
+        sample=given.copies if run else None,
         trains=None if training else bind(read, model, **asked, training=True),
     )  # fmt: skip
     missing = lowering.missing
     text = f", without {', '.join(dict.fromkeys(missing))}" if missing else ""
+    text += _data(inputs) if run else ""
     about = bind(_remarks, found.parameters, tuple(missing))
     return replace(network, name=name + text, find_remarks=about)
+
+
+def _data(inputs: Any) -> str:
+    """Return for which data the figures hold."""
+    if inputs is None:
+        return ", on a random sample"
+    return f", on data of {inputs if isinstance(inputs, str) else inputs.__name__}"
 
 
 def _filled(torch: Any, model: Any, arguments: Mapping[str, Any], given: Any) -> Any:
@@ -134,10 +147,13 @@ def _built(torch: Any, model: Any, arguments: Mapping[str, Any], meta: bool = Tr
         if arguments:
             raise ArchcostError("a module is built already: it takes no arguments")
         return model
+    from archcost.importers.sample import WEIGHTS, seeded
+
     where, _, name = model.partition(":")
     build = bind(build_reference, where, name, arguments)
     if not meta:
-        return build()
+        with seeded(WEIGHTS):
+            return build()
     try:
         with torch.device("meta"):
             return build()
@@ -160,25 +176,25 @@ def _refuse_unseen(torch: Any, name: str, module: Any) -> None:
             )
 
 
-def _on_meta(torch: Any, module: Any) -> Any:
-    """Return a module without weights; one that a caller holds stays as it is."""
+def _copy_on(torch: Any, module: Any, device: str) -> Any:
+    """Return a module on a device, ``meta`` or ``cpu``; one that a caller holds stays as it is."""
     import copy
 
     from archcost.importers.inside import held_tensors
 
     held = [tensor for _, tensor in held_tensors(module)]
     kept = {
-        id(tensor): torch.nn.Parameter(tensor.to("meta"), tensor.requires_grad)
+        id(tensor): torch.nn.Parameter(tensor.detach().to(device, copy=True), tensor.requires_grad)
         if isinstance(tensor, torch.nn.Parameter)
-        else tensor.detach().to("meta")
+        else tensor.detach().to(device, copy=True)
         for tensor in (*held, *module.parameters(), *module.buffers())
     }
     try:
-        return copy.deepcopy(module, {**kept}).to("meta")
+        return copy.deepcopy(module, {**kept}).to(device)
     except Exception:  # whatever a module holds that has no copies
         for value in (value for child in module.modules() for value in vars(child).values()):
             try:
                 copy.deepcopy(value, {**kept})
             except Exception:
                 kept[id(value)] = value
-        return copy.deepcopy(module, kept).to("meta")
+        return copy.deepcopy(module, kept).to(device)

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from types import FunctionType
@@ -93,13 +94,16 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
     refusal: ArchcostError | None = None
     """What was raised where TorchScript catches it."""
 
+    on_data = False
+    """Whether the tensors have content, and the batch is small."""
+
     keeping = False
     """Whether what autograd keeps is written down."""
 
     def keep(self, tensor: Any) -> Any:
-        """Note a tensor that is kept for backward."""
-        self.saved.append(tensor)
-        return tensor
+        """Note a tensor that is kept for backward; a result would hold the graph that holds it."""
+        self.saved.append(tensor.detach())
+        return self.saved[-1]
 
     def apart(self, apply: Any, own: Any, args: Any, kwargs: Any) -> Any:
         """Run an ``autograd.Function`` as one call, and note what it holds."""
@@ -237,7 +241,8 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         changed = [t for t, before in zip(given, versions, strict=True) if t._version != before]
         outs = outs or changed[:1]
         same = [tensor for tensor in outs if any(tensor is one for one in given)]
-        counts = name.endswith("dropout") or (name == "contiguous" and self.loose & {*places})
+        loose = self.on_data or self.loose & {*places}
+        counts = name.endswith("dropout") or (name == "contiguous" and loose)
         if not outs or (same and not changed and not counts):
             return made  # no tensor, or the one that went in
         number = len(self.trace.calls)
@@ -247,6 +252,9 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         learns = self.keeping and any(tensor.requires_grad for tensor in outs)
         again = None if changed else partial(run_again, plain or function, *seen, learning, learns)
         inside = self.inside(places, learning, outs, watch, again)
+        if self.on_data and again and (watch or name in BY_PLACES):  # it needs what is in them
+            between = run_again(plain or function, args, kwargs, learning, learns)
+            inside = replace(inside, again=lambda: between)
         self.saved = []
         in_place = bool(changed) and outs[0] is changed[0]
         for place, tensor in enumerate(outs):
@@ -277,7 +285,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
     ) -> None:
         """Note which results have other strides if the batch is 1, so that they may be copied."""
         made = {storage_of(tensor) for tensor in outs}
-        copied = name in RESHAPED and not made & {*places}
+        copied = name in RESHAPED and not made & {*places} and not self.on_data
         if self.loose & {*places} or (copied and copies_but_for_one(given[0], outs[0])):
             self.loose |= made
 
@@ -334,8 +342,11 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
                 f"{where}: {name} reads a tensor that is made on the CPU, whatever the device of "
                 "the input is; make it with device=x.device"
             )
-        if name in OF_DATA or "meta" in text:
-            return ArchcostError(f"{where}: {name} depends on data, which archcost does not have")
+        if not self.on_data and (name in OF_DATA or "meta" in text):
+            return ArchcostError(
+                f"{where}: {name} depends on data, which archcost does not have; --run runs the "
+                "code on random data"
+            )
         return ArchcostError(f"{where}: {name}: {text}")
 
 
@@ -343,6 +354,9 @@ HIDES = "code that hides its calls runs here, as a function of TorchScript"
 
 OF_DATA = ("item", "__int__", "__float__", "__bool__", "__index__", "tolist", "nonzero", "numpy")
 """Functions whose result is in the content of a tensor."""
+
+BY_PLACES = ("__getitem__",)
+"""Functions whose program does not know what a mask leaves."""
 
 OPENED = ("multi_head_attention_forward",)
 """Functions in Python that are no layer: the calls inside are noted."""

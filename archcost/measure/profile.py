@@ -19,6 +19,7 @@ from archcost.measure.clock import Clock, Latency
 from archcost.network import Network
 from archcost.optimizers import FOREACH, FUSED, find_kernel, find_optimizer
 from archcost.pytorch import build, import_torch, random_inputs
+from archcost.pytorch.counter import math_attention
 
 RUNS = 11
 VARIABLES = (
@@ -344,10 +345,9 @@ def count_flops(torch: Any, twin: Any, *inputs: Any) -> int:
 
     It knows the fused attention of a GPU, but not that of a CPU, which is taken apart for it.
     """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    apart = sdpa_kernel(SDPBackend.MATH) if inputs[0].device.type == "cpu" else nullcontext()
+    apart = math_attention() if inputs[0].device.type == "cpu" else nullcontext()
     with apart, FlopCounterMode(display=False) as counter:
         twin(*inputs)
     return int(counter.get_total_flops())

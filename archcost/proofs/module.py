@@ -15,7 +15,7 @@ from archcost.proofs.counterparts import one_line
 from archcost.proofs.observe import fake_of, run
 from archcost.proofs.watch import copy_on, has_fused_steps, light_copy, training_batch
 from archcost.pytorch import import_torch, random_inputs
-from archcost.pytorch.counter import whole_counter
+from archcost.pytorch.counter import math_attention, whole_counter
 from archcost.shape import numel
 from archcost.storage.saved import saved_for_backward
 
@@ -57,7 +57,11 @@ def _operations(subject: Subject) -> Iterator[Check]:
 
 
 def _macs(subject: Subject, batch: int) -> int:
-    """Return those that run on tensors without content."""
+    """Return those that run on tensors without content, or on the data that decide what runs."""
+    if subject.network.sample is not None:
+        twin = light_copy(subject.twin).eval()
+        with math_attention():
+            return _counted(twin, random_inputs(subject.network, batch))
     twin = copy_on(subject, "meta").eval()
     try:
         return _counted(twin, random_inputs(subject.network, batch, "meta"))
@@ -87,7 +91,7 @@ class _NoModules:
 
 def _mode_of(subject: Subject, network: Network) -> tuple[Any, Any]:
     """Return a copy on tensors without content, unless a CPU runs other operations than these."""
-    if has_fused_steps(network):
+    if has_fused_steps(network) or network.sample is not None:
         return light_copy(subject.twin).train(), nullcontext()
     return fake_of(subject.twin)
 
@@ -102,13 +106,14 @@ def _training(subject: Subject) -> Iterator[Check]:
     expected = saved_for_backward(network, replace(subject.setting, batch=batch, device="cpu"))
     try:
         copy, mode = _mode_of(subject, network)
-        found = run(copy, mode, network.inputs, batch)
+        found = run(copy, mode, network.inputs, batch, network.sample)
     except Exception as error:  # whatever a foreign module raises
         yield Check(GROUP, "saved bytes", "", expected.total, one_line(error))
         return
     measured = sum(storage.bytes for storage in found.storages(()).values())
     yield Check(GROUP, "saved bytes", "", expected.total, measured, note=note)
-    learns = gradients(network).learns & {
-        name for layer in network if layer.path not in network.dead for name in layer.param_names
+    flow = gradients(network)
+    learns = flow.learns & {
+        name for layer in network if layer.path in flow.reached for name in layer.param_names
     }
     yield Check(GROUP, "parameters with a gradient", "", len(learns), len(found.trained))

@@ -6,7 +6,7 @@ that autograd keeps is written down with the calls that keep it, so that a diffe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -124,24 +124,29 @@ def drop_nothing(module: Any) -> None:
                 setattr(child, name, 0.0)
 
 
-def run(copy: Any, fake: Any, inputs: Iterable[Value], batch: int) -> Pass:
+def run(
+    copy: Any, fake: Any, inputs: Iterable[Value], batch: int,
+    sample: Callable[[int], Sequence[Any]] | None = None,
+) -> Pass:  # fmt: skip
     """Run a copy of :func:`fake_of`, in its mode, in training on a batch of each input.
 
-    A copy with its weights runs in a mode that does nothing.
+    A copy with its weights runs in a mode that does nothing, on random numbers or on those that
+    ``sample`` returns for a batch.
     """
     torch = import_torch()
     names = {id(p): name for name, p in copy.named_parameters()}
     with fake:
-        tensors = random_values(inputs, batch)
+        tensors = random_values(inputs, batch) if sample is None else sample(batch)
     recorder, done = _recorder(torch, copy), Pass()
     recorder.done = done
     hooks = [hook for name, module in copy.named_modules() for hook in recorder.at(name, module)]
     saved = torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept.tensor)
     try:
         with fake, recorder.dispatched(), recorder, saved:
-            outputs = tensors_of(copy(*tensors))
-            recorder.count()  # while the outputs hold the graph
-        done.trained = frozenset(names[id(p)] for p in _reached(outputs) if id(p) in names)
+            made = copy(*tensors)
+            recorder.count()  # while what it returns holds the graph
+        found = _reached(tensors_of(made))
+        done.trained = frozenset(names[id(p)] for p in found if id(p) in names)
         return done
     finally:
         for hook in hooks:
@@ -226,10 +231,11 @@ def _recorder(torch: Any, module: Any) -> Any:
             return result
 
         def keep(self, tensor: Any) -> Any:
-            kept = _Holder(tensor)
+            plain = tensor.detach()  # a result would hold the graph that holds it
+            kept = _Holder(plain)
             if _key(tensor) not in own:
                 call = self.calls[-1] if self.calls else Call("autograd", "")
-                self.holders.append((ref(kept), tensor.detach(), call))
+                self.holders.append((ref(kept), plain, call))
             return kept
 
         def count(self) -> None:

@@ -146,7 +146,9 @@ def plan(network: Network) -> list[Step]:
 def random_inputs(
     network: Network, batch: int, device: Any = "cpu", dtype: Any = None
 ) -> tuple[Any, ...]:
-    """Return a batch for each input of a network."""
+    """Return a batch for each input of a network, of the data that it was read with, if any."""
+    if network.sample is not None and device != "meta":
+        return tuple(tensor.to(device) for tensor in network.sample(batch))
     return random_values(network.inputs, batch, device, dtype)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,20 @@ LEFT_OUT: Mapping[str, Callable[..., int]] = {
     "addbmm": lambda _, a, b: numel(a.shape) * b.shape[-1],
 }
 """Products that ``torch.utils.flop_counter`` leaves out: their multiply-accumulates."""
+
+
+@contextmanager
+def math_attention() -> Iterator[None]:
+    """Take attention apart: the counter knows the fused one of a GPU, but not those of a CPU."""
+    kernels: Any = import_module("torch.nn.attention")
+    layers: Any = import_module("torch.backends.mha")
+    before = layers.get_fastpath_enabled()
+    layers.set_fastpath_enabled(False)
+    try:
+        with kernels.sdpa_kernel(kernels.SDPBackend.MATH):
+            yield
+    finally:
+        layers.set_fastpath_enabled(before)
 
 
 def whole_counter() -> Any:

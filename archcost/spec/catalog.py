@@ -138,7 +138,8 @@ def load(
         knobs: values of knobs instead of the spec's. A str is read as an expression.
         aux: whether to include side outputs (auxiliary heads).
         bias: False drops the biases of all convolutions and linear layers.
-        **code: ``inputs`` and ``partial`` of a module, as ``--inputs`` and ``--partial``.
+        **code: ``inputs``, ``partial`` and ``run`` of a module, as ``--inputs``, ``--partial`` and
+            ``--run``.
 
     Raises:
         LookupFailed: an unknown model or knob.

@@ -11,7 +11,7 @@ from archcost.network import Network
 from archcost.shape import Inputs
 from archcost.spec.kinds import is_onnx, reader_of
 
-CODE_OPTIONS = ("inputs", "partial")
+CODE_OPTIONS = ("inputs", "partial", "run")
 """Options of :func:`load` for PyTorch modules alone."""
 
 
