@@ -189,8 +189,7 @@ class Network:
         layers: the layers; each comes after the layers that it reads.
         outputs: names of the tensors that come out; the first is the main output.
         title: a description in one line.
-        paper: where it was published.
-        year: the year of publication.
+        paper, year: where and when it was published.
         family: the family of the catalog that it belongs to.
         published: figures that others print of it, as the spec has them.
         claims: figures that a lecture prints beside its layers.
@@ -198,13 +197,11 @@ class Network:
         source: the file that it was read from.
         find_remarks: a function that returns the remarks on a network; :attr:`remarks` calls it.
         remake: gives the same network with other options of ``load``; None for one without a spec.
-        module: a function that returns the PyTorch module that the network was read from; None for
-            a network that was read from a spec.
-        sample: of a network that was read as it runs on data: a function that returns the tensors
-            of a batch, with their content.
+        module: of code: a function that returns the PyTorch module that it was read from.
+        sample: of code that was read on data: a function that returns the tensors of a batch.
         trains: a function that returns the network in training mode; None if it is the same.
-        holders: of code: from a tensor's name to the last layer that runs while a name of the code
-            holds it, empty if one does until the end. In other networks the last reader counts.
+        holders: of code: from a tensor's name to the last layer that runs while a name holds it,
+            empty if one does until the end. In other networks the last reader counts.
         classes: the class of each module of code, by its path.
     """
 

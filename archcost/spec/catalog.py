@@ -138,8 +138,7 @@ def load(
         knobs: values of knobs instead of the spec's. A str is read as an expression.
         aux: whether to include side outputs (auxiliary heads).
         bias: False drops the biases of all convolutions and linear layers.
-        **code: ``inputs``, ``partial`` and ``run`` of a module, as ``--inputs``, ``--partial`` and
-            ``--run``.
+        **code: ``inputs``, ``partial`` and ``run`` of a module, as the options of that name.
 
     Raises:
         LookupFailed: an unknown model or knob.
