@@ -44,6 +44,7 @@ class Builder:
     def __init__(self) -> None:
         self.inputs: list[Value] = []
         self.layers: list[Layer] = []
+        self.folded = 0  # layers that repeats stand for besides, at most
         self.lines: dict[str, int] = {}
         self._numbers: Counter[str] = Counter()
         self._known: dict[Any, tuple[Op, Made]] = {}
@@ -95,7 +96,7 @@ class Builder:
         group, _, own = name.rpartition(".")
         path = name if own else self.number(group, op.name)
         self._check_name(path)
-        if len(self.layers) >= MAX_LAYERS:
+        if len(self.layers) + self.folded >= MAX_LAYERS:
             raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
         values = [self._find(value) if isinstance(value, str) else value for value in inputs]
         if self._retyped:

@@ -59,12 +59,15 @@ class Graph:
         numbers: every number of the run, each after those that it is made of.
         guards: the conditions that were met, beside the bounds of the symbols.
         pins: numbers that were made plain, which the run holds no other value of.
+        repeats: how often a layer stands one after another, by its path, where equal layers are
+            made once; None in a run that makes all layers.
     """
 
     def __init__(self) -> None:
         self.numbers: list[Any] = []
         self.guards: dict[Guard, None] = {}
         self.pins: list[Any] = []
+        self.repeats: dict[str, Any] | None = None
         self.symbols: dict[str, Any] = {}
         self.forms = Forms()
         self._made: dict[Any, Symbolic] = {}
@@ -132,6 +135,10 @@ class Graph:
         written = notation(self.forms)
         bounds = [written.between(name, *ends) for name, ends in self.domain().items()]
         return bounds + [written.condition(dict(left), sign) for left, sign in self.guards]
+
+    def noted(self) -> tuple[Any, ...]:
+        """Return what tells whether the run has met a condition since."""
+        return len(self.guards), len(self.pins), dict(self.forms.bounds)
 
     # Comparison.
 

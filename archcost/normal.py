@@ -73,9 +73,10 @@ def multiply(a: Polynomial, b: Polynomial) -> Polynomial:
 
 
 def divided(p: Polynomial, q: Polynomial) -> Polynomial | None:
-    """Return ``p/q`` where ``q`` is one term that divides each term of ``p``, else None."""
+    """Return ``p/q`` where ``q`` is a term that divides each term of ``p``, or ``p`` is ``k·q``."""
     if len(q) != 1:
-        return None
+        times = p.get(first := next(iter(q)), 0) // q[first] if q else 0
+        return constant(times) if times and p == multiply(q, constant(times)) else None
     [(monomial, coefficient)] = q.items()
     result: Polynomial = {}
     for own, factor in p.items():

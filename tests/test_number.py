@@ -38,6 +38,8 @@ def test_a_number_is_an_int_to_formulas_and_keeps_its_formula() -> None:
         (lambda n: n * (n + 1), lambda n: n * n + n),
         (lambda n: maximum(n, 1), lambda n: n),
         (lambda n: (2 * n * n) // (2 * n), lambda n: n),
+        (lambda n: (3 * n * n + 6) // (n * n + 2), lambda n: 3),
+        (lambda n: (n * n + n + 2) % (n * n + n + 2), lambda n: 0),
         (lambda n: (n + 1) ** 2, lambda n: n * n + 2 * n + 1),
     ],
 )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archcost import analyze, load
+from archcost import load
 from archcost.graph import Graph
 from archcost.number import truncated
 from archcost.program import Program, box_of
+from archcost.setting import Setting
+from archcost.space.folded import subject_at
 from archcost.space.pricing import OneByOne, Priced, Programs, Run
+from archcost.space.sweep import kind_of
 from archcost.space.varied import Varied
+from archcost.spec import template
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 
@@ -36,15 +40,24 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "vgg16": ({"depths.0": 0, "classes": 0}, {"depths.0": 3, "classes": 99}),
     "convnext_tiny": ({"depths.2": 1, "H": 1}, {"depths.2": 4, "H": 300}),
     "nasnet_a_mobile": ({"filters": 1}, {"filters": 60}),
+    "resnet18": ({f"depths.{i}": 0 for i in range(4)}, {f"depths.{i}": 5 for i in range(4)}),
+    "mobilenet_v2_0.5": (
+        {"width": 0.1, "stages.1.2": 0, "stages.3.2": 1, "stages.4.0": 1},
+        {"width": 1.0, "stages.1.2": 4, "stages.3.2": 3, "stages.4.0": 3},
+    ),
+    "regnet_x_400mf": (
+        {"depths.0": 1, "depths.2": 1, "widths.2": 1}, {"depths.0": 4, "depths.2": 9, "widths.2": 99},
+    ),
+    "darknet53": ({"depths.1": 0, "depths.4": 0, "H": 33}, {"depths.1": 4, "depths.4": 4, "H": 99}),
 }  # fmt: skip
 """Families with knobs, each with the least and the most of some names."""
 
 
-def run_of(name: str) -> Run:
-    varied = Varied(load(name))
+def run_of(name: str, **loaded: Any) -> Run:
+    varied = Varied(load(name, **loaded))
 
     def run(at: Mapping[str, Any]) -> dict[str, Any]:
-        total = analyze(varied.load(at)).total
+        total = subject_at(varied, Setting(), at).report.total
         return {figure: getattr(total, figure) for figure in FIGURES}
 
     return run
@@ -62,11 +75,6 @@ def drawn(name: str, rows: int, seed: int = 1) -> dict[str, Any]:
     }
 
 
-def kind(reason: str) -> str:
-    """Return a reason without its numbers, and without shapes."""
-    return re.sub(r"\d[\dx.]*", "#", reason)
-
-
 def compare(found: Priced, expected: Priced) -> None:
     """Compare row by row: the same networks, the same figures, refusals of the same kind."""
     assert (found.networks == expected.networks).all()
@@ -74,7 +82,7 @@ def compare(found: Priced, expected: Priced) -> None:
     for name, own in expected.figures.items():
         assert (found.figures[name][there] == own[there]).all(), name
     reasons = [
-        {int(row): kind(why) for rows, why in each.refused for row in rows}
+        {int(row): kind_of(why) for rows, why in each.refused for row in rows}
         for each in (found, expected)
     ]
     assert reasons[0] == reasons[1]
@@ -83,7 +91,7 @@ def compare(found: Priced, expected: Priced) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_programs_price_a_family_as_one_by_one(name: str) -> None:
     columns = drawn(name, 60)
-    programs = Programs(run_of(name), box_of(columns))
+    programs = Programs(run_of(name), box_of(columns), folds=True)
     expected = OneByOne(run_of(name)).price(columns)
     compare(programs.price(columns), expected)
     compare(programs.price(columns), expected)  # knows by now which names are not symbols
@@ -96,8 +104,62 @@ def test_programs_price_a_family_as_one_by_one(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_programs_price_many_of_a_family_as_one_by_one(name: str) -> None:
     columns = drawn(name, 700, seed=2)
-    programs = Programs(run_of(name), box_of(columns))
+    programs = Programs(run_of(name), box_of(columns), folds=True)
     compare(programs.price(columns), OneByOne(run_of(name)).price(columns))
+
+
+def test_one_run_prices_all_depths() -> None:
+    """A block that is repeated is made once, with how often it stands there."""
+    columns = drawn("resnet18", 50) | {"width_per_group": np.arange(50) + 64}
+    columns = {name: np.maximum(own, 1) for name, own in columns.items()}
+    programs = Programs(run_of("resnet18"), box_of(columns), folds=True)
+    compare(programs.price(columns), OneByOne(run_of("resnet18")).price(columns))
+    assert programs.runs == 1
+
+
+SHARED = """name: net
+input: 4x8x8
+knobs: {n: 3, m: 2}
+blocks:
+  tied(x): conv(4, 3, padding=1) >> same
+  plain: conv(4, 3, padding=1) >> relu
+  nested: plain * m >> batchnorm
+shared:
+  same: conv(4, 1)
+layers: [plain, "tied(1) * n", "nested * n", "maxpool(2, padding=1) * (m - 1)", flatten, linear(10)]
+"""
+
+
+def test_what_differs_between_repeats_is_made_each_time(tmp_path: Path) -> None:
+    """Weights that are shared, maps that shrink, repeats in repeats."""
+    spec = tmp_path / "net.yaml"
+    spec.write_text(SHARED)
+    n, m = (own.ravel() for own in np.meshgrid(np.arange(5), np.arange(6)))
+    run = run_of(str(spec))
+    programs = Programs(run, box_of({"n": n, "m": m}), folds=True)
+    compare(programs.price({"n": n, "m": m}), OneByOne(run).price({"n": n, "m": m}))
+
+
+def test_a_network_of_too_many_layers_is_refused_alike() -> None:
+    columns = {
+        "depths.0": np.array([1, 2500, 2900, 3000, 2]),
+        "depths.1": np.array([3, 300, 2, 9, 1]),
+    }
+    run = run_of("resnet18")
+    found = Programs(run, box_of(columns), folds=True).price(columns)
+    expected = OneByOne(run).price(columns)
+    assert found.networks.tolist() == expected.networks.tolist()
+    assert not found.networks.all() and found.networks.any()
+    there = found.networks
+    assert (found.figures["macs"][there] == expected.figures["macs"][there]).all()
+
+
+def test_a_repeat_of_what_grows_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "alike", lambda a, b: True)
+    columns, run = drawn("densenet121", 20), run_of("densenet121")
+    found = Programs(run, box_of(columns), folds=True).price(columns)
+    with pytest.raises(AssertionError):
+        compare(found, OneByOne(run).price(columns))
 
 
 def test_words_are_run_apart() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, SpecError
-from archcost.figures import Subject, find_metric
+from archcost.figures import find_metric
 from archcost.graph import LARGEST_SIZE, Graph
 from archcost.network import Network
 from archcost.normal import Bounds
@@ -16,14 +16,13 @@ from archcost.notation import Latex, Notation, Python
 from archcost.program import Program
 from archcost.record import contract_id
 from archcost.setting import Setting
+from archcost.space.folded import SUMS, may_fold, subject_at
 from archcost.space.varied import Varied, is_number
 from archcost.spec.expression import Evaluator, ExpressionError, parse
 from archcost.table import Column, Table, Tabled
 
 USUAL = ("params", "macs", "activations")
 """The figures of a closed form unless others are asked for."""
-GROUPED = ("params", "macs", "flops", "counted", "activations")
-"""The figures that groups have, too."""
 COLUMNS = (
     Column("group", "group", once=True),
     Column("figure", "figure", essential=True),
@@ -201,18 +200,20 @@ def closed_form(
     for figure in named:
         if figure.on:
             raise ArchcostError(f"{figure.name} depends on a device and has no formula")
+    graph.repeats = {} if may_fold(setting, [figure.name for figure in named]) else None
     made: dict[str, Any] = {}
     for name in chosen:
         if name not in by:
             made[name] = _symbol(graph, network.name, name, varied.values[name])
     for name, text in by.items():
         made[name] = _substituted(graph, name, text, varied.values[name], made)
-    subject = Subject(varied.load(made), setting)
+    subject = subject_at(varied, setting, made)
     numbers = {("", figure.name): figure.value(subject, "") for figure in named}
     for group, totals in subject.report.by_group(depth).items() if depth else ():
         if group:
-            names = [figure.name for figure in named if figure.name in GROUPED]
-            numbers |= {(group, name): getattr(totals, name) for name in names}
+            names = [figure.name for figure in named if figure.name in SUMS]
+            own = {**vars(totals), "size": totals.param_bytes}
+            numbers |= {(group, name): own[name] for name in names}
     return ClosedForm(network, graph, numbers, dict(by))
 
 

@@ -152,11 +152,12 @@ class Programs:
 
     Attributes:
         box: the least and the most value of each name that may be a symbol.
+        folds: whether a run may make equal layers once, and note how often they stand there.
         runs: how many runs there were.
     """
 
-    def __init__(self, run: Run, box: Mapping[str, Bounds]) -> None:
-        self.run, self.box, self.runs = run, box, 0
+    def __init__(self, run: Run, box: Mapping[str, Bounds], folds: bool = False) -> None:
+        self.run, self.box, self.folds, self.runs = run, box, folds, 0
         self._fixed: list[str] = []
         self._known: dict[tuple[str, ...], list[_Traced]] = {}
 
@@ -169,13 +170,23 @@ class Programs:
         rows = np.arange(len(next(iter(columns.values()))))
         priced, waiting = Priced(len(rows)), [rows]
         while waiting:
-            for key, left in self._groups(waiting.pop(), columns):
-                for traced in self._known.get(key, ()):
-                    if len(left):
-                        left = self._held(traced, left, columns, priced)
-                if len(left):
-                    waiting.append(self._traced(key, left, columns, priced))
+            left, fixed = waiting.pop(), len(self._fixed)
+            for key, own in [*self._groups(left, columns)]:
+                if len(self._fixed) == fixed:
+                    own = self._known_of(key, own, columns, priced)
+                if len(own) and len(self._fixed) == fixed:
+                    own = self._traced(key, own, columns, priced)
+                waiting += [own] if len(own) else []  # perhaps to be told apart by more names
         return priced
+
+    def _known_of(
+        self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced
+    ) -> Any:
+        """Price the rows for which a known program holds; return the others."""
+        for traced in self._known.get(key, ()):
+            if len(left):
+                left = self._held(traced, left, columns, priced)
+        return left
 
     def _groups(
         self, rows: Any, columns: Mapping[str, Any]
@@ -205,9 +216,11 @@ class Programs:
     def _traced(
         self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced
     ) -> Any:
-        """Run the first of some rows on symbols, price what the run holds for, return the rest."""
+        """Run one of some rows on symbols, price what the run holds for, return the other rows."""
         graph, self.runs = Graph(), self.runs + 1
-        values = {name: own[left[:1]].tolist()[0] for name, own in columns.items()}
+        graph.repeats = {} if self.folds else None
+        row = self._general(left, columns)
+        values = {name: own[row : row + 1].tolist()[0] for name, own in columns.items()}
         symbols = {f"x{i}": name for i, name in enumerate(columns) if name not in self._fixed}
         for symbol, name in symbols.items():
             values[name] = graph.symbol(values[name], symbol, *self.box[name])
@@ -217,26 +230,47 @@ class Programs:
             figures = self.run(values)
         except ArchcostError as error:
             reason = str(error)
-        ends = {name: graph.interval(values[name]) for name in symbols.values()}
-        alone = [name for name, (low, high) in ends.items() if low == high]
-        if new := [name for name in alone if len(set(self.box[name])) > 1]:
-            self._fixed += new
+        fixed = [n for n in symbols.values() if self._is_fixed(graph, n, values[n], not reason)]
+        if fixed:
+            self._fixed += fixed
             self._known.clear()
             return left
         program = Program(graph, figures)
         fits = program.fits({symbol: self.box[name] for symbol, name in symbols.items()})
         traced = _Traced(program, reason, fits, symbols)
         rest = self._held(traced, left, columns, priced)
-        row = left[0]
-        if len(rest) and rest[0] == row:  # floats that numpy rounds otherwise
-            alone_there = OneByOne(self.run).price({n: own[left[:1]] for n, own in columns.items()})
-            priced.refused += [(left[:1], reason) for _, reason in alone_there.refused]
-            priced.put(left[:1][alone_there.networks], alone_there.figures)
-            return rest[1:]
+        if row in rest:  # floats that numpy rounds otherwise
+            alone = OneByOne(self.run).price({n: own[row : row + 1] for n, own in columns.items()})
+            there = left[left == row]
+            priced.refused += [(there, reason) for _, reason in alone.refused]
+            priced.put(there[alone.networks], alone.figures)
+            return rest[rest != row]
         if any(priced.figures[name][row] != plain(own) for name, own in figures.items()):
             raise ArchcostError("a program and the run that it comes from give other figures")
         self._known.setdefault(key, []).append(traced)
         return rest
+
+    def _general(self, left: Any, columns: Mapping[str, Any]) -> Any:
+        """Return the first of those rows that have the fewest values at their least.
+
+        A run at a least value, such as a repeat of none, holds for few others.
+        """
+        import numpy as np
+
+        names = [name for name in columns if name not in self._fixed]
+        above = sum(
+            (columns[name][left] > self.box[name][0] for name in names), np.zeros(len(left))
+        )
+        return left[np.argmax(above)]
+
+    def _is_fixed(self, graph: Graph, name: str, symbol: Any, network: bool) -> bool:
+        """Whether a run holds for one value of a symbol, and so would the others.
+
+        At an end of its values that is no sign of it, nor if a message has the value.
+        """
+        (low, high), (least, most) = graph.interval(symbol), self.box[name]
+        pinned = network and bool(graph.pins)
+        return low == high and least < most and (pinned or least < low < most)
 
 
 def _told_apart(column: Any) -> tuple[int, Any]:

@@ -10,10 +10,12 @@ from typing import Any, TextIO
 
 from archcost.budget.condition import Condition
 from archcost.data import dataclass
-from archcost.figures import METRICS, Figure, Subject
+from archcost.errors import ArchcostError
+from archcost.figures import METRICS, Figure
 from archcost.network import Network
 from archcost.record import contract_id, record
 from archcost.setting import Setting
+from archcost.space.folded import SUMS, may_fold, subject_at
 from archcost.space.grid import BLOCK, Space
 from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
 from archcost.space.selection import (
@@ -30,8 +32,6 @@ from archcost.table import Column, Table, Tabled
 
 USUAL = ("params", "macs", "activations")
 """The figures of a sweep unless others are asked for."""
-SUMS = ("params", "size", "macs", "flops", "counted", "activations")
-"""The figures that are sums over layers. Others, such as peaks, take a run of each network."""
 PIECE = 256
 """Configurations of a block where each takes a run of its own."""
 HELD = 2**17
@@ -97,7 +97,7 @@ class Sweeper:
         figures: list[Figure] = [METRICS[name] for name in names]
 
         def run(at: Mapping[str, Any]) -> dict[str, Any]:
-            subject = Subject(self.varied.load(at), self._setting)
+            subject = subject_at(self.varied, self._setting, at)
             return {figure.name: figure.value(subject, "") for figure in figures}
 
         return run
@@ -107,7 +107,8 @@ class Sweeper:
         if not self.varied.is_spec:
             return OneByOne(run)
         ends = {name: own.ends for name, own in self.space.dimensions.items()}
-        return Programs(run, {name: both for name, both in ends.items() if both})
+        box = {name: both for name, both in ends.items() if both}
+        return Programs(run, box, may_fold(self._setting, self._early))
 
     def blocks(self) -> Iterator[Columns]:
         """Yield the configurations that are kept, with their figures, a block at a time."""
@@ -145,10 +146,19 @@ class Sweeper:
         self.seen += rows_of(columns)
         self.networks += int(priced.networks.sum())
         for rows, reason in sorted(priced.refused, key=lambda own: int(own[0][0])):
-            reason = reason.split("\n")[0]  # the first mistake of several
-            kind = re.sub(r"\d[\d,.x]*", "#", reason)
-            at = {name: own[rows[:1]].tolist()[0] for name, own in columns.items()}
-            self.refused.setdefault(kind, Refused(0, reason, at)).count += len(rows)
+            kind = kind_of(reason)
+            if kind not in self.refused:
+                at = {name: own[rows[:1]].tolist()[0] for name, own in columns.items()}
+                self.refused[kind] = Refused(0, self._reason(at, reason), at)
+            self.refused[kind].count += len(rows)
+
+    def _reason(self, at: Mapping[str, Any], usual: str) -> str:
+        """Return why a configuration is not a network, in its own numbers."""
+        try:
+            self.varied.load(at)
+        except ArchcostError as error:
+            return str(error).split("\n")[0]
+        return usual  # of its figures
 
     def figures_at(self, at: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return all figures of one configuration, from a run of its own."""
@@ -163,6 +173,11 @@ class Sweeper:
             conditions = " and ".join(each.text for each in self.where)
             text += f"; {self.kept:,} with {conditions}"
         return [text, *map(str, self.refused.values())]
+
+
+def kind_of(reason: str) -> str:
+    """Return what tells a reason from others: its first line, without the numbers in it."""
+    return re.sub(r"\d[\d,.x]*", "#", reason.split("\n")[0])
 
 
 def rows_of(columns: Columns) -> int:

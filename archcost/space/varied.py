@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed
@@ -37,9 +37,7 @@ class Varied:
         self.network, self._remake = network, network.remake
         self.values: dict[str, Any] = {}
         for knob, value in network.knobs.items():
-            self.values[knob] = value
-            if isinstance(value, list):
-                self.values |= {f"{knob}.{i}": item for i, item in enumerate(value)}
+            self.values |= dict(_items(knob, value))
         self.shape: Shape = network.inputs[0].shape
         self.values |= {f"{INPUT}.{i}": size for i, size in enumerate(self.shape)}
         self.values[INPUT] = self.spatial[0] if len(set(self.spatial)) == 1 else self.shape
@@ -72,7 +70,7 @@ class Varied:
 
     def _places(self, name: str) -> list[str]:
         """Return what a name sets: single sizes of the input, items of a knob."""
-        if name in self.network.knobs:
+        if name.split(".")[0] in self.network.knobs:
             return [name, *(own for own in self.values if own.startswith(f"{name}."))]
         if name == INPUT:
             return [f"{INPUT}.{i}" for i in range(len(self.shape)) if i or len(self.shape) == 1]
@@ -91,12 +89,9 @@ class Varied:
         """
         knobs, sizes = dict[str, Any](), dict[int, Any]()
         for name, value in values.items():
-            knob, _, item = name.rpartition(".")
-            if name in self.network.knobs:
-                knobs[name] = value
-            elif knob in self.network.knobs:
-                items = knobs.setdefault(knob, [*self.network.knobs[knob]])
-                items[int(item)] = value
+            knob, *items = name.split(".")
+            if knob in self.network.knobs:
+                knobs[knob] = _put(knobs.get(knob, self.network.knobs[knob]), items, value)
             else:
                 sizes |= {int(place.rpartition(".")[2]): value for place in self._places(name)}
         if self.is_spec:
@@ -107,6 +102,21 @@ class Varied:
         """Return the shapes of the inputs of which sizes change."""
         shape = tuple(sizes.get(i, size) for i, size in enumerate(self.shape))
         return {each.name: shape for each in self.network.inputs if each.shape == self.shape}
+
+
+def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a knob, and the items of lists in it: ``stages.0.2``."""
+    yield name, value
+    for i, item in enumerate(value if isinstance(value, list) else ()):
+        yield from _items(f"{name}.{i}", item)
+
+
+def _put(value: Any, items: Sequence[str], new: Any) -> Any:
+    """Return a list with another value in the place of one of its items."""
+    if not items:
+        return new
+    place = int(items[0])
+    return [*value[:place], _put(value[place], items[1:], new), *value[place + 1 :]]
 
 
 def is_number(value: Any) -> bool:

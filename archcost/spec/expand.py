@@ -264,10 +264,9 @@ class Expander(Repeating):
                 reason = f"a repeat of {times:,} is more than {MAX_LAYERS:,} layers"
                 raise self._error(node, scope, reason)
             scope = scope.child(join(scope.group, name)) if name else scope
-            for _ in range(times):
-                self._step(node, scope)
-                current = self._call(node, at, tree.left, scope, current)
-            return current
+            return self.repeat(
+                times, node, scope, current, lambda x: self._call(node, at, tree.left, scope, x)
+            )
         reason = f"an item is a call such as conv(64, 3); got {shorten(node.text)!r}"
         raise self._error(node, scope, reason)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archcost.builder import MAX_LAYERS, Builder
 from archcost.data import dataclass
 from archcost.network import Layer, Value
+from archcost.number import plain
 from archcost.spec.document import Block, Document
 from archcost.spec.reading import MAX_STEPS, Reading
 from archcost.spec.scope import Scope
 from archcost.spec.source import Node, Scalar
+
+if TYPE_CHECKING:
+    from archcost.graph import Graph
 
 PLAIN = (int, float, bool, str, type(None))
 
@@ -74,6 +78,66 @@ class Repeating(Reading):
         """Expand items, and return the tensor after them."""
         raise NotImplementedError
 
+    def repeat(
+        self, times: int, node: Node, scope: Scope, current: Value, call: Callable[[Value], Value]
+    ) -> Value:
+        """Make what a call makes so often, one after the other, and return the tensor after it.
+
+        A run on symbols may make equal layers once, and note how often they stand there. They are
+        equal where the call makes a tensor like the one that it was called on.
+        """
+        graph: Graph | None = getattr(times, "graph", None)  # of a symbol
+        if graph is None or graph.repeats is None:
+            for _ in range(times):
+                self._step(node, scope)
+                current = call(current)
+            return current
+        done = 0
+        while plain(times) > done:
+            first, before, conditions = len(self.builder.layers), self._noted(), graph.noted()
+            steps, work = self.steps, self.budget.left
+            self._step(node, scope)
+            made = call(current)
+            layers = self.builder.layers[first:]
+            taken = (len(layers), self.steps - steps, work - self.budget.left)
+            equal = self._noted() == before and alike(made, current)
+            folds = equal and not any(layer.ties for layer in layers)
+            if not folds or graph.noted() != conditions:  # what holds where the call is made
+                graph.compare(">", times, done)
+            if folds and self._take(taken, times - done - 1):
+                for layer in layers:
+                    known = graph.repeats.get(layer.path, 1)
+                    graph.repeats[layer.path] = known * (times - done)
+                return made
+            current, done = made, done + 1
+        graph.compare("<=", times, done)
+        return current
+
+    def _take(self, each: tuple[int, ...], more: int) -> bool:
+        """Take the room of further repeats; False if there may not be enough for them.
+
+        A repeat takes so many layers, items and steps of expressions. The most that a symbol stands
+        for is taken, and what a quarter of the room has place for bounds it.
+        """
+        layers, items, steps = each
+        room = (
+            MAX_LAYERS - len(self.builder.layers) - self.builder.folded,
+            MAX_STEPS - self.steps, self.budget.left,
+        )  # fmt: skip
+        most = min(have // 4 // max(need, 1) for have, need in zip(room, each, strict=True))
+        if more > most:
+            return False
+        if graph := getattr(more, "graph", None):
+            most = min(most, int(graph.interval(more)[1]))
+        self.builder.folded += most * layers
+        self.steps += most * items
+        self.budget.spend(most * steps)
+        return True
+
+    def _noted(self) -> tuple[int, ...]:
+        """Return how much there is that one use of a block does not say of the next."""
+        return len(self.outputs), len(self.mistakes), self.uses
+
     def block(self, block: Block, inner: Scope, current: Value) -> Value:
         """Make the layers of a block in a group of its own."""
         seen = self._seen(inner)
@@ -109,12 +173,11 @@ class Repeating(Reading):
         builder = self.builder
         first, lines, places = len(builder.layers), len(builder.lines), len(self.places)
         given, named = len(self.positional), len(self.results)
-        others = (len(self.outputs), len(self.mistakes), self.uses)
+        others = self._noted()
         steps, left = self.steps, self.budget.left
         made = self.items(block.body, inner, current)
-        again = (len(self.outputs), len(self.mistakes), self.uses)
         layers = builder.layers[first:]
-        if others == again and type(made) is Value and ties_inside(layers, inner.group):
+        if others == self._noted() and type(made) is Value and ties_inside(layers, inner.group):
             self.document.templates[key] = Template(
                 inner.group, layers, [builder.value(n) for each in layers for n in each.outputs],
                 tensors, made.name, added(builder.lines, lines), added(self.places, places),
@@ -135,6 +198,18 @@ class Repeating(Reading):
         self.steps += known.steps
         self.budget.spend(known.work)
         return self.builder.value(names[known.result])
+
+
+def alike(a: Value, b: Value) -> bool:
+    """Whether two tensors have the same shape by their formulas, and the same type."""
+    known = (a.dtype, len(a.shape)) == (b.dtype, len(b.shape))
+    return known and all(map(same, (*a.shape, a.rows), (*b.shape, b.rows)))
+
+
+def same(a: int, b: int) -> bool:
+    """Whether two numbers are equal for all that the symbols in them stand for."""
+    graph: Graph | None = getattr(a, "graph", None) or getattr(b, "graph", None)
+    return bool(graph.decide("==", a, b)) if graph else a == b
 
 
 def key_of(values: Iterable[Any], current: Value) -> tuple[Any, ...] | None:

@@ -1,0 +1,70 @@
+"""The figures of a run on symbols that makes equal layers once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from archcost.analysis.report import ROW_FIGURES, Report, Row, analyze
+from archcost.conventions import find_convention
+from archcost.errors import SpecError
+from archcost.figures import Subject
+from archcost.graph import Graph
+from archcost.number import Symbolic
+from archcost.setting import Setting
+from archcost.space.varied import Varied
+from archcost.spec.reading import TooLarge
+
+SUMS = ("params", "size", "macs", "flops", "counted", "activations")
+"""The figures that are sums over layers, of which equal ones may be made once."""
+
+
+@dataclass(frozen=True)
+class Folded(Subject):
+    """A network of which some layers stand for several equal ones, one after another.
+
+    Attributes:
+        repeats: for how many, by path.
+    """
+
+    repeats: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def report(self) -> Report:
+        """The figures of all layers; those that a layer stands for are in its row."""
+        report = analyze(self.network, self.setting)
+        return replace(report, rows=tuple(map(self._times, report.rows)))
+
+    def _times(self, row: Row) -> Row:
+        times = self.repeats.get(row.path, 1)
+        return replace(row, **{name: getattr(row, name) * times for name in ROW_FIGURES})
+
+
+def may_fold(setting: Setting, figures: Iterable[str]) -> bool:
+    """Whether figures are sums in which equal layers count equally."""
+    return set(figures) <= set(SUMS) and not find_convention(setting.convention).layouts
+
+
+def subject_at(varied: Varied, setting: Setting, values: Mapping[str, Any]) -> Subject:
+    """Return a network at values of names, which may be symbols, to ask its figures.
+
+    Raises:
+        ArchcostError: there is no such network.
+    """
+    found: Any = [value for value in values.values() if type(value) is Symbolic]
+    graph: Graph | None = found[0].graph if found else None
+    try:
+        network = varied.load(values)
+    except SpecError as error:
+        too_large = any(isinstance(each, TooLarge) for each in error.mistakes)
+        if graph is None or not graph.repeats or not too_large:
+            raise
+        graph.repeats = None  # what was taken at most is too much: make all layers
+        network = varied.load(values)
+    return (
+        Folded(network, setting, graph.repeats)
+        if graph and graph.repeats
+        else Subject(network, setting)
+    )
