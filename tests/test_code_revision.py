@@ -91,6 +91,8 @@ def test_a_name_with_a_revision_is_told_from_a_path() -> None:
     assert split_code("models/net.py:Net") is None
     assert split_code("package.module:Net") is None
     assert is_code("origin/main:net.py:Net")
+    assert split_code("main:models.net:Net") == ("main", "models.net", "Net")
+    assert is_code("origin/main:models.net:Net")
 
 
 def test_a_pull_request_that_makes_a_module_dearer_fails_its_budget(repository: Path) -> None:
@@ -114,6 +116,25 @@ def test_diff_shows_the_layers_that_code_has_changed(repository: Path) -> None:
         "",
         "?? models/__pycache__/\n",
     )
+
+
+def test_a_module_at_a_revision_is_named_as_python_does(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = run("diff", "main:models.net:Net", "models.net:Net", "--input", "3x32x32")
+    assert made.exit_code == 0, made.output
+    assert "conv 5x5: 3x32x32 -> 8x28x28" in made.output
+    (repository / "archcost.toml").write_text(BUDGETS.replace("models/net.py:", "models.net:"))
+    forget()
+    assert run("check").exit_code == 1
+    with pytest.raises(ArchcostError, match=r"^main has no module models.nett$"):
+        load("main:models.nett:Net", input="3x32x32")
+    with pytest.raises(ArchcostError, match=r"called 'mian'; did you mean 'main'\?"):
+        load("mian:models.net:Net", input="3x32x32")
+    monkeypatch.chdir(repository / "models")
+    knobs = {"inside": 3, "outside": 4}
+    network = load("main:parts:block", input="3x32x32", knobs=knobs)  # from the current folder
+    assert network.source == "main:parts:block"
 
 
 def test_a_revision_is_read_in_training_too(repository: Path) -> None:

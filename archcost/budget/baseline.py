@@ -9,11 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from archcost.counterparts import COLLECTIONS
 from archcost.errors import ArchcostError, did_you_mean
 from archcost.network import Network
 from archcost.spec.catalog import expand, find_model, is_known, origin, read_spec
 from archcost.spec.document import Document
-from archcost.spec.kinds import is_code, split_code
+from archcost.spec.kinds import is_code, is_onnx, split_code
 from archcost.spec.revision import SUFFIXES, NotInRevision, read_revision, split_revision
 from archcost.spec.source import Source
 
@@ -95,7 +96,9 @@ class Request:
             _, _, name = path.partition(":")
             return find_model(f"{revision}:{_from_here(file)}:{name}")[0]
         if is_code(path):
-            raise ArchcostError(f"{path} is code, which has no git revision {revision!r}")
+            if is_onnx(path) or path.partition(":")[0] in COLLECTIONS:
+                raise ArchcostError(f"{path} has no git revision {revision!r}")
+            return find_model(f"{revision}:{path}")[0]
         if not is_file(path):
             raise ArchcostError(
                 f"{path} is a model of the catalog, which has no git revision {revision!r}; "

@@ -17,7 +17,7 @@ from typing import Any
 from archcost.errors import ArchcostError, shorten
 from archcost.network import Network, Remark
 from archcost.spec.kinds import split_code
-from archcost.spec.revision import git, read_revision
+from archcost.spec.revision import NotInRevision, git, read_revision
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder from which archcost itself is imported, in the other process too."""
@@ -35,22 +35,28 @@ def read(model: str, **options: Any) -> Network:
 
     Args:
         model: ``REVISION:path/file.py:callable``, the path from the top of the repository, or from
-            the current folder if it begins with ``./``.
+            the current folder if it begins with ``./``. Or ``REVISION:package.module:callable``,
+            the package in the current folder or in ``src`` there.
         options: as :func:`archcost.importers.source.read` takes them.
 
     Raises:
-        NotInRevision: the revision has no such file. ArchcostError: there is no such revision, or
-            the code cannot be read.
+        NotInRevision: the revision has no such file or module. ArchcostError: there is no such
+            revision, or the code cannot be read.
     """
     found = split_code(model)
     assert found is not None  # the caller has seen to it
     revision, path, name = found
-    read_revision(revision, path)  # says what is missing
-    here = Path(path).is_absolute() or path.startswith("./")
     top = Path(git(".", "rev-parse", "--show-toplevel").decode().strip())
-    inside = os.path.relpath(Path(path).resolve(), top) if here else path
+    folder = "."
+    if path.endswith(".py"):
+        read_revision(revision, path)  # says what is missing
+        if Path(path).is_absolute() or path.startswith("./"):
+            path = os.path.relpath(Path(path).resolve(), top)
+    else:
+        _require_module(revision, path)
+        folder = os.path.relpath(Path.cwd(), top)
     with _worktree(top, revision) as tree:
-        made = _run_apart(tree, top, f"{inside}:{name}", options)
+        made = _run_apart(tree / folder, top, f"{path}:{name}", options)
     if isinstance(made, ArchcostError):
         raise ArchcostError(f"{revision}: {made}")
     network: Network
@@ -64,6 +70,18 @@ def read(model: str, **options: Any) -> Network:
         network, name=model, family=model, source=model, find_remarks=lambda _: remarks,
         remake=again, trains=partial(read, model, **options, training=True) if differs else None,
     )  # fmt: skip
+
+
+def _require_module(revision: str, module: str) -> None:
+    """Refuse a module that the current folder does not have at a revision, nor ``src`` in it."""
+    file = module.replace(".", "/")
+    for path in (f"{own}/{file}{end}" for own in (".", "./src") for end in (".py", "/__init__.py")):
+        try:
+            read_revision(revision, path)
+        except NotInRevision:
+            continue
+        return
+    raise NotInRevision(f"{revision} has no module {module}")
 
 
 @contextmanager

@@ -39,16 +39,22 @@ ENDINGS = {
 _CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):(?!:)[A-Za-z_][\w.]*")
 
 
-_CODE_THEN = re.compile(r"(?P<revision>[^:]+):(?P<path>[^:]+\.py):(?P<name>[A-Za-z_][\w.]*)")
+_CODE_THEN = re.compile(
+    r"(?P<revision>[^:]+):(?P<path>[^:]+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)"
+)
 
 
 def is_code(model: str) -> bool:
     """Whether a model is code (``package.module:callable``, ``file.py:callable``) or ONNX."""
-    return not model.endswith(SUFFIXES) and (_CODE.fullmatch(model) is not None or is_onnx(model))
+    named = _CODE.fullmatch(model) or _CODE_THEN.fullmatch(model)
+    return not model.endswith(SUFFIXES) and (named is not None or is_onnx(model))
 
 
 def split_code(model: str) -> tuple[str, str, str] | None:
-    """Return revision, path and name of ``main:path/file.py:callable``, or None for other names."""
+    """Return the revision, what is there, and a name in it, or None for other names.
+
+    There is a path, of ``main:path/file.py:callable``, or a module, of ``main:package:callable``.
+    """
     found = _CODE_THEN.fullmatch(model)
     if found is None or os.path.exists(f"{found['revision']}:{found['path']}"):
         return None
