@@ -114,6 +114,49 @@ def in_process() -> None:
         )
 
 
+SWEPT = {
+    "resnet50": {**{f"depths.{i}": "1:36" for i in range(4)}, "width_per_group": "16:128",
+                 "input": "128:512"},
+    "resnext50_32x4d": {**{f"depths.{i}": "1:12" for i in range(4)}, "groups": "1:32",
+                        "width_per_group": "1:16", "input": "128:512"},
+    "mobilenet_v2": {**{f"stages.{i}.2": "1:4" for i in range(7)}, "width": "0.25:2:0.05",
+                     "input": "128:320:32"},
+    "regnet_x_400mf": {**{f"depths.{i}": "1:12" for i in range(4)}, "input": "128:512",
+                       **{f"widths.{i}": f"{16 * (i + 1)}:{160 * (i + 1)}:16" for i in range(4)}},
+    "efficientnet_b0": {"phi": "0:3:0.001", "classes": "10:1000"},
+}  # fmt: skip
+"""Spaces of which a million configurations are drawn and priced."""
+
+
+def sweeping() -> None:
+    """Price a million configurations of each space, and the first hundred of them one by one."""
+    from archcost import load
+    from archcost.setting import Setting
+    from archcost.space.grid import Space, read_dimension
+    from archcost.space.pricing import OneByOne
+    from archcost.space.sweep import Sweeper
+
+    for name, vary in SWEPT.items():
+        dimensions = {knob: read_dimension(values) for knob, values in vary.items()}
+        start = time.perf_counter()
+        sweeper = Sweeper(load(name), Setting(), Space(dimensions, 10**6))
+        for _ in sweeper.blocks():
+            pass
+        rate = sweeper.seen / (time.perf_counter() - start)
+        few, start = Space(dimensions, 100).columns(0, 100), time.perf_counter()
+        OneByOne(sweeper.figures_at).price(few)
+        alone_rate = 100 / (time.perf_counter() - start)
+        print(
+            f"sweep of {name}, {len(vary)} names: {rate:,.0f}/s by {sweeper.runs} runs, "
+            f"one by one {alone_rate:,.0f}/s, {rate / alone_rate:,.0f} times"
+        )
+    words = [PYTHON, "-m", "archcost", "sweep", "resnet50"]
+    space = [word for item in SWEPT["resnet50"].items() for word in ("--vary", "=".join(item))]
+    rows = ["--sample", "200000", "--output", os.devnull, "--format", "csv"]
+    alone("sweep of 200,000 ResNets to CSV", [*words, *space, *rows], "under 2 s")
+    alone("sweep of 2 ResNets", [*words, "--vary", "classes=10,100"], "under 0.4 s")
+
+
 FIRST = """
 import json, sys, time
 from archcost import analyze, load
@@ -231,6 +274,7 @@ def main() -> None:
     )
     pipeline()
     in_process()
+    sweeping()
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

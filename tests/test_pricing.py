@@ -16,8 +16,9 @@ from archcost.setting import Setting
 from archcost.space.folded import subject_at
 from archcost.space.pricing import OneByOne, Priced, Programs, Run
 from archcost.space.sweep import kind_of
-from archcost.space.varied import Varied
+from archcost.space.varied import Varied, is_number
 from archcost.spec import template
+from archcost.spec.catalog import documents
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 
@@ -100,12 +101,34 @@ def test_programs_price_a_family_as_one_by_one(name: str) -> None:
     assert programs.runs == runs  # nothing is run again
 
 
+def of_family(name: str, rows: int) -> dict[str, Any]:
+    """Return random values of three knobs, or items of knobs, and of the height of the input."""
+    varied, draw = Varied(load(name)), np.random.default_rng(5)
+    numbers = {
+        own: value for own, value in varied.values.items()
+        if is_number(value) and own not in varied.axes and not own.startswith("input")
+    }  # fmt: skip
+    chosen = draw.choice([*numbers], min(3, len(numbers)), replace=False).tolist()
+    columns = {
+        own: draw.uniform(numbers[own] / 2, 2 * numbers[own] + 0.1, rows)
+        if isinstance(numbers[own], float)
+        else draw.integers(numbers[own] // 2, numbers[own] + numbers[own] // 2 + 2, rows)
+        for own in chosen
+    }
+    size = varied.values.get("H")
+    return columns | ({"H": draw.integers(max(size // 2, 1), 2 * size, rows)} if size else {})
+
+
+WITH_KNOBS = [document.models()[0] for document in documents() if document.knobs]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_programs_price_many_of_a_family_as_one_by_one(name: str) -> None:
-    columns = drawn(name, 700, seed=2)
-    programs = Programs(run_of(name), box_of(columns), folds=True)
-    compare(programs.price(columns), OneByOne(run_of(name)).price(columns))
+@pytest.mark.parametrize("name", WITH_KNOBS)
+def test_random_configurations_of_every_family(name: str) -> None:
+    """175 of each family with knobs, 10,000 in all."""
+    columns, run = of_family(name, 175), run_of(name)
+    programs = Programs(run, box_of(columns), folds=True)
+    compare(programs.price(columns), OneByOne(run).price(columns))
 
 
 def test_one_run_prices_all_depths() -> None:

@@ -276,6 +276,21 @@ def test_a_beyond_figure_is_exact_and_said(tmp_path: Path) -> None:
     assert text.splitlines()[-1] == "beyond 64 bits, so in integers of Python: macs"
 
 
+def test_a_sweep_without_a_network_has_no_rows() -> None:
+    made = run("resnet50", "--vary", "block=relu,conv", "--where", "macs <= 1G", "--sort", "-macs")
+    lines = made.stdout.splitlines()
+    assert lines[4] == "2 configurations: 0 networks, 2 refused; 0 with macs <= 1G" or made.stdout
+    assert lines[-3] == "2 configurations: 0 networks, 2 refused; 0 with macs <= 1G"
+    assert [line.partition(",")[0] for line in lines[-2:]] == ["1 refused", "1 refused"]
+
+
+def test_without_numpy_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "find_spec", lambda name: None)
+    assert told("resnet18", "--vary", "input=32") == (
+        "a sweep needs numpy: pip install 'archcost[sweep]'"
+    )
+
+
 # Ctrl-C.
 
 

@@ -55,7 +55,13 @@ class Priced:
 
 
 class Pricing(Protocol):
-    """Prices configurations."""
+    """Prices configurations.
+
+    Attributes:
+        runs: how many runs of a network there were.
+    """
+
+    runs: int
 
     def price(self, columns: Mapping[str, Any]) -> Priced:
         """Return the figures of the configurations in numpy arrays, one for each name."""
@@ -66,7 +72,7 @@ class OneByOne:
     """Prices each configuration by a run of its own."""
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.run, self.runs = run, 0
 
     def price(self, columns: Mapping[str, Any]) -> Priced:
         """Return the figures of the configurations in numpy arrays, one for each name."""
@@ -74,6 +80,7 @@ class OneByOne:
 
         lists = {name: own.tolist() for name, own in columns.items()}
         rows = len(next(iter(lists.values())))
+        self.runs += rows
         priced, reasons = Priced(rows), dict[str, list[int]]()
         found: dict[str, list[int]] = {}
         there: list[int] = []
@@ -146,8 +153,8 @@ class _Traced(NamedTuple):
 class Programs:
     """Prices configurations by the programs of few runs, each where the run's conditions hold.
 
-    The first configuration that no program holds for is run on symbols, and that run is the next
-    program. It is also the check of that program: both have to give the same figures there. A name
+    A configuration that no program holds for is run on symbols, and that run is the next program.
+    It is also the check of that program: both have to give the same figures there. A name
     whose value decides which layers there are is not a symbol: a run holds for one value of it.
 
     Attributes:

@@ -160,6 +160,11 @@ class Sweeper:
             return str(error).split("\n")[0]
         return usual  # of its figures
 
+    @property
+    def runs(self) -> int:
+        """How many runs there were, apart from those of figures that are not sums."""
+        return self._pricing.runs
+
     def figures_at(self, at: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return all figures of one configuration, from a run of its own."""
         return self._run([*self._early, *self._late])(at)
@@ -265,7 +270,7 @@ class Sweep(Tabled):
 
 def is_beyond(column: Any) -> bool:
     """Whether a column holds integers of Python, as some are beyond 64 bits."""
-    return column.dtype == object and all(type(value) is int for value in column)
+    return column.dtype == object and {*map(type, column)} == {int}
 
 
 def swept(
