@@ -29,6 +29,7 @@ MAY_SKIP = {
     r"fake tensors of CUDA cannot run it without a GPU": 20,
     r"no record of a device in measurements/ yet": 10,
     r"there is no Chromium with its driver .*": 100,
+    r"there is no Python 3\.\d+": 3,
 }
 """Why a test may be skipped where `make test` has installed everything, and how many at most."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-import venv
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,43 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def other_python(version: str) -> Path:
+    """Return a Python that the path or pyenv has, or skip."""
+    found = [shutil.which(f"python{version}") or ""]
+    found += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for python in filter(None, found):  # pyenv puts names on the path that do not run
+        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return Path(python)
+    pytest.skip(f"there is no Python {version}")
+
+
+def lowest() -> str:
+    """Return the lowest versions that the core says it takes, as constraints."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert all(">=" in each for each in project["dependencies"])
+    return "\n".join(each.replace(">=", "==") for each in project["dependencies"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
-def test_an_install_prices_every_model(built: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "version", "versions"),
+    [
+        ("*.whl", "", "pinned"), ("*.tar.gz", "", "pinned"), ("*.whl", "", "lowest"),
+        ("*.whl", "3.12", "newest"), ("*.whl", "3.13", "newest"), ("*.whl", "3.14", "newest"),
+    ],
+)  # fmt: skip
+def test_an_install_prices_every_model(
+    built: Path, tmp_path: Path, kind: str, version: str, versions: str
+) -> None:
     [package] = built.glob(kind)
-    venv.create(tmp_path / "env", with_pip=True)
+    own = other_python(version) if version else Path(sys.executable)
+    sh(own, "-m", "venv", tmp_path / "env", cwd=tmp_path)
     python = tmp_path / "env" / "bin" / "python"
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    sh(*pip, "--constraint", ROOT / "constraints.txt", package, cwd=tmp_path)
+    constraints = tmp_path / "constraints.txt"
+    pinned = (ROOT / "constraints.txt").read_text("utf-8")
+    constraints.write_text({"pinned": pinned, "lowest": lowest(), "newest": ""}[versions])
+    sh(*pip, "--constraint", constraints, package, cwd=tmp_path)
     packages = sh(python, "-m", "pip", "--disable-pip-version-check", "list", cwd=tmp_path).lower()
     assert not [name for name in ("torch", "numpy", "pandas") if f"\n{name} " in packages]
 

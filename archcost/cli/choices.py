@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -13,6 +13,11 @@ from archcost.table import FORMATS, Column, Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # not generic in click 8.1
+
 HELP = "help"
 """The value that asks for the list."""
 
@@ -20,7 +25,7 @@ Known = Mapping[str, str]
 """What may be said, and what it means."""
 
 
-class Names(click.ParamType[Any]):
+class Names(ParamType):
     """Names out of a list that is only made when it is asked for.
 
     Args:
