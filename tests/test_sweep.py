@@ -226,6 +226,15 @@ def test_memory_is_that_of_the_rows_that_are_left() -> None:
     assert (found.networks, found.kept) == (3, 2)
 
 
+def test_a_figure_that_is_not_known_is_no_zero() -> None:
+    found = archcost.sweep("crnn", {"H": [31, 32, 33]}, columns=["H", "params", "training_peak"])
+    assert (len(found), found.configurations, found.networks, found.kept) == (0, 3, 0, 0)
+    reasons = [(each.count, each.reason) for each in found.refused]
+    assert reasons[1] == (2, "labels.lstm1: the peak of a recurrent layer is not known")
+    with pytest.raises(ArchcostError, match="3 configurations: 0 networks, 3 refused"):
+        archcost.solve("crnn", {"H": [31, 32, 33]}, minimize="training_peak")
+
+
 def test_a_sweep_in_python() -> None:
     expected = brute("resnet18", VARY)
     found = archcost.sweep("resnet18", {**VARY, "classes": range(0, 21, 10)})

@@ -154,12 +154,16 @@ class _Beside:
             at = {**self.at, name: _plain(dimension.at(place))}
             try:
                 network = self.sweeper.varied.load(at)
+                other = (network.layers, network.inputs) != (
+                    self.network.layers,
+                    self.network.inputs,
+                )
+                figures = self.sweeper.figures_at(at) if other else {}
             except ArchcostError as error:
                 if not found:
                     found.append(Neighbour(name, at, {}, str(error).split("\n")[0]))
                 continue
-            if network.layers != self.network.layers or network.inputs != self.network.inputs:
-                figures = self.sweeper.figures_at(at)
+            if other:
                 found.append(Neighbour(name, at, figures, self._unmet({**at, **figures})))
                 break
             same += not found

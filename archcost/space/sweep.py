@@ -119,14 +119,18 @@ class Sweeper:
 
     def _kept(self, columns: Columns) -> Columns:
         priced = self._pricing.price(columns)
-        self._count(columns, priced)
+        self.seen += rows_of(columns)
+        self.networks += int(priced.networks.sum())
+        self._refuse(columns, priced)
         found = chosen({**columns, **priced.filled(self._early)}, priced.networks)
         early = [each for each in self.where if each.metric.name in found]
         found = self._meeting(found, early)
         if self._late:
             own = {name: found[name] for name in columns}
             more = OneByOne(self._run(self._late)).price(own)
-            found = {**found, **more.filled(self._late)}
+            self.networks -= int((~more.networks).sum())
+            self._refuse(own, more)
+            found = chosen({**found, **more.filled(self._late)}, more.networks)
             found = self._meeting(found, [each for each in self.where if each not in early])
         self.kept += rows_of(found)
         return {name: found[name] for name in self.names}
@@ -142,9 +146,8 @@ class Sweeper:
             columns = chosen(columns, holds(condition, own))
         return columns
 
-    def _count(self, columns: Columns, priced: Priced) -> None:
-        self.seen += rows_of(columns)
-        self.networks += int(priced.networks.sum())
+    def _refuse(self, columns: Columns, priced: Priced) -> None:
+        """Count the rows that are not networks, or that have a figure that is not known."""
         for rows, reason in sorted(priced.refused, key=lambda own: int(own[0][0])):
             kind = kind_of(reason)
             if kind not in self.refused:
