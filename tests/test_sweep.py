@@ -368,11 +368,14 @@ def test_what_is_refused(words: str, reason: str, tmp_path: Path) -> None:
         ),
         ("macs <= +4%", "1:1: a change needs a baseline, which a sweep does not have"),
         ("macs <= 4M or params <= 3", "1:12: the condition ends before this; got 'or params <= 3'"),
+        ("macs >= 1 and act == 3", "1:15: act goes through words, which have no order"),
         ("macs", "1:5: a comparison is expected: <=, <, >=, > or =="),
     ],
 )
-def test_conditions_are_refused_with_their_place(where: str, reason: str) -> None:
-    found = told("resnet18", "--vary", "input=32,64", "--where", where)
+def test_conditions_are_refused_with_their_place(where: str, reason: str, tmp_path: Path) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text(NET)
+    found = told(str(spec), "--vary", "input=32,64", "--vary", "act=relu,gelu", "--where", where)
     assert found == f"--where {where!r}:{reason}"
 
 

@@ -71,7 +71,7 @@ class _Bar:
             terminal = self.drawn.enter_context(os.fdopen(os.dup(2), "w", encoding="utf-8"))
             columns = (
                 rich.TextColumn("{task.description}"), rich.BarColumn(),
-                rich.MofNCompleteColumn(), rich.TimeElapsedColumn(),
+                rich.MofNCompleteColumn(), rich.TimeElapsedColumn(), rich.TimeRemainingColumn(),
             )  # fmt: skip
             console = Console(file=terminal, force_terminal=True)
             bar = rich.Progress(*columns, console=console, transient=True)

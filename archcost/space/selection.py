@@ -10,10 +10,8 @@ from archcost.budget.condition import SIGNS, Condition, parse_condition
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed, SpecError
 from archcost.figures import COUNT, METRICS, Figure, find_metric
+from archcost.space.grid import Columns, Dimension
 from archcost.spec.expression import ExpressionError
-
-Columns = Mapping[str, Any]
-"""A numpy array for each name of a knob or a figure, row by row."""
 
 
 def figure_of(name: str, varied: Iterable[str]) -> Figure:
@@ -35,28 +33,31 @@ def figure_of(name: str, varied: Iterable[str]) -> Figure:
     return found
 
 
-def read_conditions(texts: Sequence[str], varied: Iterable[str]) -> list[Condition]:
+def read_conditions(texts: Sequence[str], varied: Mapping[str, Dimension]) -> list[Condition]:
     """Read conditions that are joined by ``and``: ``macs <= 400M and params <= 5M``.
 
     Raises:
         SpecError: with the column in the text.
     """
-    known, found = [*varied], []
+    found = []
     for text in texts:
         start = 0
         for part in re.split(r"(\band\b)", text):
             if part != "and":
-                found.append(_read_condition(text, part, start, known))
+                found.append(_read_condition(text, part, start, varied))
             start += len(part)
     return found
 
 
-def _read_condition(text: str, part: str, start: int, known: Sequence[str]) -> Condition:
+def _read_condition(text: str, part: str, start: int, varied: Mapping[str, Dimension]) -> Condition:
+    lead = len(part) - len(part.lstrip())
     try:
-        condition = parse_condition(part, lambda name: figure_of(name, known))
+        condition = parse_condition(part, lambda name: figure_of(name, varied))
         if condition.needs_baseline:
-            lead = len(part) - len(part.lstrip())
             raise ExpressionError("a change needs a baseline, which a sweep does not have", lead)
+        name = condition.metric.name
+        if name in varied and varied[name].ends is None:
+            raise ExpressionError(f"{name} goes through words, which have no order", lead)
     except ExpressionError as error:
         raise SpecError(str(error), f"--where {text!r}", 1, start + error.offset + 1) from None
     return condition

@@ -16,10 +16,9 @@ from archcost.network import Network
 from archcost.record import contract_id, record
 from archcost.setting import Setting
 from archcost.space.folded import SUMS, may_fold, subject_at
-from archcost.space.grid import BLOCK, Space
+from archcost.space.grid import BLOCK, Columns, Space
 from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
 from archcost.space.selection import (
-    Columns,
     Order,
     figure_of,
     first_rows,
