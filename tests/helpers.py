@@ -8,6 +8,7 @@ from archcost.builder import Builder
 from archcost.network import Network, Value
 from archcost.ops import Op, make
 from archcost.ops.base import BYTES
+from archcost.ops.recurrent import Recurrent
 from archcost.proofs import Check, Subject
 from archcost.proofs.run import checks
 from archcost.readings.ledger import INPUTS
@@ -71,8 +72,10 @@ def leaves(
 
 def peak_is_known(op: Op, device: str = "cpu") -> bool:
     """Whether what an op takes at once is known."""
+    if isinstance(op, Recurrent):  # that runs by single operations, of several units
+        return device == "cpu" and op.width > 1 and (op.name != "lstm" or op.projects)
     of_cells = op.name in ("lstm_cell", "gru_cell") and device == "cuda"
-    return op.name not in ("lstm", "gru", "rnn", "deform_conv") and not of_cells
+    return op.name != "deform_conv" and not of_cells
 
 
 def several(output: Any) -> list[Any]:

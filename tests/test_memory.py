@@ -313,6 +313,30 @@ def test_gradients_are_added_in_place_on_a_real_cpu(batch: int) -> None:
     assert observed.peaks["backward"].total - before > measured
 
 
+TWICE = """
+name: twice
+input: 6x9
+shared:
+  s: linear(9)
+layers:
+  - x: scale
+  - a: {how} >> tanh
+  - b: take(x) >> {how} >> exp
+  - c: take(x) >> {how} >> sigmoid
+  - add(a, b, c) >> tanh
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", [1, 50])
+@pytest.mark.parametrize("how", ["s", "linear(3)", "permute([1, 0])", "s >> relu >> s"])
+def test_a_gradient_that_is_a_view_is_not_added_to_in_place(how: str, batch: int) -> None:
+    """It holds the tensor that it is one of: of a turned weight, of rows, of what is permuted."""
+    from test_choices import real_peaks
+
+    real_peaks(network(TWICE.format(how=how)), batch)
+
+
 def backward_peak(torch: Any, step: Callable[[], Any]) -> int:
     """Return the most bytes that the CPU's allocator handed out after backward began.
 

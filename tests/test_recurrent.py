@@ -11,13 +11,14 @@ import pytest
 from helpers import around
 from test_choices import real_peaks
 
-from archcost import load, verify
+from archcost import build, load, verify
 from archcost.analysis.training import training_step
 from archcost.builder import Builder
 from archcost.errors import ArchcostError, SpecError
 from archcost.network import Network
 from archcost.ops import make
 from archcost.proofs import Subject
+from archcost.pytorch import random_inputs
 from archcost.readings.ledger import INPUTS, SAVED
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
@@ -181,6 +182,50 @@ def test_what_is_not_known_is_refused_in_a_line() -> None:
     with pytest.raises(ArchcostError, match=r"^lstm1: what it keeps in float16 on a CPU is not"):
         saved_for_backward(net, Setting(device="cpu", dtype="float16"))
     assert saved_for_backward(net, Setting(device="cuda", freeze=("*",))).total == 0
+
+
+BEFORE = ("x: relu", "x: scale(per_channel=False)", "x: linear(5); tanh", "permute([1, 0])")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "rnn(4)", "rnn(4, 2, nonlinearity='relu', bidirectional=True)", "gru(4, 2); tanh",
+        "gru(2, 2, bias=False, bidirectional=True, dropout=0.5)", "gru(4, return_state=True)",
+        "h: parameter([1, 4]); gru(current, h, 4)", "h: buffer([4, 3]); rnn(current, h, 3, 2, "
+        "bidirectional=True)", "lstm(5, proj_size=2, bias=False)",
+        "lstm(4, 2, proj_size=3, bidirectional=True); linear(3); relu",
+    ],
+)  # fmt: skip
+def test_peaks_of_single_operations(layers: str, before: str, batch: int) -> None:
+    """Of training and of inference, as the allocator of a CPU sees them."""
+    from test_memory import backward_peak
+
+    if before.startswith("x"):
+        layers = layers.replace("current", "x")
+    net = network(f"{before}; {layers}")
+    real_peaks(net, batch)
+    run, twin = inference_peak(net, Setting(batch, device="cpu")), build(net).eval()
+    given = random_inputs(net, batch)
+    with torch.no_grad():
+        measured = backward_peak(torch, lambda: twin(*given))
+    assert run.peak.total - run.params - run.buffers - run.input == measured
+
+
+@pytest.mark.parametrize(
+    ("layer", "how", "reason"),
+    [
+        ("lstm(5)", {}, "the peak of a recurrent layer is not known"),
+        ("gru(5)", {"device": "cuda"}, "the peak of a recurrent layer is not known"),
+        ("gru(5)", {"amp": "bf16"}, "the peak of a recurrent layer under autocast is not known"),
+        ("rnn(1)", {}, "the peak of a recurrent layer is not known"),
+    ],
+)
+def test_peaks_that_are_not_known(layer: str, how: dict[str, str], reason: str) -> None:
+    with pytest.raises(ArchcostError, match=f"^{layer.partition('(')[0]}1: {reason}$"):
+        inference_peak(network(layer), Setting(**{"device": "cpu", **how}))
 
 
 def test_counts_by_hand() -> None:

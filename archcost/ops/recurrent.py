@@ -128,30 +128,33 @@ class Recurrent(Op):
             x = F.contiguous(x)
         made: list[Any] = []
         last: list[Any] = []
+        held: list[Any] = []  # a local variable of both directions, on a CPU
         for place, (i, end) in enumerate(layers):
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
             weights = [params.get(name + end) for name in names]
             states = [start[place] for start in starts]
-            y, *after = self.layer(F, x, states, weights, reverse=end.endswith("reverse"))
+            reverse = end.endswith("reverse")
+            y, *after = self.layer(F, x, states, weights, reverse=reverse, held=held)
             made.append(y)
             last.append(after)
             if len(made) < self.directions:
                 continue
             x = F.cat(*made, dim=2) if self.bidirectional else y
             made = []
+            held.clear()
             if i < self.num_layers - 1 and self.dropout:
                 x = Dropout(self.dropout).forward(F, x)
+            del y
         y = F.permute(x, dims=(1, 0, 2))
-        if not self.return_state:
-            return y
-        return [y, *(stacked(F, states) for states in zip(*last, strict=True))]
+        after = [stacked(F, states) for states in zip(*last, strict=True)]
+        return [y, *after] if self.return_state else y
 
     def layer(
-        self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool
+        self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], **how: Any
     ) -> Any:
         """Run one layer in one direction; return its hidden states and the last of its states."""
         run = getattr(F, f"{self.name}_layer")
-        return run(x, *states, *weights[:4], reverse=reverse)
+        return run(x, *states, *weights[:4], **how)
 
     def options(self) -> Mapping[str, Any]:
         """Return the arguments of the module that only some have."""
@@ -220,8 +223,7 @@ def with_states(_: Any, __: Any, made: Any) -> Any:
 
 def stacked(F: Any, states: Sequence[Any]) -> Any:
     """Return the states of all layers: batch x layers x features, as PyTorch's lie in memory."""
-    parts = [F.reshape(state, shape=(1, *state.shape)) for state in states]
-    return F.permute(F.cat(*parts, dim=0), dims=(1, 0, 2))
+    return F.permute(F.stack(*states, dim=0), dims=(1, 0, 2))
 
 
 class State(Op):
@@ -273,9 +275,9 @@ class LSTM(Recurrent):
         return super().cost(x, *others)
 
     def layer(
-        self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool
+        self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], **how: Any
     ) -> Any:
-        return F.lstm_layer(x, *states, *weights, reverse=reverse)
+        return F.lstm_layer(x, *states, *weights, **how)
 
     def options(self) -> Mapping[str, Any]:
         return {"proj_size": self.proj_size}
@@ -322,10 +324,10 @@ class RNN(Recurrent):
     )
 
     def layer(
-        self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool
+        self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], **how: Any
     ) -> Any:
         kind = self.nonlinearity
-        return F.rnn_layer(x, *states, *weights[:4], nonlinearity=kind, reverse=reverse)
+        return F.rnn_layer(x, *states, *weights[:4], nonlinearity=kind, **how)
 
     def options(self) -> Mapping[str, Any]:
         return {"nonlinearity": self.nonlinearity}

@@ -26,7 +26,11 @@ def lstm_cell(
     """LSTM: the next hidden state, and the next cell."""
     if x.device == "cuda":
         return F.fused_cell(*_products(F, x, h, w_ih, w_hh), c, *_biases(b_ih, b_hh), gates=4)  # type: ignore[no-any-return]
-    gates = F.sum_in_place(F.linear(h, w_hh, b_hh), F.linear(x, w_ih, b_ih))
+    return lstm_step(F, F.sum_in_place(F.linear(h, w_hh, b_hh), F.linear(x, w_ih, b_ih)), c)
+
+
+def lstm_step(F: Any, gates: Tensor, c: Tensor) -> list[Any]:
+    """Return the next hidden state, and the next cell, of the sum of both products."""
     parts = F.split(gates, dim=1, lengths=[c.shape[1]] * 4)
     enters = F.sigmoid_in_place(parts[0])
     stays = F.sigmoid_in_place(parts[1])
@@ -45,9 +49,17 @@ def gru_cell(
     if x.device == "cuda":
         [made] = F.fused_cell(*_products(F, x, h, w_ih, w_hh), h, *_biases(b_ih, b_hh), gates=5)
         return made
-    lengths = [h.shape[1]] * 3
-    own = F.split(F.linear(x, w_ih, b_ih), dim=1, lengths=lengths)
-    last = F.split(F.linear(h, w_hh, b_hh), dim=1, lengths=lengths)
+    own = thirds(F, F.linear(x, w_ih, b_ih))
+    return gru_step(F, thirds(F, F.linear(h, w_hh, b_hh)), own, h)
+
+
+def thirds(F: Any, product: Any) -> Sequence[Any]:
+    """Return the parts of a product for each gate of a GRU."""
+    return F.split(product, dim=1, lengths=[product.shape[1] // 3] * 3)  # type: ignore[no-any-return]
+
+
+def gru_step(F: Any, last: Sequence[Any], own: Sequence[Any], h: Tensor) -> Any:
+    """Return the next hidden state of the parts of both products."""
     resets = F.sigmoid_in_place(F.sum_in_place(last[0], own[0]))
     updates = F.sigmoid_in_place(F.sum_in_place(last[1], own[1]))
     new = F.tanh_in_place(F.add(own[2], F.multiplied_in_place(last[2], resets)))

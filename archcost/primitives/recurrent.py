@@ -7,15 +7,17 @@ what it keeps. Sequences have the steps first, then the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from archcost.layout import contiguous
 from archcost.number import maximum
+from archcost.primitives.cells import gru_step, lstm_step, thirds
 from archcost.primitives.row import COPIED, KEEPS, LOWER, Own, Row, Tensor, needed, primitive
 from archcost.shape import Shape, numel
 
 PEAK = "the peak of a recurrent layer is not known"
+CAST = "the peak of a recurrent layer under autocast is not known"
 CUDNN = "what cuDNN keeps of a recurrent layer is not known; what a CPU keeps is, with --device cpu"
 PAGE = 4096  # bytes of which each part of oneDNN's workspace takes a multiple
 LINE, SETS = 64, 256  # bytes of a cache's line; rows of a multiple of so many elements get one more
@@ -53,6 +55,7 @@ def _cached(weight: Tensor) -> str:
 def lstm_layer(
     x: Tensor, h: Tensor, c: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None, w_hr: Tensor | None = None, *, reverse: bool = False,
+    held: Any = None,
 ) -> Row:  # fmt: skip
     """LSTM, with projections if there is ``w_hr``: hidden states, the last one, the last cell."""
     layer = _Layer(x, [h, c], w_ih, w_hh, b_ih, b_hh, w_hr)
@@ -65,7 +68,7 @@ def lstm_layer(
             layer.keeps("zeros", w_hh.shape)
         layer.keeps("workspace", (onednn_workspace(x, width),), 1)
         return row
-    layer.runs_singly()
+    layer.runs_singly(_lstm_steps)
     cell = maximum(x.itemsize, c.itemsize)
     y, last, last_cell = row.results
     y.itemsize = last.itemsize = cell if w_hr is None else x.itemsize
@@ -89,7 +92,7 @@ def lstm_layer(
 @primitive(_classes)
 def gru_layer(
     x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
-    b_hh: Tensor | None = None, *, reverse: bool = False,
+    b_hh: Tensor | None = None, *, reverse: bool = False, held: Any = None,
 ) -> Row:  # fmt: skip
     """GRU: hidden states, and the last one."""
     layer = _Layer(x, [h], w_ih, w_hh, b_ih, b_hh)
@@ -97,7 +100,7 @@ def gru_layer(
     wide = maximum(x.itemsize, h.itemsize)
     for own in layer.row.results:
         own.itemsize = wide
-    layer.runs_singly()
+    layer.runs_singly(_gru_steps)
     layer.keeps("gates", (steps, n, 3 * width))
     layer.keeps("candidates", (steps, n, 2 * width))
     layer.keeps("changes", (steps, n, width), wide)
@@ -107,11 +110,11 @@ def gru_layer(
 @primitive(_classes)
 def rnn_layer(
     x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
-    b_hh: Tensor | None = None, *, nonlinearity: str, reverse: bool = False,
+    b_hh: Tensor | None = None, *, nonlinearity: str, reverse: bool = False, held: Any = None,
 ) -> Row:  # fmt: skip
     """Simple recurrent layer, by tanh or ReLU: hidden states, and the last one."""
     layer = _Layer(x, [h], w_ih, w_hh, b_ih, b_hh)
-    layer.runs_singly(kept=True)
+    layer.runs_singly(_rnn_steps, kept=True)
     return layer.row
 
 
@@ -135,7 +138,8 @@ class _Layer:
         weights = sum(numel(w.shape) for w in (w_ih, w_hh, w_hr) if w is not None)
         self.row = Row(
             out, contiguous(out), makes=tuple(results), results=tuple(results),
-            macs=steps * n * weights, unknown=PEAK, untold=CUDNN if x.device == "cuda" else "",
+            macs=steps * n * weights, unknown=PEAK, unknown_cast=CAST,
+            untold=CUDNN if x.device == "cuda" else "",
         )  # fmt: skip
 
     def keeps(self, what: str, shape: Shape, itemsize: int = 0) -> None:
@@ -145,11 +149,14 @@ class _Layer:
             self.row.makes += (own,)
             self.row.saves += (own,)
 
-    def runs_singly(self, kept: bool = False) -> None:
+    def runs_singly(self, parts: Callable[..., Any], kept: bool = False) -> None:
         """Keep what the products of single operations do: the input and each state before.
 
-        ``kept`` says that the derivative of a state is computed from it.
+        ``parts`` is the program of these operations. ``kept`` says that the derivative of a state
+        is computed from it.
         """
+        if self.x.device == "cpu" and self.h.shape[1] > 1:
+            self.row.unknown, self.row.parts = "", parts
         x, h, w_hh = self.x, self.h, self.w_hh
         out = steps, *rest = self.row.shape
         rows: Tensor | Own = x
@@ -168,6 +175,62 @@ class _Layer:
             self.keeps("first state", h.shape)
         if kept or w_hh.needs:
             self.keeps("states", out if kept else (steps - 1, *rest))
+
+
+# The same by single operations: ``FullLayer`` in ``aten/src/ATen/native/RNN.cpp``.
+
+
+def _lstm_steps(
+    F: Any, x: Tensor, h: Tensor, c: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None,
+    b_hh: Any = None, w_hr: Any = None, *, reverse: bool = False, held: Any = None,
+) -> list[Any]:  # fmt: skip
+    def step(own: Any, h: Any, c: Any) -> list[Any]:
+        made = lstm_step(F, F.sum_in_place(F.linear(h, w_hh, b_hh), own), c)
+        return made if w_hr is None else [F.linear(made[0], w_hr), made[1]]
+
+    return _steps(F, (x, w_ih, b_ih), [h, c], step, reverse, held)
+
+
+def _gru_steps(
+    F: Any, x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None,
+    b_hh: Any = None, *, reverse: bool = False, held: Any = None,
+) -> list[Any]:  # fmt: skip
+    def step(own: Any, h: Any) -> list[Any]:
+        own = thirds(F, own)
+        return [gru_step(F, thirds(F, F.linear(h, w_hh, b_hh)), own, h)]
+
+    return _steps(F, (x, w_ih, b_ih), [h], step, reverse, held)
+
+
+def _rnn_steps(
+    F: Any, x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None,
+    b_hh: Any = None, *, nonlinearity: str, reverse: bool = False, held: Any = None,
+) -> list[Any]:  # fmt: skip
+    def step(own: Any, h: Any) -> list[Any]:
+        return [getattr(F, nonlinearity)(F.sum_in_place(F.linear(h, w_hh, b_hh), own))]
+
+    return _steps(F, (x, w_ih, b_ih), [h], step, reverse, held)
+
+
+def _steps(
+    F: Any, read: Sequence[Any], states: list[Any], step: Callable[..., list[Any]], reverse: bool,
+    held: Any,
+) -> list[Any]:  # fmt: skip
+    """Return the hidden states of all steps in one tensor, and the last of each state.
+
+    Those of each step are ``held`` until both directions are joined, and so are the products of the
+    inputs of the direction that runs.
+    """
+    made: list[Any] = []
+    products = F.linear(*read)
+    own = F.unbind(products, dim=0)
+    if held is not None:
+        held[:1] = [products]
+        held.append(made)
+    for each in own[::-1] if reverse else own:
+        states = step(each, *states)
+        made.append(states[0])
+    return [F.stack(*(made[::-1] if reverse else made), dim=0), *states]
 
 
 def onednn_workspace(x: Tensor, hidden: int) -> int:

@@ -102,6 +102,8 @@ class Row:
         widens: whether the output has the widest type that is read; else that of the first.
         unknown: what is not known of the memory that it takes in between, in words.
         unknown_cast: the same where autocast casts what it runs inside.
+        parts: the program that PyTorch runs in its place, which a reading of the memory in between
+            runs; it takes ``F`` and the same arguments.
         untold: why it is not known what autograd keeps, in words.
         types: the data types in which it keeps this, all unless given.
     """
@@ -134,6 +136,7 @@ class Row:
     widens: bool = True
     unknown: str = ""
     unknown_cast: str = ""
+    parts: Callable[..., Any] | None = None
     untold: str = ""
     types: tuple[str, ...] = ()
 

@@ -104,6 +104,14 @@ def cat(*tensors: Tensor, dim: int) -> Row:
     )
 
 
+@primitive(WIDEN)
+def stack(*tensors: Tensor, dim: int) -> Row:
+    """Tensors of one shape along a new dimension; their gradients are slices without it."""
+    first = tensors[0].shape
+    out = (*first[:dim], len(tensors), *first[dim:])
+    return Row(out, contiguous(out), gradient=(called("without", dim=dim),) * len(tensors))
+
+
 @primitive()
 def reshape(x: Tensor, *, shape: Shape) -> Row:
     """The same elements in another shape: a view where strides allow it, else a copy."""

@@ -9,7 +9,8 @@
    layout (``accumulate_grad.h``). The gradient of the loss itself, one element, lives as long as
    backward.
 4. Where several operations read a tensor, its gradients are added: in place if nobody else holds
-   the sum's storage (``input_buffer.cpp``), else into a new tensor. A result that is added, and not
+   the sum's storage (``input_buffer.cpp``), else into a new tensor. A view, such as the gradient of
+   a turned weight, holds the tensor that it is one of. A result that is added, and not
    taken over, lives until all results of its operation have gone where they belong.
 """
 
@@ -57,6 +58,7 @@ def backward(ledger: Ledger, outputs: list[Tensor], observed: bool) -> None:
             result = results.pop()
             if edge.late:
                 added.clear()
+                result.viewed = True
             if isinstance(edge.to, Parameter):
                 ahead_of = left.get(edge.to, 1) - 1
                 left[edge.to] = ahead_of
@@ -66,6 +68,7 @@ def backward(ledger: Ledger, outputs: list[Tensor], observed: bool) -> None:
                     result = waiting[edge.to][0]
                 elif ahead_of:
                     waiting[edge.to] = {0: result.alias()}  # others may hold it
+                    waiting[edge.to][0].viewed = result.viewed
                 if not ahead_of:
                     waiting.pop(edge.to, None)
                     learnt.append((edge, result))
@@ -143,6 +146,7 @@ def _gradient(edge: Edge, gradient: Tensor) -> Tensor:
     if rule is FULL:
         return gradient.like(gradient.shape, elementwise(gradient.layout))
     made: Tensor = rule(gradient)
+    made.viewed = made.storage is gradient.storage
     return made
 
 
@@ -162,5 +166,5 @@ def _accumulate(places: dict[int, Tensor], place: int, result: Tensor, observed:
     known = places.get(place)
     if known is None:
         places[place] = result
-    elif observed or known.storage.holders > 1 or not known.layout.is_dense:
+    elif observed or known.viewed or known.storage.holders > 1 or not known.layout.is_dense:
         places[place] = known.like(known.shape, elementwise(known.layout, result.layout))

@@ -78,6 +78,7 @@ SPELLINGS |= {
     "sum_in_place": method_call("add_"),
     "safe_softmax": lambda x, *, dim: f"torch.ops.aten._safe_softmax({x}, {dim})",
     "cat": lambda *tensors, dim: f"torch.cat([{listed(tensors)}], {dim})",
+    "stack": lambda *tensors, dim: f"torch.stack([{listed(tensors)}], {dim})",
     "index": lambda table, places, dim=0: f"{table.inside()}[{':, ' * dim}{places}]",
     "norm": lambda x, *, dims, ord=2, keepdim=False: call(
         f"{x.inside()}.norm", f"p={ord}", f"dim={tuple(dims)}", keepdim=keepdim

@@ -130,6 +130,8 @@ class Storages:
         unknown = row.unknown or (row.unknown_cast if self.amp else "")
         if unknown and self.exact:
             raise ArchcostError(f"{self.layer}: {unknown}")
+        if row.parts and self.exact:
+            return row.parts(self, *args, **options)
         tensors, needs = [], False
         for arg in args:
             if isinstance(arg, Tensor):

@@ -17,11 +17,12 @@ class Tensor:
     """A tensor without numbers; its storage is held as long as Python holds the tensor.
 
     ``node`` is the operation that made it, if autograd records it, and ``place`` which of its
-    outputs it is. Methods return tensors that no operation has made.
+    outputs it is. Methods return tensors that no operation has made. ``viewed`` says of a gradient
+    that it is a view, which holds the tensor that it is one of.
     """
 
     __slots__ = ("device", "itemsize", "needs", "node", "place", "shape", "storage",
-                 "strides")  # fmt: skip
+                 "strides", "viewed")  # fmt: skip
 
     def __init__(
         self, storage: Storage, shape: Shape, strides: Strides, itemsize: int, device: str,
@@ -29,6 +30,7 @@ class Tensor:
     ) -> None:  # fmt: skip
         self.storage, self.shape, self.strides, self.itemsize = storage, shape, strides, itemsize
         self.device, self.node, self.place, self.needs = device, node, place, node is not None
+        self.viewed = False
         storage.holders += 1
 
     def __del__(self) -> None:
@@ -74,6 +76,11 @@ class Tensor:
     def narrowed(self, shape: Shape) -> Tensor:
         """Return a view of a part of it."""
         return self.view(shape, self.strides)
+
+    def without(self, dim: int) -> Tensor:
+        """Return a view of one slice along a dimension, which goes."""
+        shape = (*self.shape[:dim], *self.shape[dim + 1 :])
+        return self.view(shape, (*self.strides[:dim], *self.strides[dim + 1 :]))
 
     def permuted(self, dims: tuple[int, ...]) -> Tensor:
         """Return a view with the dimensions in another order."""
