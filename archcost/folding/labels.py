@@ -102,7 +102,7 @@ def _resolve(item: Item, env: Mapping[str, str], several: set[str]) -> None:
 def name_groups(items: Sequence[Item], taken: set[str]) -> None:
     """Give each group the name that it has, changed where the language has another use for it."""
     used: set[str] = set()
-    numbered = {item.callee for item in items if isinstance(item, Call)}  # conv1, conv2, ...
+    numbered = {call.callee for call in map(_alone, items) if call}  # conv1, conv2, ...
     for item in items:
         for inner in inside(item):
             name_groups(inner, taken)
@@ -111,6 +111,16 @@ def name_groups(items: Sequence[Item], taken: set[str]) -> None:
             name = f"{item.name}_" if clash else item.name
             item.label = name if name.isdigit() else free(name, {*used, *taken, *WORDS})
             used.add(item.label)
+
+
+def _alone(item: Item) -> Call | None:
+    """Return a call, or the only one in a group, which may be written without the group."""
+    while not isinstance(item, Call):
+        inner = [each for items in inside(item) for each in items]
+        if len(inner) != 1:
+            return None
+        [item] = inner
+    return item
 
 
 def _is_group(item: Item) -> bool:
