@@ -371,18 +371,20 @@ def _recurrent(
 
 
 @spelling
-def lstm_layer(x: Any, h: Any, c: Any, *weights: Any, reverse: bool = False) -> str:
+def lstm_layer(x: Any, h: Any, c: Any, *weights: Any, reverse: bool = False, **_: Any) -> str:
     """As ``torch.lstm`` of one layer."""
     return _recurrent("lstm", x, (h, c), weights, reverse)
 
 
 @spelling
-def gru_layer(x: Any, h: Any, *weights: Any, reverse: bool = False) -> str:
+def gru_layer(x: Any, h: Any, *weights: Any, reverse: bool = False, **_: Any) -> str:
     """As ``torch.gru`` of one layer."""
     return _recurrent("gru", x, (h,), weights, reverse)
 
 
 @spelling
-def rnn_layer(x: Any, h: Any, *weights: Any, nonlinearity: str, reverse: bool = False) -> str:
+def rnn_layer(
+    x: Any, h: Any, *weights: Any, nonlinearity: str, reverse: bool = False, **_: Any
+) -> str:
     """As ``torch.rnn_tanh`` or ``torch.rnn_relu`` of one layer."""
     return _recurrent(f"rnn_{nonlinearity}", x, (h,), weights, reverse)
