@@ -33,6 +33,7 @@ def _recurrent(name: str) -> Callable[..., Any]:
         if op == "lstm" and by_onednn(x, projects):
             x = F.contiguous(x)
         last: list[Any] = []
+        held: list[Any] = []  # as of the op
         for i in range(layers):
             made = []
             for reverse in range(directions):
@@ -40,16 +41,16 @@ def _recurrent(name: str) -> Callable[..., Any]:
                 own = list(weights[place * each : (place + 1) * each])
                 biases = own[2:4] if bias else [None, None]
                 parts = [*own[:2], *biases, own[-1] if projects else None]
-                y, *after = run.layer(F, x, [s[place] for s in starts], parts, bool(reverse))
+                first = [start[place] for start in starts]
+                y, *after = run.layer(F, x, first, parts, reverse=bool(reverse), held=held)
                 made.append(y)
                 last.append(after)
             x = F.cat(*made, dim=2) if bidirectional else made[0]
+            held.clear()
             if i < layers - 1 and dropout and training:
                 x = Dropout(dropout).forward(F, x)
-        states = [
-            F.cat(*[F.reshape(state, shape=(1, *state.shape)) for state in own], dim=0)
-            for own in zip(*last, strict=True)
-        ]
+            del y
+        states = [F.stack(*own, dim=0) for own in zip(*last, strict=True)]
         return [F.permute(x, dims=(1, 0, 2)) if batch_first else x, *states]
 
     return program
