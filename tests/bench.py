@@ -36,6 +36,31 @@ print(flop_count_table(FlopCountAnalysis(net, torch.zeros(1, 3, 224, 224))))
 BARE = "import click, rich.table, yaml"
 
 
+BUILT = """
+import torch
+from archcost.packages import import_package
+models = import_package('torchvision').models
+"""
+LEAST = (
+    BUILT
+    + """
+with torch.device('meta'):
+    net = models.resnet50(weights=None)
+"""
+)
+WEIGHTS = BUILT + "net = models.resnet50(weights=None).eval()\n"
+COUNTERS = {
+    "torchinfo": "import torchinfo; torchinfo.summary(net, (1, 3, 224, 224))",
+    "fvcore": "from fvcore.nn import FlopCountAnalysis, flop_count_table\n"
+    "print(flop_count_table(FlopCountAnalysis(net, torch.zeros(1, 3, 224, 224))))",
+    "ptflops": "from ptflops import get_model_complexity_info as count\n"
+    "count(net, (3, 224, 224), backend='pytorch')",
+    "torch's counter": "from torch.utils.flop_counter import FlopCounterMode\n"
+    "with FlopCounterMode(): net(torch.zeros(1, 3, 224, 224))",
+}
+"""The same module by each tool, as its documentation calls it."""
+
+
 def once(command: Sequence[str]) -> tuple[float, int]:
     """Run a process; return its wall time in seconds and its peak memory in bytes."""
     # an installed package has its bytecode on disk; let both sides keep theirs
@@ -88,6 +113,17 @@ def pipeline() -> None:
     alone("check of 20 specs, 60 budgets", [*archcost, "check", *options], "under 1 s")
     change = [*archcost, "diff", "resnet50", "resnext50_32x4d"]
     alone("diff of two networks", change, "under 0.3 s")
+
+
+def code() -> None:
+    """Time reading a module, against building it alone and against the tools that run it."""
+    table = [PYTHON, "-m", "archcost", "table", "torchvision:resnet50", "--input", "3x224x224"]
+    aim = "at most 1.25 times"
+    built = [PYTHON, "-c", LEAST]
+    versus("table torchvision:resnet50 against importing and building it", table, built, 5, aim)
+    for name, calls in COUNTERS.items():
+        other = [PYTHON, "-c", WEIGHTS + calls]
+        versus(f"table torchvision:resnet50 against {name}", table, other, 3, "faster")
 
 
 def in_process() -> None:
@@ -273,6 +309,7 @@ def main() -> None:
         "at most 2 times, under 60 MB",
     )
     pipeline()
+    code()
     in_process()
     sweeping()
     print(f"this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
