@@ -159,6 +159,13 @@ class Several(nn.Module):
         seen, said = self.image(picture).flatten(1), self.text(words)
         return {"sum": seen + said, "both": torch.cat([seen, said], 1)}
 
+class Summed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.shortcut = nn.Linear(8, 8), nn.Linear(8, 8)
+    def forward(self, x):
+        return sum([self.body(x), self.shortcut(x)])
+
 class Folded(nn.Module):
     def forward(self, x):
         return x.reshape(-1, 2, 3)
@@ -180,6 +187,13 @@ inputs:
 layers:
   - table: embedding(50, 8)
   - linear(8) >> relu >> linear(50, bias=False, weight=table)
+"""),
+    "Summed": ({"x": "5x8"}, """\
+input: 5x8
+layers:
+  - add:
+      body: linear(8)
+      shortcut: linear(8)
 """),
     "Several": ({"picture": "3x8x8", "words": "5"}, """\
 inputs:
@@ -211,9 +225,42 @@ def test_what_is_shared_tied_and_several(modules: str, name: str) -> None:
     inputs, wanted = SPECS[name]
     source = load(f"{modules}:{name}", input=inputs)
     text = to_spec(source)
-    assert wanted == text[text.index("inputs:") :]
+    assert wanted == text[text.index("input") :]
     assert analyze(loads(text)).total.params == analyze(source).total.params
     assert analyze(loads(text)).total.macs == analyze(source).total.macs
+
+
+@pytest.mark.torch
+def test_an_onnx_file_is_written_in_blocks(tmp_path: Path) -> None:
+    pytest.importorskip("onnx_ir", reason="onnx-ir is not installed")
+    from test_onnx import exported, nn
+
+    class Block(nn.Module):  # type: ignore[misc]
+        def __init__(self, inside: int, outside: int) -> None:
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(inside, outside, 3, padding=1), nn.ReLU()
+
+        def forward(self, x: Any) -> Any:
+            return x + self.relu(self.conv(x)) if x.shape[1] > 3 else self.relu(self.conv(x))
+
+    net = nn.Sequential(Block(3, 8), Block(8, 8), Block(8, 8), nn.MaxPool2d(2), nn.Conv2d(8, 4, 1))
+    source = load(exported(net, tmp_path / "net.onnx", (3, 16, 16), dynamo=False))
+    text = to_spec(source)
+    assert figures(loads(text)) == figures(source)
+    assert (
+        text[text.index("blocks:") :]
+        == """\
+blocks:
+  stage:
+    - add:
+        shortcut: identity
+        body: conv_relu
+  conv_relu: conv(8, 3, padding=1) >> relu
+layers:
+  - 0: conv_relu
+  - stage * 2 >> maxpool(2) >> conv(4, 1)
+"""
+    )
 
 
 @pytest.mark.torch

@@ -221,8 +221,13 @@ class Rewriting:
 
 
 def _does_nothing(op: Op) -> bool:
-    """Whether a layer gives what it takes: dropout of nothing, and padding by nothing."""
+    """Whether a layer gives what it takes: dropout of nothing, padding by nothing, adding 0.
+
+    Python's ``sum`` begins with 0.
+    """
     if isinstance(op, Called):
+        if op.function in ("add", "__add__", "__radd__"):
+            return any(type(arg) in (int, float) and not arg for arg in op.args)
         return op.function == "pad" and not any(op.args[1])
     return op.name == "dropout" and not op.values[0]
 
