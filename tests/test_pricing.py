@@ -163,6 +163,18 @@ def test_what_differs_between_repeats_is_made_each_time(tmp_path: Path) -> None:
     compare(programs.price({"n": n, "m": m}), OneByOne(run).price({"n": n, "m": m}))
 
 
+def test_repeats_in_repeats_are_made_once(tmp_path: Path) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text(
+        SHARED.replace('"maxpool(2, padding=1) * (m - 1)", ', "").replace('"tied(1) * n", ', "")
+    )
+    n, m = (own.ravel() for own in np.meshgrid(np.arange(1, 5), np.arange(1, 6)))
+    run = run_of(str(spec))
+    programs = Programs(run, box_of({"n": n, "m": m}), folds=True)
+    compare(programs.price({"n": n, "m": m}), OneByOne(run).price({"n": n, "m": m}))
+    assert programs.runs == 1
+
+
 def test_a_network_of_too_many_layers_is_refused_alike() -> None:
     columns = {
         "depths.0": np.array([1, 2500, 2900, 3000, 2]),

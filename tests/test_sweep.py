@@ -175,6 +175,7 @@ def test_refusals_are_counted_with_the_first_of_each_kind() -> None:
             lambda row: row["depths.0"] == 1 and row["activations"] < 1e6,
         ),
         ("macs == 0.5", lambda row: False),
+        ("input <= 64 and input >= 64", lambda row: row["input"] == 64),
     ],
 )
 def test_conditions_keep_what_meets_them(where: str, keep: Any) -> None:
