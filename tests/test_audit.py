@@ -16,13 +16,7 @@ import pytest
 
 from archcost.contracts import contract as contract_of
 from archcost.errors import ArchcostError, SpecError
-from archcost.findings.audit import (
-    Audit,
-    Finding,
-    Slip,
-    audit_models,
-    judge,
-)
+from archcost.findings.audit import Audit, Finding, Slip, audit_models, judge
 from archcost.findings.functions import ClaimEvaluator, Measures
 from archcost.lectures.claims import audit_lectures, lecture_claims, read_claims
 from archcost.published import VERDICTS

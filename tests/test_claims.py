@@ -7,20 +7,8 @@ from fractions import Fraction
 import pytest
 
 from archcost.errors import ArchcostError, SpecError
-from archcost.findings.audit import (
-    Finding,
-    judge,
-    judge_readings,
-    show_value,
-)
-from archcost.findings.functions import (
-    MEASURES,
-    ClaimEvaluator,
-    Measures,
-    chain,
-    cut,
-    rounded,
-)
+from archcost.findings.audit import Finding, judge, judge_readings, show_value
+from archcost.findings.functions import MEASURES, ClaimEvaluator, Measures, chain, cut, rounded
 from archcost.lectures.claims import Bench, audit_lectures, lecture_claims, read_claims
 from archcost.numeral import Numeral
 from archcost.spec.catalog import documents

@@ -11,16 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import (
-    PAGES,
-    PYTHON,
-    ROOT,
-    SPEC,
-    Example,
-    every_example,
-    examples,
-    rewritten,
-)
+from examples import PAGES, PYTHON, ROOT, SPEC, Example, every_example, examples, rewritten
 
 from archcost import build, load
 from archcost.cli import COMMANDS

@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archcost.spec.expression import (
-    Budget,
-    Evaluator,
-    ExpressionError,
-    literal,
-    parse,
-)
+from archcost.spec.expression import Budget, Evaluator, ExpressionError, literal, parse
 from archcost.spec.values import make_divisible
 
 NAMES = {"width": 64, "depths": [3, 4, 6, 3], "ratio": 0.25, "block": "basic"}

@@ -16,11 +16,7 @@ from archcost.counterparts import COUNTERPARTS
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.proofs import Check, Subject
-from archcost.proofs.counterparts import (
-    DIFFERENCES,
-    build_reference,
-    counterpart,
-)
+from archcost.proofs.counterparts import DIFFERENCES, build_reference, counterpart
 from archcost.proofs.dataflow import pair, trace
 from archcost.proofs.reference import TOLERANCE, reference, without_initialisation
 from archcost.setting import CPU

@@ -15,13 +15,7 @@ from archcost import identify, load, loads
 from archcost.analysis.reconcile import reconcile
 from archcost.analysis.report import analyze
 from archcost.analysis.writings import WRITINGS
-from archcost.analysis.written import (
-    COMPARED,
-    UNKNOWN,
-    Written,
-    written,
-    written_by,
-)  # fmt: skip
+from archcost.analysis.written import COMPARED, UNKNOWN, Written, written, written_by  # fmt: skip
 from archcost.conventions import find_convention
 from archcost.counterparts import COLLECTIONS, COUNTERPARTS
 from archcost.proofs.counters import COUNTERS

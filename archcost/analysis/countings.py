@@ -12,10 +12,7 @@ from functools import partial
 from typing import Any
 
 from archcost.analysis.parameters import count_params, parameter_counts
-from archcost.analysis.reconcile import (
-    count_activations,
-    count_operations,
-)
+from archcost.analysis.reconcile import count_activations, count_operations
 from archcost.analysis.writings import WRITINGS
 from archcost.analysis.written import printed, written
 from archcost.conventions import ACTIVATIONS, CONVENTIONS, MAC

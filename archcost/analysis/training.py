@@ -9,13 +9,7 @@ from typing import Any
 
 from archcost.analysis.report import GROUP, analyze, without_groups
 from archcost.errors import LookupFailed
-from archcost.network import (
-    Layer,
-    Network,
-    frozen_params,
-    maker,
-    prefixes,
-)
+from archcost.network import Layer, Network, frozen_params, maker, prefixes
 from archcost.record import contract_id
 from archcost.setting import Setting
 from archcost.shape import show

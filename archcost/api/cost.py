@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from archcost.analysis.report import Report
 from archcost.analysis.report import analyze as report_of
-from archcost.api import (
-    CountOptions,
-    LoadOptions,
-    Model,
-    name_of,
-    network_of,
-    setting_of,
-    takes,
-)
+from archcost.api import CountOptions, LoadOptions, Model, name_of, network_of, setting_of, takes
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.setting import Setting, patterns

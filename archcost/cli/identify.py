@@ -7,12 +7,7 @@ from typing import Any
 import click
 
 from archcost.cli.choices import CONVENTIONS, Names, listed, names_option
-from archcost.cli.options import (
-    FLAGS,
-    model_argument,
-    network_options,
-    output_options,
-)
+from archcost.cli.options import FLAGS, model_argument, network_options, output_options
 from archcost.cli.output import Output
 
 QUANTITIES = Names("quantity", listed("analysis.identify:QUANTITIES"))

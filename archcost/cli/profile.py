@@ -10,12 +10,7 @@ from typing import Any
 import click
 
 from archcost.cli.choices import OPTIMIZERS, OWN_DEVICES, Names, names_option
-from archcost.cli.options import (
-    load_network,
-    network_options,
-    output_options,
-    selection_options,
-)
+from archcost.cli.options import load_network, network_options, output_options, selection_options
 from archcost.cli.output import Output, check_writable, write
 from archcost.cli.progress import progress
 from archcost.errors import ArchcostError

@@ -18,15 +18,7 @@ from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
 from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
 from archcost.importers.probe import probed, seen_of
-from archcost.importers.seen import (
-    BATCH,
-    CALL,
-    INPUT,
-    PARAMETER,
-    Call,
-    Seen,
-    Trace,
-)
+from archcost.importers.seen import BATCH, CALL, INPUT, PARAMETER, Call, Seen, Trace
 from archcost.layout import contiguous
 from archcost.network import Network, Value, made_dtype
 from archcost.shape import Shape, numel

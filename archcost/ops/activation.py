@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import axis, axis_of, check, choice, flag, number, real
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.reads import SAME, Reads, Window, kept
 from archcost.shape import Shape, show
 

@@ -7,22 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from archcost.errors import OpError
 from archcost.number import maximum, minimum
-from archcost.ops.arguments import (
-    check,
-    choice,
-    count,
-    flag,
-    padding,
-    show_argument,
-    sizes,
-)
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.arguments import check, choice, count, flag, padding, show_argument, sizes
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.parametrized import computed, parametrization, parametrized, registered
 from archcost.ops.programs import pad, pad_first
 from archcost.ops.reads import Reads, Table, Window, along

@@ -6,20 +6,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import (
-    argument,
-    check,
-    flag,
-    sizes,
-    whole,
-)
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.arguments import argument, check, flag, sizes, whole
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.conv import Taps, window_settings
 from archcost.ops.reads import Reads, Window, along
 from archcost.shape import Shape, numel, per_axis, show, spatial, window_counts

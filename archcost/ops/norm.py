@@ -17,13 +17,7 @@ from archcost.ops.arguments import (
     number,
     show_argument,
 )
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.reads import ALL, Reads, along, kept
 from archcost.shape import Shape, numel, show, spatial
 

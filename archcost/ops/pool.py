@@ -6,21 +6,8 @@ import math
 from typing import Any, ClassVar, NamedTuple
 
 from archcost.errors import OpError
-from archcost.ops.arguments import (
-    check,
-    count,
-    flag,
-    number,
-    padding,
-    sizes,
-)
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.arguments import check, count, flag, number, padding, sizes
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.conv import window_settings
 from archcost.ops.programs import pad_first
 from archcost.ops.reads import Reads, Window, along

@@ -5,29 +5,11 @@ from __future__ import annotations
 from math import floor
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import (
-    check,
-    count,
-    factors,
-    output_sizes,
-    show_argument,
-    sizes,
-)
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.arguments import check, count, factors, output_sizes, show_argument, sizes
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import unflatten
 from archcost.ops.reads import ALL, SAME, Reads, Window, along
-from archcost.shape import (
-    Shape,
-    per_axis,
-    show,
-    spatial,
-)
+from archcost.shape import Shape, per_axis, show, spatial
 
 
 def adaptive_reads(x: Shape, out: Shape) -> Reads:

@@ -18,24 +18,10 @@ from archcost.ops.arguments import (
     show_argument,
     sizes,
 )
-from archcost.ops.base import (
-    Cost,
-    Example,
-    Op,
-    example,
-    op,
-)
+from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, pad, transpose, unflatten
 from archcost.ops.reads import SAME, Reads, Window, along, kept
-from archcost.shape import (
-    LARGEST,
-    Shape,
-    numel,
-    padding_sides,
-    per_axis,
-    show,
-    spatial,
-)
+from archcost.shape import LARGEST, Shape, numel, padding_sides, per_axis, show, spatial
 
 
 @op("identity", kind="reshape")

@@ -27,16 +27,7 @@ from archcost.proofs.counterparts import (
     one_line,
     split_reference,
 )
-from archcost.proofs.dataflow import (
-    Call,
-    Trace,
-    Unpaired,
-    live,
-    pair,
-    state,
-    tensors_of,
-    trace,
-)
+from archcost.proofs.dataflow import Call, Trace, Unpaired, live, pair, state, tensors_of, trace
 from archcost.proofs.kept import Training
 from archcost.proofs.observe import drop_nothing
 from archcost.proofs.weights import Pairing, elements, inventory, pairs_of

@@ -18,14 +18,7 @@ from archcost.setting import Setting
 from archcost.space.folded import SUMS, may_fold, subject_at
 from archcost.space.grid import BLOCK, Columns, Space
 from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
-from archcost.space.selection import (
-    Order,
-    figure_of,
-    first_rows,
-    front,
-    holds,
-    read_conditions,
-)
+from archcost.space.selection import Order, figure_of, first_rows, front, holds, read_conditions
 from archcost.space.varied import Varied
 from archcost.table import Column, Table, Tabled
 

@@ -6,15 +6,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from archcost.builder import (
-    MAX_LAYERS,
-    NAMES,
-    TooManyLayers,
-    check_inputs,
-    is_name,
-    join,
-    refused,
-)
+from archcost.builder import MAX_LAYERS, NAMES, TooManyLayers, check_inputs, is_name, join, refused
 from archcost.errors import OpError, SpecError, did_you_mean, shorten, written
 from archcost.network import NETWORK_INPUT, Layer, Value
 from archcost.ops import OPS, Op

@@ -10,16 +10,7 @@ from typing import Any
 from archcost.hardware import Device
 from archcost.network import Network
 from archcost.optimizers import find_kernel
-from archcost.readings.ledger import (
-    GRADIENTS,
-    INPUTS,
-    KINDS,
-    PHASES,
-    SAVED,
-    STATE,
-    TRANSIENT,
-    Peak,
-)
+from archcost.readings.ledger import GRADIENTS, INPUTS, KINDS, PHASES, SAVED, STATE, TRANSIENT, Peak
 from archcost.record import contract_id, plain, record
 from archcost.setting import TRAINING, Setting
 from archcost.storage.peaks import EAGER, IDEAL, Run, inference_peak, training_peak
