@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from archcost.network import Layer, Network
     from archcost.spec.catalog import catalog, load, loads
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ArchcostError",

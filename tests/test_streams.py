@@ -32,7 +32,10 @@ CALLS = {
 }  # fmt: skip
 """A call of every command that prints something, and soon."""
 
-NEEDS_TORCH = ("verify", "profile")
+NEEDS = dict.fromkeys(("verify", "profile", "export"), "torch") | dict.fromkeys(
+    ("sweep", "solve"), "numpy"
+)
+"""The packages that commands need beside the core."""
 
 
 def test_every_command_is_called() -> None:
@@ -54,8 +57,8 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., i
     """Run a command line whose standard output is this descriptor; returns the exit code."""
 
     def call(arguments: str, descriptor: int) -> int:
-        if arguments.split(" ")[0] in NEEDS_TORCH:
-            pytest.importorskip("torch", reason="PyTorch is not installed")
+        if package := NEEDS.get(arguments.split(" ")[0]):
+            pytest.importorskip(package, reason=f"{package} is not installed")
         stream = io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), "utf-8")
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "__stdout__", stream)
@@ -135,8 +138,8 @@ def test_a_file_that_cannot_be_written_is_a_line(
     if isinstance(command, click.Group) and name == "plot":
         command = command.get_command(None, "layers")  # type: ignore[arg-type]
     assert command and any("--output" in option.opts for option in command.params)
-    if name in NEEDS_TORCH:
-        pytest.importorskip("torch", reason="PyTorch is not installed")
+    if package := NEEDS.get(name):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     if name == "plot":
         pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     file = target + ENDINGS.get(name, ".csv") if target.endswith("x") else target

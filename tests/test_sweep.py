@@ -237,6 +237,7 @@ def test_a_figure_that_is_not_known_is_no_zero() -> None:
 
 
 def test_a_sweep_in_python() -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
     expected = brute("resnet18", VARY)
     found = archcost.sweep("resnet18", {**VARY, "classes": range(0, 21, 10)})
     assert found.table().records() == expected
