@@ -7,58 +7,34 @@ an item that archcost refuses is drawn again. ``draw(random.Random(seed))`` is r
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
+from random_calls import LARGEST_TENSOR, TRIES, Caller, Place, input_types, written
+from random_specs import Item
 
-from archcost.errors import ArchcostError, OpError
 from archcost.network import Network
-from archcost.ops import OPS, Op
-from archcost.ops.arguments import REQUIRED
+from archcost.ops import OPS
 from archcost.ops.base import FLOAT, INT64
-from archcost.ops.parametrized import PARAMETRIZATIONS
 from archcost.shape import Shape, numel, show
-from archcost.spec import source as yaml
 from archcost.spec.catalog import expand
-from archcost.spec.document import Document, read_document
-from archcost.spec.expand import MERGES, Expander
-from archcost.spec.scope import Scope
+from archcost.spec.document import read_document
+from archcost.spec.expand import MERGES
 from archcost.spec.source import Source
-from archcost.spec.values import make_divisible
 
-Item = Any
-"""What YAML holds: a call as text, a list, or a mapping."""
-
-LARGEST_TENSOR, MOST_WEIGHTS = 2_000, 3_000
-TRIES = 12
-LIKELY = ("conv", "conv", "conv", "conv_transpose", "linear", "batchnorm", "relu", "maxpool")
 SELDOM = (
     "attention", "class_token", "embedding", "embedding_bag", "fold", "gather", "gru", "interpolate",
     "lstm", "lstm_cell", "masked_fill", "pixel_shuffle", "pixel_unshuffle", "rnn", "rnn_cell",
     "roi_pool", "scatter", "scatter_add", "squeeze", "unfold", "where", "window_attention",
 )  # fmt: skip
 """Ops that take few tensors, and so come first more often than others."""
-COLLAPSING = ("adaptive", "global", "flatten")
 NAMES = (
     "a", "b", "c", "d", "e", "f", "g", "h", "stem", "body", "left", "right", "skip", "pool", "gate",
     "conv1", "relu1", "1x1", "3x3", "x-y", "type", "half", "train", "forward", "weight", "plan",
 )  # fmt: skip
-WORDS = sorted(
-    {
-        word
-        for op in OPS.values()
-        for example in op.examples
-        for word in (*example.args, *example.kwargs.values())
-        if isinstance(word, str)
-    }
-    | {a.default for op in OPS.values() for a in op.arguments.values() if type(a.default) is str}
-    | {"same", "valid", "zeros", "reflect", "replicate", "circular"}
-)
 
 
 def load_text(text: str) -> Network:
@@ -78,153 +54,15 @@ def draw(rng: random.Random, counts: Counter[str] | None = None) -> dict[str, It
     return Writer(rng, Counter() if counts is None else counts).spec()
 
 
-# Text.
-
-
-def to_text(spec: Item, indent: str = "") -> str:
-    """Return a spec as YAML."""
-    if isinstance(spec, list):
-        return "".join(_entry(f"{indent}- ", item, indent + "  ") for item in spec)
-    return "".join(_entry(f"{indent}{key}:", value, indent + "  ") for key, value in spec.items())
-
-
-def _entry(head: str, value: Item, indent: str) -> str:
-    if isinstance(value, str):
-        flow = value.startswith("{") or (value.startswith("[") and "][" in value)
-        return f"{head.rstrip()} {repr(value) if flow else value}\n"
-    if not value:
-        return f"{head.rstrip()} {'[]' if isinstance(value, list) else '{}'}\n"
-    if head.endswith(":"):
-        return f"{head}\n{to_text(value, indent)}"
-    return head + to_text(value, indent).lstrip()  # an item's single key follows its dash
-
-
-def to_node(item: Item) -> yaml.Node:
-    """Return an item as the parser would read it."""
-    if isinstance(item, str):
-        return yaml.Scalar(item, 1, 1)
-    if isinstance(item, list):
-        return yaml.Sequence([to_node(i) for i in item], 1, 1)
-    pairs = item.items()
-    return yaml.Mapping({k: (yaml.Scalar(k, 1, 1), to_node(v)) for k, v in pairs}, 1, 1)
-
-
-# Arguments.
-
-
-@dataclasses.dataclass(frozen=True)
-class Argument:
-    """What an argument of an op accepts, found by trying."""
-
-    name: str
-    required: bool
-    default: Any
-    read: Callable[[str, Any], Any]
-
-    def accepts(self, value: Any) -> bool:
-        """Whether the argument takes the value, on whatever shape."""
-        try:
-            self.read(self.name, value)
-        except OpError:
-            return False
-        return True
-
-    @property
-    def repeats(self) -> bool:
-        """Whether it takes one value per spatial axis."""
-        return self.accepts([1, 1])
-
-    def values(self, rng: random.Random, shape: Shape) -> Iterator[Any]:
-        """Yield random values of each kind that it may be."""
-        axes = max(len(shape) - 1, 1)
-        low = next(n for n in (-3, 0, 1, 2) if n == 2 or self.accepts(n))
-        wholes = [n for n in (low, *range(max(low, 0), 4), *range(4), *range(3, 9)) if n >= low]
-        yield from (flag for flag in (True, False) if self.accepts(flag))
-        yield rng.choice(wholes)
-        yield rng.choice(wholes)
-        yield [rng.choice(wholes[:-3]) for _ in range(axes)]
-        yield [[rng.randint(0, 2), rng.randint(0, 2)] for _ in range(axes)]
-        channels = range(shape[0])
-        yield [rng.sample(channels, rng.randint(1, min(3, shape[0]))) for _ in range(3)]
-        yield [-1]
-        yield rng.sample(shape, len(shape))
-        yield rng.sample(range(len(shape)), len(shape))
-        yield rng.sample(range(len(shape)), rng.randint(1, len(shape)))
-        yield rng.choice((0.0, 0.1, 0.25, 0.5, 1.0))
-        yield rng.choice(WORDS)
-
-
-@cache
-def arguments(op: type[Op]) -> tuple[Argument, ...]:
-    """Return the arguments of an op."""
-    return tuple(
-        Argument(name, known.default is REQUIRED, known.default, known.read)
-        for name, known in op.arguments.items()
-    )
-
-
-def input_types(op: type[Op]) -> list[str]:
-    """Return the type of each input that an op always has."""
-    fixed = isinstance(op.inputs, tuple) and op.inputs != ("*",)  # of some they follow from others
-    return [op.takes(place) for place in range(len(op.inputs) if fixed else 1)]
-
-
-def written(value: Any) -> str:
-    """Return a value as a spec writes it."""
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(written, value)) + "]"
-    return repr(value)
-
-
-# Networks.
-
-
-@dataclasses.dataclass
-class Place:
-    """Where an item is written.
-
-    Attributes:
-        shape: shape of the current tensor.
-        labels: the tensors that can be read by name.
-        values: the numbers and words that can be read by name.
-        names: what is taken in this group.
-        nameless: whether names would occur twice, as in a loop.
-        depth: how many lists enclose it.
-        dtype: what the current tensor holds.
-        typed: inputs that hold no floats, by name, with their types.
-    """
-
-    shape: Shape
-    labels: dict[str, Shape] = dataclasses.field(default_factory=dict)
-    values: dict[str, Any] = dataclasses.field(default_factory=dict)
-    names: set[str] = dataclasses.field(default_factory=set)
-    nameless: bool = False
-    depth: int = 0
-    dtype: str = FLOAT
-    typed: dict[str, tuple[Shape, str]] = dataclasses.field(default_factory=dict)
-
-    def inside(self, *, group: bool = True, **values: Any) -> Place:
-        """Return the place of the items of a group, or of items under a condition or loop."""
-        return Place(
-            self.shape, dict(self.labels), self.values | values, set() if group else self.names,
-            nameless=not group or self.nameless, depth=self.depth + 1, dtype=self.dtype,
-            typed=self.typed,
-        )  # fmt: skip
-
-
-class Writer:
+class Writer(Caller):
     """Draws one spec."""
 
     def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
-        self.rng, self.counts = rng, counts
+        super().__init__(rng, counts)
         self.left = rng.randint(4, 16)
         self.header: dict[str, Item] = {}
-        self.values: dict[str, Any] = {}
-        self.blocks: dict[str, Item] = {}
         self.calls: dict[str, Callable[[Place], str]] = {}
         self.defined = 0
-        self.made_dtype = FLOAT
-        self.document = self._read()
 
     def spec(self) -> dict[str, Item]:
         """Return the whole spec."""
@@ -260,10 +98,6 @@ class Writer:
             place.typed = {f"given{i}": (n, t) for i, (t, n) in enumerate(columns) if t != FLOAT}
             more = {name: f"{show(n)} {t}" for name, (n, t) in place.typed.items()}
             self.header["inputs"] = {"input": self.header.pop("input"), **more}
-
-    def chance(self, probability: float) -> bool:
-        """Return True with a probability."""
-        return self.rng.random() < probability
 
     # Header.
 
@@ -315,32 +149,6 @@ class Writer:
             self.values["inner"] = self.values["width"] * 2
 
     # Asking archcost.
-
-    def _read(self) -> Document:
-        header = {"name": "random", "input": "1", "blocks": self.blocks, "layers": ["relu"]}
-        return read_document(Source("random.yaml", to_text(header)))
-
-    def ask(self, item: Item, place: Place, *, block: bool = False) -> Shape | None:
-        """Return the shape that an item leaves, None if archcost refuses it or it is too large."""
-        expander = Expander(self.document, self.values, aux=True)
-        scope = Scope("", dict(place.values))
-        given = expander.builder.input
-        known = {name: (shape, FLOAT) for name, shape in place.labels.items()} | place.typed
-        scope.labels = {name: given(n, f"label-{name}", t) for name, (n, t) in known.items()}
-        self.counts["asked"] += 1
-        try:
-            after = expander.items(to_node(item), scope, given(place.shape, "given", place.dtype))
-            expander.mistakes.refuse()
-        except ArchcostError:
-            self.counts["refused"] += 1
-            return None
-        for layer in expander.builder.layers:
-            weights = sum(map(numel, layer.cost.params.values()))
-            if numel(layer.cost.output) > LARGEST_TENSOR or weights > MOST_WEIGHTS:
-                self.counts["too large"] += 1
-                return None
-        self.made_dtype = after.dtype
-        return after.shape
 
     def put(self, items: list[Item], item: Item, place: Place) -> bool:
         """Write an item if archcost takes it, and move on to the tensor that it leaves."""
@@ -660,160 +468,3 @@ class Writer:
         for _ in range(self.rng.randint(1, 2)):
             self.put(items, f"linear({self.rng.randint(1, 8)})", place)
         return {self.name(place): items} if items else None
-
-    # Calls.
-
-    def call(self, place: Place, tries: int = TRIES, only: str = "") -> str | None:
-        """Return a call of an op, or of the one named, that archcost takes here."""
-        for _ in range(tries):
-            name = only or self.rng.choice(LIKELY if self.chance(0.35) else sorted(OPS))
-            if not only and name.startswith(COLLAPSING) and self.chance(0.6):
-                continue  # a single position leaves little to draw
-            for _ in range(4):
-                text = self._draw_call(name, OPS[name], place)
-                if self.ask(text, place) is not None:
-                    return text
-        return None
-
-    def _draw_call(self, name: str, op: type[Op], place: Place) -> str:
-        if "f" in place.values and self.chance(0.15):
-            return "f"  # a parameter that holds an op
-        if "act" in place.values and self.chance(0.05):
-            return "act()"
-        given = self._arguments(op, place)
-        cells = self._tensors(op, given, place)
-        positional = True
-        for argument in arguments(op):
-            if argument.name not in given:
-                positional = False
-                continue
-            positional = positional and self.chance(0.8)
-            text = self.value(given[argument.name], place)
-            cells.append(text if positional else f"{argument.name}={text}")
-        return f"{name}({', '.join(cells)})" if cells or self.chance(0.1) else name
-
-    def _tensors(self, op: type[Op], given: dict[str, Any], place: Place) -> list[str]:
-        """Return the tensors that a call names; without one it reads the current tensor."""
-        names = [*sorted(place.labels), "current"]
-        if op.inputs == ("*",):
-            most = 4 if op.least == 1 else 3
-            return [self.rng.choice(names) for _ in range(self.rng.randint(op.least, most))]
-        try:
-            inputs = op.create((), given).inputs
-        except OpError:
-            return []
-        count = len(inputs) if len(inputs) > 1 else int(self.chance(0.05))
-        of = {FLOAT: names}
-        for name, (_, dtype) in place.typed.items():
-            of.setdefault(dtype, []).append(name)
-        return [self.rng.choice(of.get(op.takes(i), names)) for i in range(count)]
-
-    def _arguments(self, op: type[Op], place: Place) -> dict[str, Any]:
-        """Return values for an op's arguments: those of an example, or each drawn anew."""
-        given: dict[str, Any] = {}
-        if self.chance(0.15):
-            example = self.rng.choice(op.examples)
-            names = [argument.name for argument in arguments(op)]
-            given = dict(zip(names, example.args, strict=False)) | dict(example.kwargs)
-            if self.chance(0.5):
-                return given
-        for argument in arguments(op):
-            if argument.name not in given and (argument.required or self.chance(0.3)):
-                drawn = [v for v in argument.values(self.rng, place.shape) if argument.accepts(v)]
-                given[argument.name] = self.rng.choice(drawn) if drawn else argument.default
-        self._fit(given, arguments(op), place.shape)
-        return given
-
-    def _fit(self, given: dict[str, Any], known: tuple[Argument, ...], shape: Shape) -> None:
-        """Make values fit each other more often than chance would."""
-        names = {argument.name: argument for argument in known}
-        if "groups" in names and self.chance(0.4):
-            given["groups"] = self.rng.choice([g for g in range(1, 9) if shape[0] % g == 0])
-            if "out_channels" in names:
-                given["out_channels"] = given["groups"] * self.rng.randint(1, 3)
-        if "parametrization" in names and self.chance(0.1):
-            given["parametrization"] = self.rng.choice(PARAMETRIZATIONS)
-        if "output_padding" in names and self.chance(0.2):
-            given["output_padding"] = 1
-            given["stride"] = self.rng.randint(2, 3)
-        if {"kernel_size", "padding"} <= set(names) and self.chance(0.4):
-            pad = self.rng.randint(0, 2)
-            given["kernel_size"], given["padding"] = 2 * pad + 1, pad
-            if "dilation" in given:
-                given["dilation"] = self.rng.choice((1, 1, 2, 3))
-                given["padding"] = pad * given["dilation"]
-
-    def value(self, value: Any, place: Place) -> str:
-        """Return an argument's value as text: whole numbers also as expressions."""
-        if isinstance(value, (list, tuple)):
-            return "[" + ", ".join(self.value(v, place) for v in value) + "]"
-        if isinstance(value, int) and not isinstance(value, bool):
-            return self.whole(value, place)
-        return repr(value)
-
-    def whole(self, value: int, place: Place) -> str:
-        """Return a whole number as text, often as an expression that archcost must evaluate."""
-        named = [name for name, v in place.values.items() if type(v) is int and v == value]
-        if named and self.chance(0.6):
-            return self.rng.choice(named)
-        if self.chance(0.7):
-            return str(value)
-        channels = place.shape[0]
-        forms = [(f"{value} * 1", value), (f"min({value}, {value + 2})", value)]
-        forms += [
-            ("in_channels", channels),
-            ("in_channels * 2", channels * 2),
-            ("in_channels // 2", channels // 2),
-            ("max(1, in_channels - 1)", max(1, channels - 1)),
-            ("make_divisible(in_channels, 4)", make_divisible(channels, 4)),
-            ("[1, 2, 3][1]", 2),
-            ("len([1, 2, 3])", 3),
-        ]
-        forms += [(f"in_size[{axis}]", size) for axis, size in enumerate(place.shape[1:])]
-        forms += [(f"channels({name})", shape[0]) for name, shape in place.labels.items()]
-        fitting = [text for text, is_ in forms if is_ == value]
-        return self.rng.choice(fitting)
-
-
-# Shrinking.
-
-
-def shrink(spec: dict[str, Item], fails: Callable[[dict[str, Item]], bool]) -> dict[str, Item]:
-    """Return a smaller spec that still fails, by leaving out items and unwrapping groups."""
-    smaller = True
-    while smaller:
-        smaller = False
-        for candidate in _smaller(spec):
-            if isinstance(candidate, dict) and candidate.get("layers") and fails(candidate):
-                spec, smaller = candidate, True
-                break
-    return spec
-
-
-def _smaller(item: Item) -> Iterator[Item]:
-    """Yield an item with one part left out, or replaced by what is in it."""
-    if isinstance(item, list):
-        for i, one in enumerate(item):
-            yield item[:i] + item[i + 1 :]
-            if isinstance(one, dict):
-                for value in one.values():
-                    yield from _unwrapped(item, i, value)
-            for part in _smaller(one):
-                yield [*item[:i], part, *item[i + 1 :]]
-    elif isinstance(item, dict):
-        for key in item:
-            yield {k: v for k, v in item.items() if k != key}
-        for key, value in item.items():
-            for part in _smaller(value):
-                yield {**item, key: part}
-
-
-def _unwrapped(items: list[Item], i: int, value: Item) -> Iterator[Item]:
-    """Yield items with what the i-th holds in its place."""
-    if isinstance(value, list):
-        yield items[:i] + value + items[i + 1 :]
-    elif isinstance(value, str):
-        yield [*items[:i], value, *items[i + 1 :]]
-    elif isinstance(value, dict):
-        for branch in value.values():
-            yield from _unwrapped(items, i, branch)

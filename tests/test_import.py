@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import random_networks
 from click.testing import CliRunner
+from random_networks import draw, load_text
+from random_specs import to_text
 
 from archcost import Network, analyze, load, loads, to_spec
 from archcost.cli import cli
@@ -111,7 +112,7 @@ def drawn(seed: int) -> Network:
     rng = random.Random(seed)
     while True:
         try:
-            return random_networks.load_text(random_networks.to_text(random_networks.draw(rng)))
+            return load_text(to_text(draw(rng)))
         except ArchcostError:
             continue
 

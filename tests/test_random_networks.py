@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-from random_networks import Item, draw, load_text, shrink, specs, to_text
+from random_networks import draw, load_text, specs
 from random_sharing import entangled
+from random_specs import Item, shrink, to_text
 
 from archcost.analysis.training import gradients
 from archcost.conventions import find_convention
