@@ -7,7 +7,9 @@ Python source that it writes.
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -219,3 +221,19 @@ def test_a_network_without_a_spec_has_no_form() -> None:
     network = Network(bare.name, bare.inputs, bare.layers, bare.outputs)
     with pytest.raises(ArchcostError, match="resnet18 has no knobs that vary"):
         closed_form(network)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet18", "googlenet"])
+def test_the_text_says_what_is_computed(name: str) -> None:
+    """Lower brackets round down and upper ones up, here as Python reads them."""
+    form = closed_form(name)
+    text = {row[0]: str(row[1]) for row in form.table().rows}
+    for size in (227, 254, 257):
+        expected = analyze(name, input=(load(name).input[0], size, size + 3)).total
+        for figure, formula in text.items():
+            rounded = re.sub(
+                "⌈(.*?)⌉", r"math.ceil(\1)", formula.replace("⌊", "math.floor(").replace("⌋", ")")
+            )
+            python = rounded.replace("·", "*").replace("−", "-").replace(",", "")
+            found = eval(python, {"math": math, "H": size, "W": size + 3})
+            assert found == getattr(expected, figure), (figure, size)
