@@ -93,12 +93,13 @@ class Graph:
         key = (op, *(a.index if type(a) is Symbolic else (type(a), a) for a in args))
         made = self._made.get(key)
         if made is None:
-            value = COMPUTE[op](*map(plain, args))
+            # noted first: the run that ends here holds where there is no result either
             if op in _DIVIDES and type(args[1]) is Symbolic:
                 self.compare("!=", args[1], 0)
             if op == "**":  # a fraction, or a complex number, where these do not hold
                 for arg in args:
                     self.compare(">=", arg, 0)
+            value = COMPUTE[op](*map(plain, args))
             if type(value) is complex:
                 return value
             made = self._made[key] = Symbolic(self, op, args, value)

@@ -131,6 +131,16 @@ def test_random_configurations_of_every_family(name: str) -> None:
     compare(programs.price(columns), OneByOne(run).price(columns))
 
 
+@pytest.mark.parametrize("call", ["12 // n", "12 % n", "12 / n * 1"])
+def test_a_division_by_zero_is_refused_where_there_is_one(tmp_path: Path, call: str) -> None:
+    spec = tmp_path / "net.yaml"
+    layer = f"conv(ceil({call}) + m, 1)"
+    spec.write_text(f"name: net\ninput: 3x8x8\nknobs: {{n: 1, m: 1}}\nlayers: ['{layer}']\n")
+    # the first is run first: each has one name at its least
+    run, columns = run_of(str(spec)), {"n": np.array([0, 2, 0]), "m": np.array([5, 1, 1])}
+    compare(Programs(run, box_of(columns)).price(columns), OneByOne(run).price(columns))
+
+
 def test_one_run_prices_all_depths() -> None:
     """A block that is repeated is made once, with how often it stands there."""
     columns = drawn("resnet18", 50) | {"width_per_group": np.arange(50) + 64}
