@@ -26,9 +26,10 @@ from archcost.spec.expand import MERGES
 from archcost.spec.source import Source
 
 SELDOM = (
-    "attention", "class_token", "embedding", "embedding_bag", "fold", "gather", "gru", "interpolate",
-    "lstm", "lstm_cell", "masked_fill", "pixel_shuffle", "pixel_unshuffle", "rnn", "rnn_cell",
-    "roi_pool", "scatter", "scatter_add", "squeeze", "unfold", "where", "window_attention",
+    "attention", "class_token", "embedding", "embedding_bag", "fold", "fractional_maxpool",
+    "gather", "gru", "gru_cell", "interpolate", "lstm", "lstm_cell", "masked_fill", "pixel_shuffle",
+    "pixel_unshuffle", "rnn", "rnn_cell", "roi_pool", "scatter", "scatter_add", "squeeze", "unfold",
+    "where", "window_attention",
 )  # fmt: skip
 """Ops that take few tensors, and so come first more often than others."""
 NAMES = (
