@@ -7,12 +7,14 @@ import importlib.metadata
 import sys
 import weakref
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from helpers import around, chain, failures
 
+import archcost
 from archcost.analysis.training import training_step
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import Network
@@ -416,3 +418,26 @@ def test_fake_tensors_keep_what_real_ones_keep(monkeypatch: pytest.MonkeyPatch) 
     found = list(checks(subject(load("mobilenet_v3_small")), "memory"))
     assert {c.layer: c.measured for c in found} == real
     assert found[-1].note.startswith("on fake tensors: ")
+
+
+DRAWN = """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.FractionalMaxPool2d(2, output_size=9))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+@pytest.mark.torch
+def test_what_draws_at_random_is_compared_on_equal_draws(tmp_path: Path) -> None:
+    spec, module = tmp_path / "net.yaml", tmp_path / "net.py"
+    layers = "layers:\n  - conv(4, 3)\n  - fractional_maxpool(2, output_size=9)\n"
+    spec.write_text(f"name: net\ninput: 3x16x16\n{layers}")
+    module.write_text(DRAWN)
+    found = archcost.verify(str(spec), against=[f"{module}:Net"], checks=["structure", "reference"])
+    assert found.passed

@@ -109,6 +109,7 @@ def trace(module: Any, *inputs: Any) -> Trace:
     import torch
 
     recorder = _recorder(torch, state(module), inputs)
+    torch.manual_seed(0)  # what draws at random draws the same in each module
     # in inference mode `linear` or `batch_norm` arrives as one operation, not as its parts
     with torch.inference_mode(), _without_fast_paths(torch), recorder:
         outputs = tensors_of(module(*inputs))

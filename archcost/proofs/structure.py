@@ -178,8 +178,12 @@ def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
     anew.load_state_dict(module.state_dict(), assign=True)
     read = [subject.network.values[name] for name in layer.inputs]
     inputs = random_values(read, subject.batch, subject.device)
+    results = []
     try:
-        pairs = [*zip(*map(output_tensors, (anew(*inputs), module(*inputs))), strict=True)]
+        for each in (anew, module):
+            torch.manual_seed(0)  # for what draws at random in evaluation, too
+            results.append(output_tensors(each(*inputs)))
+        pairs = [*zip(*results, strict=True)]
     except Exception as error:  # such as a module that takes no tensors of these shapes
         return failed_run(GROUP, layer.path, error)
     difference = max(
