@@ -6,7 +6,7 @@ A :class:`archcost.builder.Builder` makes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -179,6 +179,11 @@ class Remark:
     column: int
 
 
+def no_remarks(_: Network) -> Sequence[Remark]:
+    """Return nothing: there is no spec to remark on."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Network:
     """Layers in execution order.
@@ -218,7 +223,7 @@ class Network:
     knobs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
     find_remarks: Callable[[Network], Sequence[Remark]] = field(
-        default=lambda _: (), compare=False, repr=False
+        default=no_remarks, compare=False, repr=False
     )
     remake: Callable[..., Network] | None = field(default=None, compare=False, repr=False)
     trains: Callable[[], Network] | None = field(default=None, compare=False, repr=False)
@@ -241,6 +246,11 @@ class Network:
             known.add(layer.path)
             if layer.cost.others:
                 known.update(layer.outputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return its fields alone, in a form that can be sent to another process."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        return own | {"knobs": dict(self.knobs)}
 
     def __repr__(self) -> str:
         """Return a line: its name, its input and output, and how many layers it has."""

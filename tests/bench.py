@@ -178,7 +178,7 @@ def sweeping() -> None:
         sweeper = Sweeper(load(name), Setting(), Space(dimensions, 10**6))
         for _ in sweeper.blocks():
             pass
-        rate = sweeper.seen / (time.perf_counter() - start)
+        rate = sweeper.tally.seen / (time.perf_counter() - start)
         few, start = Space(dimensions, 100).columns(0, 100), time.perf_counter()
         OneByOne(sweeper.figures_at).price(few)
         alone_rate = 100 / (time.perf_counter() - start)

@@ -10,6 +10,8 @@ from archcost.errors import ArchcostError
 from archcost.setting import patterns
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from archcost.space.closed import ClosedForm
     from archcost.space.grid import Space
     from archcost.space.solve import Solution
@@ -74,6 +76,8 @@ def sweep(
     top: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    jobs: int = 1,
+    executor: Executor | None = None,
     **options: Unpack[Options],
 ) -> Sweep:
     """Return the figures of every network that a spec stands for at these values.
@@ -91,6 +95,9 @@ def sweep(
         top: return so many rows at most.
         sample: draw so many configurations at random instead of all.
         seed: of the random numbers.
+        jobs: how many processes price the networks.
+        executor: prices them in place of processes of its own. Its workers draw the configurations
+            themselves, and return the rows that may be shown.
         **options: how the networks are run and counted, as for :func:`archcost.analyze` and
             :func:`archcost.memory`; ``input``, ``knobs``, ``aux`` and ``bias``, as for
             :func:`archcost.load`.
@@ -106,18 +113,22 @@ def sweep(
         [25557032, 68883240]
     """
     from archcost.space.sweep import Sweeper, swept
+    from archcost.space.workers import blocks_of
 
     if sort and pareto:
         raise ArchcostError("pareto has an order of its own; leave sort out")
     if top is not None and top < 1:
         raise ArchcostError(f"top is at least 1; got {top}")
+    if jobs < 1:
+        raise ArchcostError(f"jobs is at least 1; got {jobs}")
     setting, rest = setting_of(options)
     sweeper = Sweeper(
         network_of(model, rest), setting, _space(vary, sample, seed),
         columns=patterns("columns", columns), where=[where] if isinstance(where, str) else where,
         orders=patterns("pareto", pareto) or patterns("sort", sort),
     )  # fmt: skip
-    return swept(sweeper, sweeper.blocks(), pareto=bool(pareto), top=top)
+    with blocks_of(sweeper, executor or jobs, pareto=bool(pareto), top=top) as blocks:
+        return swept(sweeper, blocks, pareto=bool(pareto), top=top)
 
 
 @takes(Options)

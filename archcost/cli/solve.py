@@ -51,7 +51,7 @@ def command(
         orders=[f"-{maximize}" if minimize is None else minimize],
     )  # fmt: skip
     with progress(
-        sweeper.blocks(), "price", lambda _: f"{sweeper.seen:,}", sweeper.space.count
+        sweeper.blocks(), "price", lambda _: f"{sweeper.tally.seen:,}", sweeper.space.count
     ) as blocks:
         found = solve(sweeper, blocks)
     Output(out.format, out.file).show(found.table(), found.to_dict())

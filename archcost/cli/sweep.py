@@ -59,6 +59,10 @@ where_option = click.option(
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The start of the random numbers."
 )
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
+    help="Processes that price configurations.",
+)  # fmt: skip
 @network_options
 @setting_options("batch", "gpu", *TRAINING, "convention", "activations")
 @output_options(
@@ -68,8 +72,8 @@ where_option = click.option(
 )
 def command(
     model: str, vary: tuple[str, ...], where: tuple[str, ...], sort: str | None,
-    pareto: str | None, top: int | None, sample: int | None, seed: int, options: dict[str, Any],
-    setting: Any, out: Output,
+    pareto: str | None, top: int | None, sample: int | None, seed: int, jobs: int,
+    options: dict[str, Any], setting: Any, out: Output,
 ) -> None:  # fmt: skip
     """Price every network that a spec stands for at these values of its knobs and its input.
 
@@ -79,6 +83,7 @@ def command(
     Example: archcost sweep resnet50 --vary width_per_group=16:128:16 --vary input=128:256:32
     """
     from archcost.space.sweep import Sweeper, swept, write_rows
+    from archcost.space.workers import blocks_of
 
     if sort and pareto:
         raise ArchcostError("--pareto has an order of its own; leave --sort out")
@@ -94,27 +99,29 @@ def command(
 
     def told(_: object) -> str:
         """Return how many configurations are priced, and how many in a second."""
-        return f"{sweeper.seen:,} at {sweeper.seen / (time.monotonic() - started):,.0f}/s"
+        return (
+            f"{sweeper.tally.seen:,} at {sweeper.tally.seen / (time.monotonic() - started):,.0f}/s"
+        )
 
+    streamed = out.format if out.format in STREAMED and not (sort or pareto or top) else None
+    few = FEW if out.for_people and top is None else top
     with (
         interruptible() as whole,
-        progress(whole(sweeper.blocks()), "price", told, sweeper.space.count) as blocks,
+        blocks_of(sweeper, jobs, pareto=bool(pareto), top=None if streamed else few) as made,
+        progress(whole(made), "price", told, sweeper.space.count) as blocks,
     ):
-        if out.format in STREAMED and not (sort or pareto or top):
+        if streamed:
             with opened(out.file) as file:
-                write_rows(sweeper, blocks, file, out.format)
+                write_rows(sweeper, blocks, file, streamed)
             click.echo("\n".join(sweeper.summary()), err=out.file is None)
         else:
-            few = FEW if out.for_people and top is None else top
             found = swept(sweeper, blocks, pareto=bool(pareto), top=few)
             if out.format == "jsonl":
                 out.write(lines(found.table()))
             else:
                 Output(out.format, out.file).show(found.table(), found.to_dict())
-    if sweeper.seen < len(sweeper.space):
-        click.echo(
-            f"archcost: interrupted after {sweeper.seen:,} of {len(sweeper.space):,}", err=True
-        )
+    if (seen := sweeper.tally.seen) < len(sweeper.space):
+        click.echo(f"archcost: interrupted after {seen:,} of {len(sweeper.space):,}", err=True)
         raise click.exceptions.Exit(130)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from archcost.errors import ArchcostError, shorten
-from archcost.network import Network, Remark
+from archcost.network import Network, Remark, no_remarks
 from archcost.spec.kinds import split_code
 from archcost.spec.revision import NotInRevision, git, read_revision
 
@@ -126,15 +126,11 @@ def main() -> None:
         network = read_here(model, **options)
         _check_modules(top)
         remarks: list[Remark] = list(network.remarks)
-        plain = replace(network, find_remarks=_none, remake=None, module=None, trains=None)
+        plain = replace(network, find_remarks=no_remarks, remake=None, module=None, trains=None)
         made = (plain, remarks, network.trains is not None)
     except ArchcostError as error:
         made = ArchcostError(str(error))
     answer.write_bytes(pickle.dumps(made))
-
-
-def _none(_: Network) -> list[Remark]:
-    return []
 
 
 def _check_modules(top: str) -> None:

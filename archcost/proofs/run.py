@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from archcost.errors import ArchcostError, shorten
@@ -147,8 +147,7 @@ def _side_by_side(networks: Sequence[Network], request: Request, jobs: int) -> I
         jobs, multiprocessing.get_context("spawn"), _start_process, (threads,)
     ) as pool:
         waiting = {
-            pool.submit(_verify_elsewhere, _portable(network), request): network.name
-            for network in networks
+            pool.submit(_verify_elsewhere, network, request): network.name for network in networks
         }
         try:
             for future in as_completed(waiting):
@@ -158,11 +157,6 @@ def _side_by_side(networks: Sequence[Network], request: Request, jobs: int) -> I
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-
-
-def _portable(network: Network) -> Network:
-    """Return the network in a form that can be sent to another process."""
-    return replace(network, knobs=dict(network.knobs), remake=None)
 
 
 def _start_process(threads: int) -> None:

@@ -218,7 +218,9 @@ class Space:
         """How many blocks there are."""
         return -(-len(self) // BLOCK)
 
-    def blocks(self) -> Iterator[Columns]:
-        """Yield all configurations, a block at a time."""
-        for start in range(0, len(self), BLOCK):
-            yield self.columns(start, start + BLOCK)
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Columns]:
+        """Yield the configurations from number ``start`` to ``stop``, a block at a time."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        for first in range(start - start % BLOCK, stop, BLOCK):
+            block = self.columns(first, min(first + BLOCK, stop))
+            yield {name: own[max(start - first, 0) :] for name, own in block.items()}

@@ -111,7 +111,8 @@ def solve(sweeper: Sweeper, blocks: Iterable[Columns]) -> Solution:
     """
     best, ties = select(blocks, sweeper.orders, pareto=True, top=None)
     if not ties:
-        near = ", ".join(f"the nearest to {text} has {n:,}" for text, n in sweeper.nearest.items())
+        nearest = sweeper.tally.nearest.items()
+        near = ", ".join(f"the nearest to {text} has {n:,}" for text, n in nearest)
         raise ArchcostError(f"{sweeper.summary()[0]}" + f"; {near}" * bool(near))
     row = {name: own[:1].tolist()[0] for name, own in best.items()}
     at = {name: row[name] for name in sweeper.space.dimensions}

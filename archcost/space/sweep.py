@@ -6,6 +6,8 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from functools import partial
 from typing import Any, TextIO
 
 from archcost.budget.condition import Condition
@@ -50,23 +52,40 @@ class Refused:
         return f"{self.count:,} refused, the first at {at}: {self.reason}"
 
 
+@dataclass
+class Tally:
+    """What a sweep counts.
+
+    Attributes:
+        seen: how many configurations were priced.
+        networks: how many of them are networks.
+        kept: how many of these meet the conditions.
+        nearest: what comes nearest to each condition, of what meets the conditions before it.
+        refused: those that are not networks, by what tells the reasons apart.
+    """
+
+    seen: int = 0
+    networks: int = 0
+    kept: int = 0
+    nearest: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, Refused] = field(default_factory=dict)
+
+
 class Sweeper:
     """Prices the configurations of a space, and keeps those that meet the conditions.
 
     Attributes:
         shown: the names of the columns that were asked for.
         names: those, and what conditions and orders need besides.
-        seen: how many configurations were priced so far.
-        networks: how many of them are networks.
-        kept: how many of these meet the conditions.
-        nearest: what comes nearest to each condition, of what meets the conditions before it.
-        refused: those that are none, by what tells the reasons apart.
+        tally: what was counted so far.
+        made: makes a sweeper like this one, in another process too.
     """
 
     def __init__(
         self, network: Network, setting: Setting, space: Space, columns: Sequence[str] = (),
         where: Sequence[str] = (), orders: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self.made = partial(Sweeper, network, setting, space, columns, where, orders)
         self.space, self.varied, self._setting = space, Varied(network), setting
         known = space.dimensions
         self.varied.check(known)
@@ -80,9 +99,7 @@ class Sweeper:
         self._early = [name for name in figures if name in SUMS]
         self._late = [name for name in figures if name not in SUMS]
         self._pricing = self._priced_by()
-        self.seen = self.networks = self.kept = 0
-        self.nearest: dict[str, Any] = {}
-        self.refused: dict[str, Refused] = {}
+        self.tally = Tally()
 
     def _run(self, names: Sequence[str]) -> Run:
         """Return what gives figures of the network at values of the names that vary."""
@@ -102,17 +119,43 @@ class Sweeper:
         box = {name: both for name, both in ends.items() if both}
         return Programs(run, box, may_fold(self._setting, self._early))
 
-    def blocks(self) -> Iterator[Columns]:
-        """Yield the configurations that are kept, with their figures, a block at a time."""
-        step = PIECE if self._late or isinstance(self._pricing, OneByOne) else BLOCK
-        for columns in self.space.blocks():
-            for start in range(0, len(next(iter(columns.values()))), step):
-                yield self._kept({name: own[start : start + step] for name, own in columns.items()})
+    @property
+    def step(self) -> int:
+        """How many configurations are priced at once."""
+        return PIECE if self._late or isinstance(self._pricing, OneByOne) else BLOCK
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Columns]:
+        """Yield the configurations that are kept, with their figures, a block at a time.
+
+        Those from number ``start`` to ``stop`` are priced.
+        """
+        for columns in self.space.blocks(start, stop):
+            for first in range(0, rows_of(columns), self.step):
+                end = first + self.step
+                yield self._kept({name: own[first:end] for name, own in columns.items()})
+
+    def count(self, other: Tally) -> None:
+        """Add what was counted of configurations that come later."""
+        own = self.tally
+        own.seen, own.networks = own.seen + other.seen, own.networks + other.networks
+        own.kept += other.kept
+        for each in self.where:
+            if each.text in other.nearest:
+                self._near(each, other.nearest[each.text])
+        for kind, refused in other.refused.items():
+            known = own.refused.setdefault(kind, Refused(0, refused.reason, refused.at))
+            known.count += refused.count
+
+    def _near(self, condition: Condition, *figures: Any) -> None:
+        """Note what comes nearest to a condition."""
+        choose = min if condition.sign in ("<", "<=") else max
+        known = self.tally.nearest.get(condition.text)
+        self.tally.nearest[condition.text] = choose(figures + (() if known is None else (known,)))
 
     def _kept(self, columns: Columns) -> Columns:
         priced = self._pricing.price(columns)
-        self.seen += rows_of(columns)
-        self.networks += int(priced.networks.sum())
+        self.tally.seen += rows_of(columns)
+        self.tally.networks += int(priced.networks.sum())
         self._refuse(columns, priced)
         found = chosen({**columns, **priced.filled(self._early)}, priced.networks)
         early = [each for each in self.where if each.metric.name in found]
@@ -120,21 +163,18 @@ class Sweeper:
         if self._late:
             own = {name: found[name] for name in columns}
             more = OneByOne(self._run(self._late)).price(own)
-            self.networks -= int((~more.networks).sum())
+            self.tally.networks -= int((~more.networks).sum())
             self._refuse(own, more)
             found = chosen({**found, **more.filled(self._late)}, more.networks)
             found = self._meeting(found, [each for each in self.where if each not in early])
-        self.kept += rows_of(found)
+        self.tally.kept += rows_of(found)
         return {name: found[name] for name in self.names}
 
     def _meeting(self, columns: Columns, conditions: Sequence[Condition]) -> Columns:
         for condition in conditions:
             own = columns[condition.metric.name]
             if len(own) and condition.sign != "==":
-                choose = min if condition.sign in ("<", "<=") else max
-                nearest = choose(own.min(), own.max())
-                known = self.nearest.get(condition.text, nearest)
-                self.nearest[condition.text] = choose(nearest, known)
+                self._near(condition, own.min(), own.max())
             columns = chosen(columns, holds(condition, own))
         return columns
 
@@ -142,10 +182,10 @@ class Sweeper:
         """Count the rows that are not networks, or that have a figure that is not known."""
         for rows, reason in sorted(priced.refused, key=lambda own: int(own[0][0])):
             kind = kind_of(reason)
-            if kind not in self.refused:
+            if kind not in self.tally.refused:
                 at = {name: own[rows[:1]].tolist()[0] for name, own in columns.items()}
-                self.refused[kind] = Refused(0, self._reason(at, reason), at)
-            self.refused[kind].count += len(rows)
+                self.tally.refused[kind] = Refused(0, self._reason(at, reason), at)
+            self.tally.refused[kind].count += len(rows)
 
     def _reason(self, at: Mapping[str, Any], usual: str) -> str:
         """Return why a configuration is not a network, in its own numbers."""
@@ -166,13 +206,13 @@ class Sweeper:
 
     def summary(self) -> list[str]:
         """Return in words how many configurations there were, and why some are not networks."""
-        away = self.seen - self.networks
-        text = f"{self.seen:,} configurations: {self.networks:,} networks"
-        text += f", {away:,} refused" if away else ""
+        own = self.tally
+        text = f"{own.seen:,} configurations: {own.networks:,} networks"
+        text += f", {own.seen - own.networks:,} refused" if own.seen > own.networks else ""
         if self.where:
             conditions = " and ".join(each.text for each in self.where)
-            text += f"; {self.kept:,} with {conditions}"
-        return [text, *map(str, self.refused.values())]
+            text += f"; {own.kept:,} with {conditions}"
+        return [text, *map(str, own.refused.values())]
 
 
 def kind_of(reason: str) -> str:
@@ -200,24 +240,29 @@ def joined(parts: Sequence[Columns]) -> Columns:
 def select(
     blocks: Iterable[Columns], orders: Sequence[Order], *, pareto: bool, top: int | None
 ) -> tuple[Columns, int]:
-    """Return the rows that are shown of blocks, and how many there were to choose from.
+    """Return the rows that are shown of blocks, and how many are on the front.
 
-    That is the front of all orders, or all rows; of these the first in the order. Only the rows
-    that may be among them are held.
+    Shown are the first in the order: of the front of all orders, or of all rows. Only the rows that
+    may be among them are held.
     """
-    held, waiting, count = list[Columns](), 0, 0
+    held, waiting = list[Columns](), 0
     for block in blocks:
         held.append(block)
-        count, waiting = count + rows_of(block), waiting + rows_of(block)
-        if waiting > HELD and (pareto or top is not None):
-            rows = joined(held)
-            best = front(rows, orders) if pareto else first_rows(rows, orders, top)
-            held, waiting = [chosen(rows, best)], 0
+        waiting += rows_of(block)
+        if waiting > HELD:
+            held, waiting = [reduced(joined(held), orders, pareto=pareto, top=top)], 0
     rows = joined(held)
     if pareto:
         rows = chosen(rows, front(rows, orders))
-        count = rows_of(rows)
-    return chosen(rows, first_rows(rows, orders, top)), count
+    return chosen(rows, first_rows(rows, orders, top)), rows_of(rows)
+
+
+def reduced(columns: Columns, orders: Sequence[Order], *, pareto: bool, top: int | None) -> Columns:
+    """Return the rows that may be shown when others come: the front, or the first."""
+    if not pareto and top is None:
+        return columns
+    best = front(columns, orders) if pareto else first_rows(columns, orders, top)
+    return chosen(columns, best)
 
 
 @dataclass(frozen=True, repr=False)
@@ -272,7 +317,9 @@ def swept(
     sweeper: Sweeper, blocks: Iterable[Columns], *, pareto: bool = False, top: int | None = None
 ) -> Sweep:
     """Return the result of a sweep, whose blocks are gone through here."""
-    columns, count = select(blocks, sweeper.orders, pareto=pareto, top=top)
+    columns, front = select(blocks, sweeper.orders, pareto=pareto, top=top)
+    tally = sweeper.tally
+    count = front if pareto else tally.kept
     shown = {name: columns[name] for name in sweeper.shown}
     notes = sweeper.summary()
     names = ", ".join(("-" if each.falling else "") + each.name for each in sweeper.orders)
@@ -281,8 +328,8 @@ def swept(
     if beyond := [name for name, own in shown.items() if is_beyond(own)]:
         notes.append(f"beyond 64 bits, so in integers of Python: {', '.join(beyond)}")
     return Sweep(
-        sweeper.varied.network, shown, sweeper.seen, sweeper.networks, sweeper.kept,
-        [*sweeper.refused.values()], notes,
+        sweeper.varied.network, shown, tally.seen, tally.networks, tally.kept,
+        [*tally.refused.values()], notes,
     )  # fmt: skip
 
 
