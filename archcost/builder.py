@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, OpError, did_you_mean, shorten
-from archcost.network import NETWORK_INPUT, NO_NAMES, Layer, Network, Value, made_dtype, prefixes
+from archcost.network import NETWORK_INPUT, NO_NAMES, Layer, Network, Value, prefixes
 from archcost.ops import Cost, Op
-from archcost.ops.base import DTYPES, FLOAT
+from archcost.ops.base import DTYPES, FLOAT, made_dtype
 from archcost.shape import LARGEST, Shape, numel, read_shape, show
 
 MAX_LAYERS = 20_000

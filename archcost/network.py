@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from archcost.data import dataclass
-from archcost.errors import ArchcostError, LookupFailed, OpError
+from archcost.errors import ArchcostError, LookupFailed
 from archcost.ops import Cost, Op
-from archcost.ops.base import BYTES, FLOAT, INT64
+from archcost.ops.base import BYTES, FLOAT, INT64, made_dtype
 from archcost.published import Claim, Published
 from archcost.shape import Shape, numel, show
 
@@ -388,28 +388,6 @@ class Network:
 def maker(name: str) -> str:
     """Return the path of the layer that makes a tensor, or the name of an input."""
     return name.partition(":")[0]
-
-
-def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
-    """Return the type of an op's output for inputs of these types.
-
-    Raises:
-        OpError: the op does not take these types.
-    """
-    if op.makes:
-        return op.makes
-    typed = op.integers or op.masks
-    if (op.kind == "reshape" and not typed) or op.name == "concat":
-        if len(set(dtypes)) > 1:
-            raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
-        return dtypes[0]
-    for place, dtype in enumerate(() if op.kind == "parameter" else dtypes):
-        wanted = op.takes(place)
-        if dtype != wanted:
-            shown = "" if wanted == FLOAT else f"77 {wanted}"
-            hint = f"; write the type of an input after its shape, as in {shown}" if shown else ""
-            raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")
-    return FLOAT
 
 
 def prefixes(path: str) -> list[str]:

@@ -20,7 +20,8 @@ from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
 from archcost.importers.probe import probed, seen_of
 from archcost.importers.seen import BATCH, CALL, INPUT, PARAMETER, Call, Seen, Trace
 from archcost.layout import contiguous
-from archcost.network import Network, Value, made_dtype
+from archcost.network import Network, Value
+from archcost.ops.base import made_dtype
 from archcost.shape import Shape, numel
 
 PRODUCTS = ("matmul", "bmm", "mm", "__matmul__")

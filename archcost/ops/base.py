@@ -330,3 +330,25 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_written, value)) + "]"
     return "null" if value is None else repr(value)
+
+
+def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
+    """Return the type of an op's output for inputs of these types.
+
+    Raises:
+        OpError: the op does not take these types.
+    """
+    if op.makes:
+        return op.makes
+    typed = op.integers or op.masks
+    if (op.kind == "reshape" and not typed) or op.name == "concat":
+        if len(set(dtypes)) > 1:
+            raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
+        return dtypes[0]
+    for place, dtype in enumerate(() if op.kind == "parameter" else dtypes):
+        wanted = op.takes(place)
+        if dtype != wanted:
+            shown = "" if wanted == FLOAT else f"77 {wanted}"
+            hint = f"; write the type of an input after its shape, as in {shown}" if shown else ""
+            raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")
+    return FLOAT
