@@ -101,7 +101,7 @@ def test_every_command_that_prints_a_table_is_tried() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 60, 38])
-@pytest.mark.parametrize(("command", "arguments"), cases())
+@pytest.mark.parametrize(("command", "arguments"), [*cases()])
 def test_a_terminal_shows_what_is_essential_and_names_the_rest(
     terminal: Callable[..., list[Seen]], command: str, arguments: str, width: int
 ) -> None:
