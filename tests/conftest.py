@@ -30,6 +30,7 @@ MAY_SKIP = {
     r"no record of a device in measurements/ yet": 10,
     r"there is no Chromium with its driver .*": 100,
     r"there is no Python 3\.\d+": 3,
+    r"the package index lacks the (lowest|newest) versions": 4,
 }
 """Why a test may be skipped where `make test` has installed everything, and how many at most."""
 
