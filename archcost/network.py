@@ -252,6 +252,16 @@ class Network:
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         return own | {"knobs": dict(self.knobs)}
 
+    @property
+    def pickled(self) -> bytes | None:
+        """The network as ``pickle`` writes it; None if it holds functions that cannot be sent."""
+        import pickle  # few runs need it
+
+        try:
+            return pickle.dumps(self)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return None
+
     def __repr__(self) -> str:
         """Return a line: its name, its input and output, and how many layers it has."""
         shapes = f"{self.input_text} to {show(self.output)}"

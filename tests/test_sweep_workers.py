@@ -147,6 +147,27 @@ def test_a_network_can_be_sent_to_another_process(name: str) -> None:
     assert again.remake(knobs=dict(network.knobs)) == network
 
 
+CODE = """\
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+"""
+
+
+@pytest.mark.torch
+def test_code_is_priced_and_verified_in_this_process(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(CODE)
+    model = f"{tmp_path}/net.py:net"
+    sizes = {"input": [8, 9]}
+    alone = archcost.sweep(model, sizes, input="3x8x8")
+    assert same(archcost.sweep(model, sizes, input="3x8x8", jobs=2), alone)
+    found = archcost.verify(
+        model, "lenet5", "alexnet", checks=["module"], input="3x227x227", jobs=2
+    )
+    assert [each.model for each in found.outcomes if each.passed] == [model]
+
+
 def test_fewer_than_one_process_is_refused() -> None:
     with pytest.raises(archcost.ArchcostError, match="jobs is at least 1; got 0"):
         archcost.sweep("resnet18", {"input": [32, 64]}, jobs=0)

@@ -119,24 +119,28 @@ def verify_all(
     """Run the checks of many networks, ``jobs`` of them at a time, each in a process of its own.
 
     By default one per core, up to 4, because each takes memory; what takes much of it runs alone,
-    at the end. Outcomes come as they are found. Closing the iterator ends the processes.
+    at the end. A network that cannot be sent, as of code, is verified in this process. Outcomes
+    come as they are found. Closing the iterator ends the processes.
     """
     jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
-    if jobs == 1 or len(networks) == 1:
-        try:
-            for network in networks:
-                yield from verify(network, request)
-                settle()
-        finally:
-            gc.unfreeze()
-        return
+    alone = jobs == 1 or len(networks) == 1
     request.names()
+    here: list[Network] = []
     light: list[Network] = []
     heavy: list[Network] = []
     for network in networks:
-        (heavy if footprint(network, request.setting.batch) > HEAVY else light).append(network)
+        if alone or network.pickled is None:
+            here.append(network)
+        else:
+            (heavy if footprint(network, request.setting.batch) > HEAVY else light).append(network)
     yield from _side_by_side(light, request, jobs)
     yield from _side_by_side(heavy, request, 1)
+    try:
+        for network in here:
+            yield from verify(network, request)
+            settle()
+    finally:
+        gc.unfreeze()
 
 
 def _side_by_side(networks: Sequence[Network], request: Request, jobs: int) -> Iterator[Outcome]:

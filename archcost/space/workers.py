@@ -62,7 +62,7 @@ def blocks_of(
         pareto: whether only the front may be shown; see :func:`archcost.space.sweep.select`.
         top: how many rows may be shown at most.
     """
-    if jobs == 1:
+    if jobs == 1 or sweeper.varied.network.pickled is None:  # of code, which stays here
         yield sweeper.blocks()
         return
     made = pickle.dumps(sweeper.made)
