@@ -23,6 +23,7 @@ from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
 from archcost.space.selection import Order, figure_of, first_rows, front, holds, read_conditions
 from archcost.space.varied import Varied
 from archcost.table import Column, Table, Tabled
+from archcost.units import number_of
 
 USUAL = ("params", "macs", "activations")
 """The figures of a sweep unless others are asked for."""
@@ -207,7 +208,7 @@ class Sweeper:
     def summary(self) -> list[str]:
         """Return in words how many configurations there were, and why some are not networks."""
         own = self.tally
-        text = f"{own.seen:,} configurations: {own.networks:,} networks"
+        text = f"{number_of(own.seen, 'configuration')}: {number_of(own.networks, 'network')}"
         text += f", {own.seen - own.networks:,} refused" if own.seen > own.networks else ""
         if self.where:
             conditions = " and ".join(each.text for each in self.where)
