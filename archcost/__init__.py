@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archcost.api.picture import plot
     from archcost.api.proof import audit, build, lint, verify
     from archcost.api.run import check, diff, fit, memory, roofline
-    from archcost.api.spaces import closed_form, solve, sweep
+    from archcost.api.spaces import closed_form, program, solve, sweep
     from archcost.api.writing import to_spec
     from archcost.errors import ArchcostError, LookupFailed, OpError, SpecError
     from archcost.importers.formulas import formula
@@ -50,6 +50,7 @@ __all__ = [
     "loads",
     "memory",
     "plot",
+    "program",
     "reconcile",
     "roofline",
     "solve",
@@ -66,7 +67,7 @@ _HOMES = {
     "api.picture": ("plot",),
     "api.proof": ("audit", "build", "lint", "verify"),
     "api.run": ("check", "diff", "fit", "memory", "roofline"),
-    "api.spaces": ("closed_form", "solve", "sweep"),
+    "api.spaces": ("closed_form", "program", "solve", "sweep"),
     "api.writing": ("to_spec",),
     "network": ("Layer", "Network"),
     "spec.catalog": ("catalog", "load", "loads"),

@@ -17,13 +17,13 @@ from helpers import peak_is_known
 
 from archcost import analyze, load
 from archcost.analysis.report import Totals
+from archcost.compiled import Program
 from archcost.conventions import ACTIVATIONS, CONVENTIONS
 from archcost.errors import ArchcostError
 from archcost.graph import Graph
 from archcost.network import Network
 from archcost.number import is_whole
 from archcost.ops import OPS, Example, Op
-from archcost.program import Program
 from archcost.readings.traffic import kernels
 from archcost.setting import Setting
 from archcost.shape import Shape

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from archcost.compiled import Program
 from archcost.graph import Graph
 from archcost.number import ceil_div, less, maximum, minimum, plain, truncated
-from archcost.program import Program
 
 
 def test_a_number_is_an_int_to_formulas_and_keeps_its_formula() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from archcost import load
+from archcost.compiled import Program, box_of
 from archcost.graph import Graph
 from archcost.number import truncated
-from archcost.program import Program, box_of
 from archcost.setting import Setting
 from archcost.space.folded import subject_at
 from archcost.space.pricing import OneByOne, Priced, Programs, Run
-from archcost.space.sweep import kind_of
+from archcost.space.refusals import kind_of
 from archcost.space.varied import Varied, is_number
 from archcost.spec import template
 from archcost.spec.catalog import documents

@@ -12,6 +12,7 @@ from archcost.setting import patterns
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from archcost.space.arrays import NetworkProgram
     from archcost.space.closed import ClosedForm
     from archcost.space.grid import Space
     from archcost.space.solve import Solution
@@ -62,6 +63,46 @@ def closed_form(
         network_of(model, rest), setting, by=by or {}, symbols=patterns("symbols", symbols),
         figures=patterns("figures", figures), depth=depth,
     )  # fmt: skip
+
+
+@takes(CountOptions)
+def program(
+    model: Model,
+    vary: Sequence[str],
+    figures: Sequence[str] = ("params", "macs", "activations"),
+    **options: Unpack[CountOptions],
+) -> NetworkProgram:
+    """Return a function of arrays: the figures of a network at values of its knobs and sizes.
+
+    It takes an array for each name that varies, as numpy's functions do, and returns an array for
+    each figure. The figures are those of :func:`archcost.analyze` at each value. Where there is no
+    network they are -1, ``networks`` is false, and ``refused`` says why.
+
+    Args:
+        model: a catalog name, a path, or a Network that is read from a spec.
+        vary: the names, in the order of the function's arguments. A name is a knob, an item of a
+            knob (``depths.0``), a size of the input (``H``) or ``input``.
+        figures: names of figures: ``params``, ``size``, ``macs``, ``flops``, ``counted``,
+            ``activations``.
+        **options: as for :func:`archcost.closed_form`.
+
+    Raises:
+        LookupFailed: an unknown model, name, figure or option.
+        ArchcostError: no names, a figure that takes a run of each network, a network without a
+            spec, or numpy is not installed.
+
+    Examples:
+        >>> price = archcost.program("shufflenet_v1_g3", ["groups", "input"], ["macs"])
+        >>> found = price([1, 2, 5], 224)
+        >>> found.columns["macs"].tolist(), found.networks.tolist()
+        ([377552832, 197483712, -1], [True, True, False])
+    """
+    from archcost.space.arrays import NetworkProgram
+
+    setting, rest = setting_of(options)
+    return NetworkProgram(
+        network_of(model, rest), setting, patterns("vary", vary), patterns("figures", figures)
+    )
 
 
 @takes(Options)

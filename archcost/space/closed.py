@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from archcost.compiled import Program
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, SpecError
 from archcost.figures import find_metric
@@ -13,7 +14,6 @@ from archcost.graph import LARGEST_SIZE, Graph
 from archcost.network import Network
 from archcost.normal import Bounds
 from archcost.notation import Latex, Notation, Python
-from archcost.program import Program
 from archcost.record import contract_id
 from archcost.setting import Setting
 from archcost.space.folded import SUMS, may_fold, subject_at

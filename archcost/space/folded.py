@@ -10,10 +10,11 @@ from typing import Any
 from archcost.analysis.report import ROW_FIGURES, Report, Row, analyze
 from archcost.conventions import find_convention
 from archcost.errors import SpecError
-from archcost.figures import Subject
+from archcost.figures import METRICS, Figure, Subject
 from archcost.graph import Graph
 from archcost.number import Symbolic
 from archcost.setting import Setting
+from archcost.space.pricing import Run
 from archcost.space.varied import Varied
 from archcost.spec.reading import TooLarge
 
@@ -68,3 +69,14 @@ def subject_at(varied: Varied, setting: Setting, values: Mapping[str, Any]) -> S
         if graph and graph.repeats
         else Subject(network, setting)
     )
+
+
+def run_of(varied: Varied, setting: Setting, names: Iterable[str]) -> Run:
+    """Return what gives figures of a network at values of names, which may be symbols."""
+    figures: list[Figure] = [METRICS[name] for name in names]
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        subject = subject_at(varied, setting, at)
+        return {figure.name: figure.value(subject, "") for figure in figures}
+
+    return run

@@ -161,6 +161,12 @@ def _read_range(text: str) -> Range:
     return Range(int(first * scale), int(step * scale), count, scale, whole)
 
 
+def needs_numpy() -> None:
+    """Refuse to go on without numpy, with what to install."""
+    if find_spec("numpy") is None:
+        raise ArchcostError("a sweep needs numpy: pip install 'archcost[sweep]'")
+
+
 class Space:
     """All configurations of some names, or a random sample of them.
 
@@ -177,8 +183,7 @@ class Space:
     def __init__(
         self, dimensions: Mapping[str, Dimension], sample: int | None = None, seed: int = 0
     ) -> None:
-        if find_spec("numpy") is None:
-            raise ArchcostError("a sweep needs numpy: pip install 'archcost[sweep]'")
+        needs_numpy()
         self.dimensions, self.sample, self.seed = dimensions, sample, seed
         self.size = math.prod(len(own) for own in dimensions.values())
         if sample is not None and sample < 1:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from archcost.compiled import Program
 from archcost.errors import ArchcostError
 from archcost.graph import Graph
 from archcost.normal import Bounds
 from archcost.number import plain
-from archcost.program import Program
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Returns the figures of a network at values of names, which may be symbols.
@@ -185,6 +185,12 @@ class Programs:
                     own = self._traced(key, own, columns, priced)
                 waiting += [own] if len(own) else []  # perhaps to be told apart by more names
         return priced
+
+    def widen(self, box: Mapping[str, Bounds]) -> None:
+        """Let symbols stand for the values of another box, too, in the runs to come."""
+        for name, (low, high) in box.items():
+            least, most = self.box.get(name, (low, high))
+            self.box = {**self.box, name: (min(low, least), max(high, most))}
 
     def _known_of(
         self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
@@ -12,14 +11,13 @@ from typing import Any, TextIO
 
 from archcost.budget.condition import Condition
 from archcost.data import dataclass
-from archcost.errors import ArchcostError
-from archcost.figures import METRICS, Figure
 from archcost.network import Network
 from archcost.record import contract_id, record
 from archcost.setting import Setting
-from archcost.space.folded import SUMS, may_fold, subject_at
+from archcost.space.folded import SUMS, may_fold, run_of
 from archcost.space.grid import BLOCK, Columns, Space
 from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
+from archcost.space.refusals import Refused, refuse
 from archcost.space.selection import Order, figure_of, first_rows, front, holds, read_conditions
 from archcost.space.varied import Varied
 from archcost.table import Column, Table, Tabled
@@ -31,26 +29,6 @@ PIECE = 256
 """Configurations of a block where each takes a run of its own."""
 HELD = 2**17
 """Rows that are held before those are dropped that cannot be shown."""
-
-
-@dataclass
-class Refused:
-    """Configurations that are not networks, for reasons that differ in their numbers only.
-
-    Attributes:
-        count: how many.
-        reason: why the first of them is none.
-        at: the first of them.
-    """
-
-    count: int
-    reason: str
-    at: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        """Return how many, and the first with its reason."""
-        at = ", ".join(f"{name}={value}" for name, value in self.at.items())
-        return f"{self.count:,} refused, the first at {at}: {self.reason}"
 
 
 @dataclass
@@ -103,14 +81,7 @@ class Sweeper:
         self.tally = Tally()
 
     def _run(self, names: Sequence[str]) -> Run:
-        """Return what gives figures of the network at values of the names that vary."""
-        figures: list[Figure] = [METRICS[name] for name in names]
-
-        def run(at: Mapping[str, Any]) -> dict[str, Any]:
-            subject = subject_at(self.varied, self._setting, at)
-            return {figure.name: figure.value(subject, "") for figure in figures}
-
-        return run
+        return run_of(self.varied, self._setting, names)
 
     def _priced_by(self) -> Pricing:
         run = self._run(self._early)
@@ -181,20 +152,7 @@ class Sweeper:
 
     def _refuse(self, columns: Columns, priced: Priced) -> None:
         """Count the rows that are not networks, or that have a figure that is not known."""
-        for rows, reason in sorted(priced.refused, key=lambda own: int(own[0][0])):
-            kind = kind_of(reason)
-            if kind not in self.tally.refused:
-                at = {name: own[rows[:1]].tolist()[0] for name, own in columns.items()}
-                self.tally.refused[kind] = Refused(0, self._reason(at, reason), at)
-            self.tally.refused[kind].count += len(rows)
-
-    def _reason(self, at: Mapping[str, Any], usual: str) -> str:
-        """Return why a configuration is not a network, in its own numbers."""
-        try:
-            self.varied.load(at)
-        except ArchcostError as error:
-            return str(error).split("\n")[0]
-        return usual  # of its figures
+        refuse(self.tally.refused, self.varied, columns, priced)
 
     @property
     def runs(self) -> int:
@@ -214,11 +172,6 @@ class Sweeper:
             conditions = " and ".join(each.text for each in self.where)
             text += f"; {own.kept:,} with {conditions}"
         return [text, *map(str, own.refused.values())]
-
-
-def kind_of(reason: str) -> str:
-    """Return what tells a reason from others: its first line, without the numbers in it."""
-    return re.sub(r"\d[\d,.x]*", "#", reason.split("\n")[0])
 
 
 def rows_of(columns: Columns) -> int:
