@@ -22,9 +22,9 @@ from archcost.ops.base import FLOAT, INT64
 from archcost.shape import Shape, numel, show
 from archcost.spec.catalog import expand
 from archcost.spec.document import read_document
-from archcost.spec.expand import MERGES
 from archcost.spec.source import Source
 
+MERGES = [name for name, op in OPS.items() if op.inputs == ("*",)]
 SELDOM = (
     "attention", "class_token", "embedding", "embedding_bag", "fold", "fractional_maxpool",
     "gather", "gru", "gru_cell", "interpolate", "lstm", "lstm_cell", "masked_fill", "pixel_shuffle",

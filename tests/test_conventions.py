@@ -29,7 +29,7 @@ from archcost.conventions import (
     find_fact,
     meaning,
 )
-from archcost.conventions.facts import OWN
+from archcost.conventions.facts import own_facts
 from archcost.counterparts import COUNTERPARTS
 from archcost.errors import LookupFailed
 from archcost.network import Layer, Network
@@ -80,11 +80,11 @@ def layer_of(name: str, example: Example) -> Layer:
 def test_every_term_that_a_convention_weighs_occurs() -> None:
     layers = [layer_of(name, e) for name, op in OPS.items() for e in op.examples]
     layers += [replace(layer, apart=True) for layer in layers if layer.op.name == "linear"]
-    for term in {*OWN, *(term for c in CONVENTIONS.values() for term in c.weights)}:
+    for term in {*own_facts(), *(term for c in CONVENTIONS.values() for term in c.weights)}:
         of_any_size = re.sub(r"[123]d\.", ".", term)  # no example of some is 1-D or 3-D
         assert any(amount(layer, of_any_size) for layer in layers), term
         assert meaning(term)
-    for term in OWN:
+    for term in own_facts():
         assert any(term in c.weights for c in CONVENTIONS.values()), f"nobody weighs {term}"
 
 

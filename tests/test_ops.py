@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from helpers import leaves, samples, several
 
-from archcost.conventions.facts import MEASURES, OWN, amount
+from archcost.conventions.facts import MEASURES, amount, own_facts
 from archcost.errors import OpError
 from archcost.manual import op_page
 from archcost.network import Layer
@@ -41,7 +41,7 @@ def facts(name: str, *args: object, x: Shape | list[Shape], **kwargs: object) ->
     """Return what a layer does of every term, where that is not nothing."""
     op, shapes = make(name, *args, **kwargs), [x] if isinstance(x, tuple) else x
     layer = Layer.alone(op, *shapes)
-    terms = [*(f"{name}.{fact}" for fact in MEASURES), *OWN]
+    terms = [*(f"{name}.{fact}" for fact in MEASURES), *own_facts()]
     return {term.partition(".")[2]: n for term in terms if (n := amount(layer, term))}
 
 

@@ -23,7 +23,7 @@ import archcost
 from archcost.builder import Builder
 from archcost.cli import COMMANDS, cli
 from archcost.conventions import ACTIVATIONS, CONVENTIONS
-from archcost.conventions.facts import MEASURES, OWN
+from archcost.conventions.facts import MEASURES, own_facts
 from archcost.figures import METRICS
 from archcost.ops import OPS
 from archcost.setting import Setting
@@ -130,7 +130,7 @@ def of_docstrings() -> Iterator[Prose]:
             objects += [
                 getattr(value, "fget", None) or getattr(value, "func", value) for value in own
             ]
-    for each in (*objects, *OPS.values(), *OWN.values()):
+    for each in (*objects, *OPS.values(), *own_facts().values()):
         if each.__doc__ and (inspect.isclass(each) or inspect.isfunction(each)):
             name = f"{each.__module__}.{each.__qualname__}"
             for part in parts(inspect.cleandoc(each.__doc__)):

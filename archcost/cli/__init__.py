@@ -94,4 +94,5 @@ def main() -> NoReturn:
     except click.Abort:
         click.echo("archcost: interrupted", err=True)
         code = 130
+    gc.freeze()  # the process ends: no search for garbage in what it still holds
     sys.exit(code if isinstance(code, int) else 0)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from archcost.conventions.deepspeed import DEEPSPEED, EARLIER_DEEPSPEED
 from archcost.conventions.facts import MEASURES, amount, find_fact, meaning
-from archcost.conventions.modules import MODULES
-from archcost.conventions.operations import DEFINITIONS, XLA
 from archcost.conventions.rule import (
+    CONVENTIONS,
     FLOP,
     MAC,
     Activations,
@@ -22,7 +20,6 @@ from archcost.conventions.rule import (
     uncounted,
     unhooked,
 )
-from archcost.conventions.thop import EARLIER_THOP, THOP
 from archcost.errors import LookupFailed
 
 __all__ = [
@@ -31,13 +28,24 @@ __all__ = [
     "uncounted", "unhooked",
 ]  # fmt: skip
 
-CONVENTIONS: Mapping[str, Convention] = {
-    convention.name: convention
-    for convention in (
-        *DEFINITIONS, *MODULES, THOP, *DEEPSPEED, XLA, *EARLIER_THOP, *EARLIER_DEEPSPEED,
-    )
-}  # fmt: skip
-"""Every counting convention by its name."""
+FILES = (
+    ("definitions", "macs flops"),
+    ("operations", "torch profiler torchvision fvcore timm pycls"),
+    ("modules", "torchinfo ptflops ptflops_0.7 ptflops_aten torchstat_flops torchstat_madd"),
+    ("thop", "thop"),
+    ("deepspeed", "deepspeed deepspeed_macs calflops calflops_macs"),
+    ("operations", "xla"),
+    ("thop", "thop_2020_04 thop_2020_01 thop_2019_10 thop_2019_08 thop_2019_07 thop_2019_03"),
+    (
+        "deepspeed",
+        "deepspeed_0.18 deepspeed_0.18_macs deepspeed_0.16 deepspeed_0.12 deepspeed_0.9"
+        " deepspeed_0.9_macs deepspeed_0.5",
+    ),
+)
+"""The names of the conventions in each file, in the order in which they are listed."""
+
+for _file, _names in FILES:
+    CONVENTIONS.expect(f"{__name__}.{_file}", _names.split())
 
 _PRODUCTS = frozenset({"conv", "linear", "matmul"})
 _MATMUL = frozenset({"matmul"})

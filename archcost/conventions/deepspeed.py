@@ -8,7 +8,7 @@ from archcost.conventions.facts import of
 from archcost.conventions.modules import POOLS, ROOTS, enlarged
 from archcost.conventions.operations import NORMALISED, UNKNOWN
 from archcost.conventions.recurrent import DOUBLE_STEPS, NO_STEPS, STEPS
-from archcost.conventions.rule import FLOP, MAC, Convention, Weights, each
+from archcost.conventions.rule import FLOP, MAC, Convention, Weights, each, register
 from archcost.shape import numel
 
 
@@ -126,7 +126,8 @@ _POWER = "; interpolation takes its factor to the power of the batch size, here 
 _SWAPPED = "takes a transposed convolution's input channels for its output channels"
 _BLIND = "; does not see fused attention"
 
-DEEPSPEED = (
+register(
+    __name__,
     Convention(
         "deepspeed", "DeepSpeed's flops profiler, FLOPs: 2 per MAC and every element-wise function",
         _flops(_MACS, {"conv_transpose.bias_uncut": 1, "interpolate.scaled_out": 1}),
@@ -145,34 +146,33 @@ DEEPSPEED = (
         "calflops_macs", "calflops, MACs", _macs(_CALFLOPS_MACS),
         MAC, "calflops 0.3.2", "calflops/pytorch_ops.py", _COPY,
     ),
+    *(
+        Convention(
+            name, f"DeepSpeed's flops profiler {title}", weights,
+            MAC if weights["mac"] == 1 else FLOP,
+            f"deepspeed {version}", _PROFILER, note, dates,
+        )
+        for name, title, weights, version, note, dates in (
+            ("deepspeed_0.18", "of 0.17.2 to 0.19.6, FLOPs",
+             _flops(_0_18_MACS, {**_SHRUNK, "interpolate.scaled_out": 1}),
+             "0.18.9", _TWICE, "2025-07 to 2026-08"),
+            ("deepspeed_0.18_macs", "of 0.13.3 to 0.19.6, MACs", _macs(_0_18_MACS),
+             "0.18.9", _TWICE, "2024-02 to 2026-08"),
+            ("deepspeed_0.16", "of 0.13.3 to 0.17.1, FLOPs",
+             _flops(_0_18_MACS, {**_SHRUNK, "interpolate.scaled_side": 1}),
+             "0.16.0", f"{_TWICE}{_POWER}; MACs as deepspeed_0.18_macs", "2024-02 to 2025-06"),
+            ("deepspeed_0.12", "of 0.11.2 to 0.13.2, FLOPs",
+             _flops(_CALFLOPS_MACS, {**_SHRUNK, "interpolate.scaled_side": 1}),
+             "0.12.6", f"{_TWICE}{_BLIND}{_POWER}; MACs as calflops_macs", "2023-11 to 2024-02"),
+            ("deepspeed_0.9", "of 0.5.9 to 0.9, FLOPs",
+             _flops(_0_9_MACS, {"conv_transpose.bias_square": 1, "interpolate.scaled_in": 1},
+                    {**STEPS, **NO_STEPS}),
+             "0.9.5", f"{_SWAPPED}{_BLIND}; up to 0.6.5 in 2-D only", "2022-01 to 2023-06"),
+            ("deepspeed_0.9_macs", "of 0.5.9 to 0.9, MACs", _macs(_0_9_MACS),
+             "0.9.5", f"{_SWAPPED}{_BLIND}; up to 0.6.5 in 2-D only", "2022-01 to 2023-06"),
+            ("deepspeed_0.5", "up to 0.5.8: MACs and element-wise functions", _0_5,
+             "0.5.8", f"{_SWAPPED}; 2-D only; refuses leaky ReLU and interpolation by a factor",
+             "2021-04 to 2021-12"),
+        )
+    ),
 )  # fmt: skip
-
-EARLIER_DEEPSPEED = tuple(
-    Convention(
-        name, f"DeepSpeed's flops profiler {title}", weights, MAC if weights["mac"] == 1 else FLOP,
-        f"deepspeed {version}", _PROFILER, note, dates,
-    )
-    for name, title, weights, version, note, dates in (
-        ("deepspeed_0.18", "of 0.17.2 to 0.19.6, FLOPs",
-         _flops(_0_18_MACS, {**_SHRUNK, "interpolate.scaled_out": 1}),
-         "0.18.9", _TWICE, "2025-07 to 2026-08"),
-        ("deepspeed_0.18_macs", "of 0.13.3 to 0.19.6, MACs", _macs(_0_18_MACS),
-         "0.18.9", _TWICE, "2024-02 to 2026-08"),
-        ("deepspeed_0.16", "of 0.13.3 to 0.17.1, FLOPs",
-         _flops(_0_18_MACS, {**_SHRUNK, "interpolate.scaled_side": 1}),
-         "0.16.0", f"{_TWICE}{_POWER}; MACs as deepspeed_0.18_macs", "2024-02 to 2025-06"),
-        ("deepspeed_0.12", "of 0.11.2 to 0.13.2, FLOPs",
-         _flops(_CALFLOPS_MACS, {**_SHRUNK, "interpolate.scaled_side": 1}),
-         "0.12.6", f"{_TWICE}{_BLIND}{_POWER}; MACs as calflops_macs", "2023-11 to 2024-02"),
-        ("deepspeed_0.9", "of 0.5.9 to 0.9, FLOPs",
-         _flops(_0_9_MACS, {"conv_transpose.bias_square": 1, "interpolate.scaled_in": 1},
-                {**STEPS, **NO_STEPS}),
-         "0.9.5", f"{_SWAPPED}{_BLIND}; up to 0.6.5 in 2-D only", "2022-01 to 2023-06"),
-        ("deepspeed_0.9_macs", "of 0.5.9 to 0.9, MACs", _macs(_0_9_MACS),
-         "0.9.5", f"{_SWAPPED}{_BLIND}; up to 0.6.5 in 2-D only", "2022-01 to 2023-06"),
-        ("deepspeed_0.5", "up to 0.5.8: MACs and element-wise functions", _0_5,
-         "0.5.8", f"{_SWAPPED}; 2-D only; refuses leaky ReLU and interpolation by a factor",
-         "2021-04 to 2021-12"),
-    )
-)  # fmt: skip
-"""Earlier versions, the latest first."""

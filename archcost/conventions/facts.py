@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from archcost.errors import LookupFailed
@@ -60,7 +61,14 @@ MEASURES: Mapping[str, tuple[Fact, str]] = {
 """The facts that every op has, by name, with what they are in words."""
 
 OWN: dict[str, Fact] = {}
-"""The facts that only one op has, by term. Their docstrings describe them."""
+"""The facts that only one op has, by term, of the files that are loaded."""
+
+
+def own_facts() -> Mapping[str, Fact]:
+    """Return every fact that only one op has, by term. Its docstring says what it counts."""
+    for file in ("operations", "modules", "thop", "deepspeed"):
+        import_module(f"{__package__}.{file}")
+    return OWN
 
 
 def of(*ops: str) -> Callable[[Fact], Fact]:
@@ -82,17 +90,20 @@ def find_fact(term: str) -> Fact:
     """
     subject, _, name = term.rpartition(".")
     known = not subject or re.sub(r"([123]d)?(\[[\w-]+\])?$", "", subject) in OPS
-    if not known or (term not in OWN and name not in MEASURES):
+    if known and name in MEASURES:
+        return MEASURES[name][0]
+    if term not in OWN and term not in own_facts():
         terms = [*MEASURES, *OWN, *(f"{op}.{name}" for op in OPS for name in MEASURES)]
         raise LookupFailed("work term", term, terms)
-    return OWN[term] if term in OWN else MEASURES[name][0]
+    return OWN[term]
 
 
 def meaning(term: str) -> str:
     """Return what a term counts, in words."""
-    if term in OWN:
-        return (OWN[term].__doc__ or "").partition("\n")[0].removesuffix(".")
-    return MEASURES[term.rpartition(".")[2]][1]
+    name = term.rpartition(".")[2]
+    if name in MEASURES:
+        return MEASURES[name][1]
+    return (find_fact(term).__doc__ or "").partition("\n")[0].removesuffix(".")
 
 
 FUNCTIONS_OF = {"rnn_tanh": "rnn", "rnn_relu": "rnn"}

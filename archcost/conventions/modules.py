@@ -7,7 +7,7 @@ from typing import Any
 from archcost.conventions.facts import of
 from archcost.conventions.operations import UNKNOWN
 from archcost.conventions.recurrent import ALL, CELLS, NO_STEPS, RECURRENT, STEPS
-from archcost.conventions.rule import FLOP, MAC, Convention, each
+from archcost.conventions.rule import FLOP, MAC, Convention, each, register
 from archcost.ops.resample import NEIGHBOURS
 from archcost.shape import numel
 
@@ -142,7 +142,8 @@ _TORCHSTAT_MADD = {
 }  # fmt: skip
 _2D = "2-D modules only; if a module runs twice, as a ReLU may, only its last run counts"
 
-MODULES = (
+register(
+    __name__,
     Convention(
         "torchinfo", "torchinfo's total mult-adds: weights and biases times output positions",
         _TORCHINFO, MAC, "torchinfo 1.8.0", "torchinfo/layer_info.py, calculate_macs",

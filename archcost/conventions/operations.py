@@ -1,4 +1,4 @@
-"""Definitions, and tools that count operations, however the modules are written."""
+"""Tools that count operations, however the modules are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from archcost.conventions.facts import elements, of
 from archcost.conventions.recurrent import RECURRENT
-from archcost.conventions.rule import FLOP, MAC, Convention, each
+from archcost.conventions.rule import FLOP, MAC, Convention, each, register
 from archcost.ops.conv import pairs_inside
 from archcost.ops.merge import fitted
 from archcost.shape import numel
@@ -153,15 +153,8 @@ _FVCORE = {
     **each(RECURRENT, "mac", -1), **UNKNOWN,
 }  # fmt: skip
 
-DEFINITIONS = (
-    Convention(
-        "macs", "multiply-accumulates of conv, linear and matmul, without bias; most papers' FLOPs",
-        {"mac": 1}, MAC, source="He et al. 2015, table 1: FLOPs (multiply-adds)",
-    ),
-    Convention(
-        "flops", "two operations per multiply-accumulate", {"mac": 2}, FLOP,
-        source="a multiplication and an addition",
-    ),
+register(
+    __name__,
     Convention(
         "torch", "torch.utils.flop_counter.FlopCounterMode: conv and matmul, 2 per MAC",
         {term: 2 * weight for term, weight in {"mac": 1, **UNKNOWN}.items()}, FLOP, "torch 2.13.0",
@@ -220,26 +213,25 @@ DEFINITIONS = (
         "facebookresearch/pycls, pycls/models/blocks.py, conv2d_cx and linear_cx",
         "read, never run; a convolution's bias counts once per channel, not per position",
     ),
-)  # fmt: skip
-"""Conventions that go by what is computed."""
-
-XLA = Convention(
-    "xla", "XLA's flops without norms and softmax: 2 per MAC except in padding, biases, pooling",
-    {
-        "mac": 2, **each("conv sparse_conv conv_transpose", "edge", -2),
-        **each("conv sparse_conv linear", "bias"), "conv_transpose.bias_uncut": 1, "relu.in": 1,
-        **_ADDITIONS, "add.sums": 1,
-        **each("multiply sub div maximum minimum rescale grn window_attention", "out"),
-        **each("abs neg sum amax amin", "in"), **each("sum amax amin", "out", -1),
-        "maxpool.window": 1, "maxpool.out": -1, "avgpool.window": 1,
-        **each("adaptive_avgpool global_avgpool mean", "in"),
-        **each(f"{RECURRENT} deform_conv", "mac", -2),
-    },
-    FLOP, "jaxlib 0.10.2",
-    "openxla/xla, xla/service/hlo_cost_analysis.cc; jax.jit(f).lower(x).cost_analysis()",
-    "for the program as lowered. Programs write some layers in different ways: normalisation, "
-    "softmax, recurrent and deformable layers, and functions other than ReLU, abs and neg. These "
-    "count 0 here, so XLA prints more for a network that has them. XLA adds up in single "
-    "precision",
-    single=True,
+    Convention(
+        "xla",
+        "XLA's flops without norms and softmax: 2 per MAC except in padding, biases, pooling",
+        {
+            "mac": 2, **each("conv sparse_conv conv_transpose", "edge", -2),
+            **each("conv sparse_conv linear", "bias"), "conv_transpose.bias_uncut": 1, "relu.in": 1,
+            **_ADDITIONS, "add.sums": 1,
+            **each("multiply sub div maximum minimum rescale grn window_attention", "out"),
+            **each("abs neg sum amax amin", "in"), **each("sum amax amin", "out", -1),
+            "maxpool.window": 1, "maxpool.out": -1, "avgpool.window": 1,
+            **each("adaptive_avgpool global_avgpool mean", "in"),
+            **each(f"{RECURRENT} deform_conv", "mac", -2),
+        },
+        FLOP, "jaxlib 0.10.2",
+        "openxla/xla, xla/service/hlo_cost_analysis.cc; jax.jit(f).lower(x).cost_analysis()",
+        "for the program as lowered. Programs write some layers in different ways: normalisation, "
+        "softmax, recurrent and deformable layers, and functions other than ReLU, abs and neg. "
+        "These count 0 here, so XLA prints more for a network that has them. XLA adds up in single "
+        "precision",
+        single=True,
+    ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from functools import cached_property
 from archcost.conventions.facts import find_fact, subjects
 from archcost.data import dataclass
 from archcost.network import Layer, Network
+from archcost.registry import Registry
 from archcost.shape import numel
 
 MAC, FLOP = "MAC", "FLOP"
@@ -85,6 +86,16 @@ class Convention:
         for term, amount in self.parts(layer).items():
             total = total + weights[term] * amount * (1 if term in self.once else batch)
         return total
+
+
+CONVENTIONS = Registry[Convention]("convention")
+"""Every counting convention by its name."""
+
+
+def register(module: str, *conventions: Convention) -> None:
+    """Take the conventions that a module defines."""
+    for each in conventions:
+        CONVENTIONS.register(each.name, each, module)
 
 
 @dataclass(frozen=True)

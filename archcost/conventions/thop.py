@@ -7,7 +7,7 @@ from typing import Any
 from archcost.conventions.facts import of, window
 from archcost.conventions.modules import NO_SPARSE, UNSEEN
 from archcost.conventions.recurrent import NO_STEPS, THOP_STEPS
-from archcost.conventions.rule import MAC, Convention, each
+from archcost.conventions.rule import MAC, Convention, each, register
 from archcost.ops.arguments import axis_of
 from archcost.shape import numel
 
@@ -70,19 +70,19 @@ _2019_08 = {
 _2019_10 = {**_2019_08, "linear.bias": 1, "interpolate[bilinear].out": 11}
 _2020_01 = {**_2020_04, **_LINEAR, "linear.bias": 1}
 
-THOP = Convention(
-    "thop", "thop's profile: MACs, 4 per normalised element, average pooling, softmax",
-    _2022, MAC, "thop 0.1.1.post2209072238",
-    "thop/vision/basic_hooks.py and thop/profile.py, register_hooks",
-    "modules of torch.nn only: functions and subclasses count 0",
-    hooks=_2022,
-)  # fmt: skip
-
 _SINGLE = "adds up in single precision, so that a total is rounded to 24 binary digits"
 _TWICE = f"if a module runs twice, as a ReLU may, only its last run counts; {_SINGLE}; "
 _TWICE += "transposed convolutions in 2-D only"
 
-EARLIER_THOP = (
+register(
+    __name__,
+    Convention(
+        "thop", "thop's profile: MACs, 4 per normalised element, average pooling, softmax",
+        _2022, MAC, "thop 0.1.1.post2209072238",
+        "thop/vision/basic_hooks.py and thop/profile.py, register_hooks",
+        "modules of torch.nn only: functions and subclasses count 0",
+        hooks=_2022,
+    ),
     Convention(
         "thop_2020_04", "thop of April 2020 to June 2022: MACs, biases of convolutions, "
         "2 per normalised element, average pooling",
@@ -112,4 +112,3 @@ EARLIER_THOP = (
         )
     ),
 )  # fmt: skip
-"""Earlier versions, the latest first."""

@@ -32,12 +32,17 @@ class Pointwise(Op):
         return getattr(torch.nn, self.module)(**self.options) if self.module else None
 
 
-def functions(kind: str, table: tuple[tuple[str, str, str], ...]) -> None:
-    """Register functions without arguments: rows of name, class in ``torch.nn``, description."""
+def functions(
+    kind: str, space: dict[str, Any], table: tuple[tuple[str, str, str], ...]
+) -> None:  # fmt: skip
+    """Register functions without arguments in a module's ``globals()``.
+
+    The rows are name, class in ``torch.nn``, description.
+    """
     for name, module, about in table:
-        members = {"__doc__": about, "__module__": __name__, "module": module}
+        members = {"__doc__": about, "__module__": space["__name__"], "module": module}
         made = type(module or name.capitalize(), (Pointwise,), members)
-        globals()[made.__name__] = op(name, kind=kind)(made)  # where another process looks it up
+        space[made.__name__] = op(name, kind=kind)(made)  # where another process looks it up
 
 
 @op("relu", kind="activation")
@@ -48,7 +53,7 @@ class ReLU(Pointwise):
     examples: ClassVar[tuple[Example, ...]] = (example(x=(64, 9, 8)),)
 
 
-functions("activation", (
+functions("activation", globals(), (
     ("sigmoid", "Sigmoid", "1/(1 + exp(−x))."),
     ("tanh", "Tanh", "Hyperbolic tangent."),
     ("relu6", "ReLU6", "min(max(x, 0), 6) (Howard et al. 2017)."),

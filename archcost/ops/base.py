@@ -11,6 +11,7 @@ from archcost.data import dataclass
 from archcost.errors import LookupFailed, OpError, did_you_mean
 from archcost.ops.arguments import REQUIRED, Argument, show_argument
 from archcost.ops.reads import SAME, Reads, kept
+from archcost.registry import Registry
 from archcost.shape import Shape
 
 INPUT, OUTPUT = "input", "output"
@@ -27,7 +28,7 @@ BYTES = {INT64: 8, BOOL: 1}
 T = TypeVar("T", bound="Op")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What one layer costs for one sample.
 
@@ -281,7 +282,7 @@ class Op:
         return cls(**given)
 
 
-OPS: dict[str, type[Op]] = {}
+OPS = Registry[type[Op]]("op")
 """Every op by its name in specs."""
 
 
@@ -290,10 +291,8 @@ def op(name: str, *, kind: str) -> Callable[[type[T]], type[T]]:
     """Register a class as the op ``name``."""
 
     def register(cls: type[T]) -> type[T]:
-        if name in OPS:
-            raise ValueError(f"two ops are named {name!r}")
         cls.name, cls.kind = name, kind
-        OPS[name] = cls
+        OPS.register(name, cls, cls.__module__)
         return cls
 
     return register

@@ -9,7 +9,7 @@ from archcost.ops.arguments import check, real
 from archcost.ops.base import Cost, Example, example, op
 from archcost.shape import Shape
 
-functions("activation", (
+functions("activation", globals(), (
     ("exp", "", "The exponential function."),
     ("log", "", "The natural logarithm."),
     ("sqrt", "", "The square root."),

@@ -14,7 +14,7 @@ from archcost.shape import Shape, show
 from archcost.spec import source as yaml
 from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.habits import meant_call, meant_input
-from archcost.spec.reading import MERGES, TooLarge, flattened, is_alone, ties_of
+from archcost.spec.reading import TooLarge, flattened, is_alone, is_merge, ties_of
 from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use, has_weights
 from archcost.spec.template import Repeating
 from archcost.spec.values import FUNCTIONS, Refused
@@ -89,7 +89,7 @@ class Expander(Repeating):
         if word == "if":
             condition = self.evaluate(key, key.text[2:].strip(), scope, current, offset=3)
             return self.items(value, scope, current) if condition else current
-        if word in MERGES and isinstance(value, yaml.Mapping):
+        if isinstance(value, yaml.Mapping) and is_merge(word):
             return self._merge(key, value, scope, current)
         return self._named(key, value, scope, current)
 
@@ -294,11 +294,10 @@ class Expander(Repeating):
         if not isinstance(tree, ast.Call):
             return [], {}
         args: list[Any] = []
-        merge = isinstance(tree.func, ast.Name) and tree.func.id in MERGES
         for arg in tree.args:
             if isinstance(arg, ast.Starred):
                 raise self._error(node, scope, "* is not part of a call", arg.col_offset)
-            if type(arg) is ast.Call and self._makes_tensor(arg, merge):
+            if type(arg) is ast.Call and self._makes_tensor(arg, tree.func):
                 self._step(node, scope)
                 args.append(self._call(node, node, arg, scope, current))
             else:
@@ -310,14 +309,14 @@ class Expander(Repeating):
             kwargs[keyword.arg] = self._evaluated(node, keyword.value, scope, current)
         return args, kwargs
 
-    def _makes_tensor(self, arg: ast.Call, merge: bool) -> bool:
-        """Return whether an argument is a call of an op; ``max`` is one inside a ``merge`` only."""
+    def _makes_tensor(self, arg: ast.Call, around: ast.expr) -> bool:
+        """Return whether an argument is a call of an op; ``max`` is one inside a merge only."""
         if not isinstance(arg.func, ast.Name):
             return False
         name = arg.func.id
-        return (name not in FUNCTIONS or merge) and (
-            name in OPS or name in self.document.blocks or name == "take"
-        )
+        if name in FUNCTIONS and not (isinstance(around, ast.Name) and is_merge(around.id)):
+            return False
+        return name in OPS or name in self.document.blocks or name == "take"
 
     def _enter(
         self, node: yaml.Scalar, block: Block, args: list[Any], kwargs: dict[str, Any],
@@ -420,7 +419,7 @@ class Expander(Repeating):
     ) -> SpecError:  # fmt: skip
         """Return the error of a call that is refused, with what was probably meant by it."""
         x = inputs[0].shape
-        calls = [*OPS, *self.document.blocks] if name in MERGES else ()
+        calls = [*OPS, *self.document.blocks] if is_merge(name) else ()
         hint = meant_call(name, args, [*kwargs], x, calls)
         if not hint and len(x) == len(self.input) and (meant := meant_input(self.input)):
             hint = f"; is the input {show(self.input)} meant as {show(meant)}?"

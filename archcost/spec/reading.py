@@ -21,8 +21,6 @@ MAX_STEPS = 100_000
 MAX_NESTING = 50
 MAX_MISTAKES = 100
 
-MERGES = tuple(name for name, op in OPS.items() if op.inputs == ("*",))
-
 
 class TooLarge(SpecError):
     """A spec that is beyond the bounds: nothing after it is looked at."""
@@ -263,7 +261,7 @@ def named_in(node: yaml.Node | None) -> Iterator[str]:
     elif isinstance(node, yaml.Mapping):
         for key, (_, value) in node.entries.items():
             word = key.split("(")[0].split(" ")[0]
-            if key in ("let", "aside") or (word in MERGES and isinstance(value, yaml.Mapping)):
+            if key in ("let", "aside") or (isinstance(value, yaml.Mapping) and is_merge(word)):
                 yield from value.entries if isinstance(value, yaml.Mapping) else ()
             elif word in ("for", "if"):
                 yield from named_in(value)
@@ -309,10 +307,15 @@ def flattened(op: str, args: list[Any]) -> list[Any]:
     """
     if list not in map(type, args):
         return args
-    lists = [is_tensors(arg) or (arg == [] and op in MERGES) for arg in args]
+    lists = [is_tensors(arg) or (arg == [] and is_merge(op)) for arg in args]
     return [
         item for arg, listed in zip(args, lists, strict=True) for item in (arg if listed else [arg])
     ]
+
+
+def is_merge(name: str) -> bool:
+    """Whether a name is that of an op that takes any number of tensors."""
+    return name in OPS and OPS[name].inputs == ("*",)
 
 
 def is_alone(name: str) -> bool:
