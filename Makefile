@@ -134,6 +134,6 @@ $(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
 # packages without their dependencies, which would replace it
 $(VENV)/dev: $(VENV)/core pyproject.toml constraints.txt
 	$(PIP) torch numpy
-	$(PIP) --editable '.[torch,onnx,pandas,plot,excel,docs,dev]'
+	$(PIP) --editable '.[torch,onnx,pandas,plot,excel,parquet,dask,docs,dev]'
 	$(PIP) --no-deps torchvision timm pytorchcv torchinfo ptflops thop
 	@touch $@

@@ -202,17 +202,19 @@ def test_columns_are_those_asked_for() -> None:
     ]
 
 
-def test_the_front_is_what_no_other_beats() -> None:
+@pytest.mark.parametrize("names", ["a", "ab", "abc", "cab", "abcd"])
+@pytest.mark.parametrize("least", [1, 3, 30, 10**6, 2**62])
+def test_the_front_is_what_no_other_beats(names: str, least: int) -> None:
     draw = np.random.default_rng(3)
-    for least in (3, 30, 10**6):
-        columns = {name: draw.integers(0, least, 300) for name in "abc"}
-        orders = [Order("a"), Order("b"), Order("c", falling=True)]
-        points = [*zip(columns["a"], columns["b"], -columns["c"], strict=True)]
-        expected = [
-            i for i, own in enumerate(points)
-            if not any(all(x <= y for x, y in zip(other, own, strict=True)) and other != own for other in points)
-        ]  # fmt: skip
-        assert front(columns, orders).tolist() == expected
+    columns = {name: draw.integers(0, least, 200) for name in names}
+    orders = [Order(name, falling=name == "c") for name in names]
+    signed = [-columns[name] if name == "c" else columns[name] for name in names]
+    points = [*zip(*(own.tolist() for own in signed), strict=True)]
+    expected = [
+        i for i, own in enumerate(points)
+        if not any(all(x <= y for x, y in zip(other, own, strict=True)) and other != own for other in points)
+    ]  # fmt: skip
+    assert front(columns, orders).tolist() == expected
 
 
 def test_memory_is_that_of_the_rows_that_are_left() -> None:

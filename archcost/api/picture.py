@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from archcost.hardware import Device
     from archcost.pictures.diagram import Diagram
     from archcost.pictures.picture import Picture
+    from archcost.space.sweep import Sweep
 
 
 @takes(Options)
@@ -23,6 +24,7 @@ def plot(
     y: str = "top1",
     size: str = "params",
     record: str | os.PathLike[str] | None = None,
+    sweep: str | os.PathLike[str] | Sweep | None = None,
     gpu: str | Device | None = None,
     **options: Unpack[Options],
 ) -> Picture | Diagram:
@@ -38,6 +40,9 @@ def plot(
         y: for ``scatter``: the figure on the y axis.
         size: for ``scatter``: the figure that the areas of the bubbles show.
         record: for ``scatter`` and ``roofline``: a record of ``archcost profile``.
+        sweep: for ``scatter``, in place of models: a result of :func:`archcost.sweep`, or a file
+            that ``archcost sweep`` has written. ``x`` and ``y`` are columns. Less is better, or
+            with a minus before the name, more.
         gpu: for ``roofline``: a device of ``archcost hardware``.
         **options: as for :func:`archcost.analyze`; for ``memory`` also as for
             :func:`archcost.memory`.
@@ -54,13 +59,13 @@ def plot(
 
     if kind not in KINDS:
         raise LookupFailed("kind of picture", str(kind), KINDS)
-    if not models and KINDS[kind].networks != 0:
+    if not models and sweep is None and KINDS[kind].networks != 0:
         raise ArchcostError(f"name at least one model, as in plot({kind!r}, 'resnet50')")
     setting, rest = setting_of(options)
     found = device_of(gpu) if "gpu" in KINDS[kind].setting else None
     if found:
         setting = setting.on(found)
-    own = {"depth": depth, "x": x, "y": y, "size": size}
+    own = {"depth": depth, "x": x, "y": y, "size": size, "sweep": sweep}
     own |= {"record": None if record is None else os.fspath(record)}
     networks = [network_of(model, rest) for model in models]
     return draw(kind, networks, setting, **{name: own[name] for name in KINDS[kind].options})

@@ -33,6 +33,9 @@ OPTIONS = {
     "size": names_option("--size", names=AXIS, default="params", show_default=True,
                          help="The figure that the areas of the bubbles show"),
     "record": click.option("--record", metavar="FILE", help="A record of `archcost profile`."),
+    "sweep": click.option("--sweep", metavar="FILE",
+                          help="Rows that `archcost sweep` has written, in place of models. --x "
+                               "and --y are columns: less is better, of -NAME more."),
 }  # fmt: skip
 DRAWING = (
     click.option("--terminal", is_flag=True, help="Print the picture as text."),
@@ -88,7 +91,9 @@ def _command(name: str) -> click.Command:
             from archcost.pictures.matplotlib_file import check_suffix, save
 
             suffix = check_suffix(output)
-        with progress(select(**chosen) if chosen else models, name) as shown:
+        if chosen and (any(chosen.values()) or not own.get("sweep")):
+            models = tuple(select(**chosen))
+        with progress(models, name) as shown:
             networks = [load_network(model, **(options or {})) for model in shown]
         content = draw(name, networks, setting, **own)
         if output is not None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -28,8 +28,7 @@ from archcost.setting import TRAINING
 from archcost.table import ENDINGS, Table
 
 T = TypeVar("T")
-STREAMED = ("csv", "jsonl")
-"""The formats whose rows are written as they come."""
+PARQUET = "parquet"
 FEW = 20
 """How many rows people are shown unless they ask for more."""
 
@@ -66,9 +65,12 @@ where_option = click.option(
 @network_options
 @setting_options("batch", "gpu", *TRAINING, "convention", "activations")
 @output_options(
-    endings={**ENDINGS, ".jsonl": "jsonl"},
+    endings={**ENDINGS, ".jsonl": "jsonl", ".parquet": PARQUET},
     columns=METRICS.several(),
-    formats=table_formats(jsonl="A JSON record on each line, for any number of rows."),
+    formats=table_formats(
+        jsonl="A JSON record on each line, for any number of rows.",
+        parquet="A Parquet file, for any number of rows.",
+    ),
 )
 def command(
     model: str, vary: tuple[str, ...], where: tuple[str, ...], sort: str | None,
@@ -77,12 +79,13 @@ def command(
 ) -> None:  # fmt: skip
     """Price every network that a spec stands for at these values of its knobs and its input.
 
-    A configuration that is not a network is counted, with the reason of the first. The formats csv
-    and jsonl write all rows as they come. An interrupted sweep leaves the rows so far.
+    A configuration that is not a network is counted, with the reason of the first. The formats csv,
+    jsonl and parquet write all rows as they come. An interrupted sweep leaves the rows so far.
 
     Example: archcost sweep resnet50 --vary width_per_group=16:128:16 --vary input=128:256:32
     """
-    from archcost.space.sweep import Sweeper, swept, write_rows
+    from archcost.space.files import STREAMED, needs_pyarrow, write_rows
+    from archcost.space.sweep import Sweeper, swept
     from archcost.space.workers import blocks_of
 
     if sort and pareto:
@@ -90,6 +93,10 @@ def command(
     if top is not None and top < 1:
         raise ArchcostError(f"--top is at least 1; got {top}")
     check_writable(out.file)
+    if out.format == PARQUET:
+        needs_pyarrow()
+        if out.file is None:
+            raise ArchcostError("a Parquet file is not text: say where with --output FILE.parquet")
     orders = (pareto or sort or "").split(",") if pareto or sort else ()
     sweeper = Sweeper(
         load_network(model, **options), setting, space_of(vary, sample, seed),
@@ -111,13 +118,17 @@ def command(
         progress(whole(made), "price", told, sweeper.space.count) as blocks,
     ):
         if streamed:
-            with opened(out.file) as file:
+            with opened(out.file, out.format == PARQUET) as file:
                 write_rows(sweeper, blocks, file, streamed)
             click.echo("\n".join(sweeper.summary()), err=out.file is None)
         else:
             found = swept(sweeper, blocks, pareto=bool(pareto), top=few)
             if out.format == "jsonl":
                 out.write(lines(found.table()))
+            elif out.format == PARQUET:
+                with opened(out.file, True) as file:
+                    write_rows(sweeper, [found.columns], file, PARQUET)
+                click.echo("\n".join(found.notes))
             else:
                 Output(out.format, out.file).show(found.table(), found.to_dict())
     if (seen := sweeper.tally.seen) < len(sweeper.space):
@@ -168,13 +179,13 @@ def interruptible() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(target: str | None) -> Iterator[TextIO]:
-    """Give the file to write rows to as they come, or standard output."""
+def opened(target: str | None, binary: bool) -> Iterator[IO[Any]]:
+    """Give the file to write rows to as they come, for bytes or text, or standard output."""
     if target is None:
         yield sys.stdout
         return
     try:
-        with open(target, "w", encoding="utf-8") as file:
+        with open(target, "wb") if binary else open(target, "w", encoding="utf-8") as file:
             yield file
     except OSError as error:
         raise ArchcostError(f"cannot write {target}: {error.strerror}") from None

@@ -199,7 +199,7 @@ class _Sheet:
             return
         along = panel.x.ticks(*x, max(3, int(width / 0.6)))
         axes.set_xticks([v for v, _ in along], [words for _, words in along])
-        if any(isinstance(mark, p.Points) for mark in panel.marks):
+        if any(isinstance(mark, p.Points | p.Density) for mark in panel.marks):
             axes.grid(axis="x", color=p.GRID, linewidth=0.5)
 
     def _legend(self, keys: Sequence[_Key], y: float) -> None:
@@ -283,6 +283,16 @@ def _points(axes: Any, mark: p.Points, width: float, height: float) -> None:
     _labels(axes, mark, width * INCH, height * INCH)
 
 
+def _density(axes: Any, mark: p.Density, width: float, height: float) -> None:
+    from matplotlib.colors import to_rgb
+
+    colour = to_rgb(p.COLOURS[0])
+    shades = [[(*colour, 0.0)] * (len(mark.x) - 1) for _ in mark.counts]
+    for row, column, shade in mark.cells():
+        shades[row][column] = (*colour, shade)
+    axes.pcolormesh(mark.x, mark.y, shades, linewidth=0, zorder=1, rasterized=True)
+
+
 def _labels(axes: Any, mark: p.Points, width: float, height: float) -> None:
     made = axes.get_figure()
     renderer = made.canvas.get_renderer()
@@ -358,7 +368,7 @@ def _note(axes: Any, mark: p.Note, width: float, height: float) -> None:
 
 _MARKS: dict[type, Any] = {
     p.Bars: _bars, p.Line: _line, p.Points: _points, p.Span: _span, p.Level: _level, p.Note: _note,
-    p.Words: _words,
+    p.Words: _words, p.Density: _density,
 }  # fmt: skip
 
 

@@ -127,6 +127,36 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Density:
+    """How many points lie in each cell of a grid.
+
+    Attributes:
+        x: the edges of the columns, one more than there are.
+        y: the edges of the rows, from the lowest.
+        counts: by row and column.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def extent(self) -> tuple[list[float], list[float]]:
+        """Return the x and y that the axes must reach."""
+        return [self.x[0], self.x[-1]], [self.y[0], self.y[-1]]
+
+    def cells(self) -> Iterator[tuple[int, int, float]]:
+        """Yield the row and column of each cell with points, and its shade from 0 to 1.
+
+        The shade grows with the logarithm of the count, and a single point is seen.
+        """
+        most = max(map(max, self.counts))
+        for row, counts in enumerate(self.counts):
+            for column, count in enumerate(counts):
+                if count:
+                    yield row, column, 0.2 + 0.8 * (log10(count) / log10(most) if most > 1 else 1)
+
+
+@dataclass(frozen=True)
 class Span:
     """A stretch of the x axis with a name at its top."""
 
@@ -183,7 +213,7 @@ class Words:
         return [self.x], [self.y]
 
 
-Mark = Bars | Line | Points | Span | Level | Note | Words
+Mark = Bars | Line | Points | Density | Span | Level | Note | Words
 
 
 @dataclass(frozen=True)
@@ -212,7 +242,7 @@ class Panel:
             low, high = low or 1.0, high or 10.0
             margin = max((high / low) ** 0.07, 1.15)
             low, high = low / margin, high * margin
-        elif axis == "y" or any(isinstance(m, Points) for m in self.marks):
+        elif axis == "y" or any(isinstance(m, Points | Density) for m in self.marks):
             margin = (high - low or abs(high) or 1.0) * 0.08
             margin = max((high - low) * 0.08, 0.6) if own.years else margin
             low, high = (0.0 if low == 0 else low - margin), high + margin

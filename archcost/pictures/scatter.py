@@ -311,8 +311,18 @@ def _some(names: Sequence[str]) -> str:
 
 
 def draw(
-    networks: Sequence[Network], setting: Setting, x: str, y: str, size: str, record: str | None
-) -> Picture:
-    """Return the bubbles of networks in a setting; ``record`` is a file."""
+    networks: Sequence[Network], setting: Setting, x: str, y: str, size: str, record: str | None,
+    sweep: Any = None,
+) -> Picture:  # fmt: skip
+    """Return the bubbles of networks in a setting, or the configurations of a sweep.
+
+    ``record`` is a file; ``sweep`` is a file or a result.
+    """
+    if sweep is not None:
+        from archcost.pictures.cloud import cloud
+
+        if networks:
+            raise ArchcostError("a scatter shows models, or the rows of a sweep; name one of them")
+        return cloud(sweep, x, y)
     reports = [analyze(network, setting) for network in networks]
     return scatter(reports, x, y, size, read_record(record) if record else None)

@@ -140,7 +140,7 @@ def _along(panel: p.Panel, frame: _Frame, upright: bool) -> Iterator[str]:
         return
     for tick, words in panel.x.ticks(*frame.x, max(3, int(frame.width / 70))):
         x = frame.at(tick)
-        if any(isinstance(mark, p.Points) for mark in panel.marks):
+        if any(isinstance(mark, p.Points | p.Density) for mark in panel.marks):
             yield f'<path class="grid" d="M{x:.1f} {frame.top:.1f}v{frame.height:.1f}"/>'
         yield _text(words, x, frame.foot + 14, "middle")
     if panel.x.label:
@@ -206,6 +206,16 @@ def _steps(frame: _Frame, mark: p.Line) -> str:
         f'<path class="steps a{mark.colour} s{mark.colour}" transform="{place}" '
         f'd="{path}V0Z"{tips}/>'
     )
+
+
+def _density(frame: _Frame, mark: p.Density) -> Iterator[str]:
+    for row, column, shade in mark.cells():
+        x, y = frame.at(mark.x[column]), frame.up(mark.y[row + 1])
+        width, height = frame.at(mark.x[column + 1]) - x, frame.up(mark.y[row]) - y
+        yield (
+            f'<rect class="f0" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            f'opacity="{shade:.2f}" data-tip="{mark.counts[row][column]:,}"/>'
+        )
 
 
 def _points(frame: _Frame, mark: p.Points, marks: Sequence[p.Mark]) -> Iterator[str]:
@@ -286,5 +296,6 @@ def _note(frame: _Frame, mark: p.Note) -> Iterator[str]:
 
 
 _MARKS: dict[type, Any] = {
-    p.Bars: _bars, p.Line: _line, p.Level: _level, p.Note: _note, p.Words: _words,
+    p.Bars: _bars, p.Density: _density, p.Line: _line, p.Level: _level, p.Note: _note,
+    p.Words: _words,
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import log10
+from typing import Any
 
 from archcost.pictures import picture as p
 from archcost.pictures.diagram import Box, Diagram
@@ -12,6 +13,7 @@ from archcost.pictures.diagram import Box, Diagram
 EIGHTHS = " ▏▎▍▌▋▊▉"
 HEIGHTS = " ▁▂▃▄▅▆▇█"
 SYMBOLS = "●◆▲■○◇△□"
+SHADES = "░▒▓█"
 ROWS = 16
 
 
@@ -103,7 +105,10 @@ def _canvas(content: p.Picture, panel: p.Panel, width: int) -> list[str]:
 
     legend: list[str] = []
     for mark in panel.marks:
-        if isinstance(mark, p.Level):
+        if isinstance(mark, p.Density):
+            _shade(grid, mark, column, line)
+            legend.append(f"{SHADES} more and more configurations")
+        elif isinstance(mark, p.Level):
             grid[line(mark.y)] = ["╌" if c == " " else c for c in grid[line(mark.y)]]
             legend.append(f"╌ {mark.label}")
         elif isinstance(mark, p.Line) and mark.fill:
@@ -112,7 +117,7 @@ def _canvas(content: p.Picture, panel: p.Panel, width: int) -> list[str]:
             symbol = "╌" if mark.dashed else "·"
             legend.append(f"{symbol} {mark.label}")
             for c, y in _along(mark, (x0, x1), (y0, y1), panel, across):
-                if y0 <= y <= y1 and grid[line(y)][c] == " ":
+                if y0 <= y <= y1 and grid[line(y)][c] in f" {SHADES}":
                     grid[line(y)][c] = symbol
         elif isinstance(mark, p.Line) and mark.label:
             symbol = SYMBOLS[mark.colour % len(SYMBOLS)]
@@ -161,6 +166,21 @@ def _fill(
             level = min(max(eighths - (ROWS - 1 - r) * 8, 0), 8)
             if level:
                 grid[r][c] = HEIGHTS[level]
+
+
+def _shade(grid: list[list[str]], mark: p.Density, column: Any, line: Any) -> None:
+    """Write how dense the points are, by the cells whose middle is at a character."""
+    darkest: dict[tuple[int, int], float] = {}
+    for row, cell, shade in mark.cells():
+        at = line(_middle(mark.y, row)), column(_middle(mark.x, cell))
+        darkest[at] = max(shade, darkest.get(at, 0))
+    for (r, c), shade in darkest.items():
+        grid[r][c] = SHADES[min(int((shade - 0.2) / 0.8 * len(SHADES)), len(SHADES) - 1)]
+
+
+def _middle(edges: tuple[float, ...], cell: int) -> float:
+    low, high = edges[cell], edges[cell + 1]
+    return (low * high) ** 0.5 if low > 0 else (low + high) / 2
 
 
 def _open(colour: int) -> str:

@@ -118,7 +118,11 @@ def front(columns: Columns, orders: Sequence[Order]) -> Any:
     import numpy as np
 
     costs = [order.of(columns) for order in orders]
-    left = np.lexsort(costs[::-1])  # what beats a row comes before it
+    if len(costs) == 2:
+        return _front_of_two(*costs)
+    # what beats a row comes before it, and what beats many comes early: its costs sum to less
+    total = sum(_scaled(own) for own in costs)
+    left = np.lexsort([*costs[::-1], total])
     costs = [own[left] for own in costs]
     kept = []
     while len(left):
@@ -129,3 +133,25 @@ def front(columns: Columns, orders: Sequence[Order]) -> Any:
         kept.append(left[equal])
         left, costs = left[~beaten], [own[~beaten] for own in costs]
     return np.sort(np.concatenate(kept)) if kept else left
+
+
+def _front_of_two(first: Any, second: Any) -> Any:
+    """Return the front of two costs: in the order of the one, each new least of the other."""
+    import numpy as np
+
+    order = np.lexsort((second, first))
+    first, second = first[order], second[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    rows = np.flatnonzero(new)  # equal rows stand side by side: the first of each
+    least = second[rows]
+    kept = np.ones(len(rows), bool)
+    kept[1:] = least[1:] < np.minimum.accumulate(least)[:-1]
+    return np.sort(order[kept[np.cumsum(new) - 1]])
+
+
+def _scaled(cost: Any) -> Any:
+    """Return costs as parts of their range; none is rounded past another."""
+    cost = cost.astype(float)
+    low, high = cost.min(initial=0), cost.max(initial=1)
+    return (cost - low) / (high - low)

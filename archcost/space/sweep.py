@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 from archcost.budget.condition import Condition
 from archcost.data import dataclass
@@ -285,18 +283,3 @@ def swept(
         sweeper.varied.network, shown, tally.seen, tally.networks, tally.kept,
         [*tally.refused.values()], notes,
     )  # fmt: skip
-
-
-def write_rows(sweeper: Sweeper, blocks: Iterable[Columns], file: TextIO, format: str) -> None:
-    """Write all rows as they come, as ``csv`` or ``jsonl``; after each block, no line is cut."""
-    table = csv.writer(file, lineterminator="\n")
-    if format == "csv":
-        table.writerow(sweeper.shown)
-    for block in blocks:
-        rows = zip(*(block[name].tolist() for name in sweeper.shown), strict=True)
-        if format == "csv":
-            table.writerows(rows)
-        else:
-            for row in rows:
-                file.write(json.dumps(dict(zip(sweeper.shown, row, strict=True))) + "\n")
-        file.flush()
