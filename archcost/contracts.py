@@ -102,11 +102,11 @@ def solve() -> Any:
 def training() -> Any:
     """What ``table --training`` counts of a step: of each product, its two gradients too."""
     macs = dict.fromkeys(("forward_macs", "backward_macs", "step_macs"), COUNT)
-    flops = ("forward", "input_gradient", "weight_gradient", "backward", "step")
+    flops = ("forward", "recomputed", "input_gradient", "weight_gradient", "backward", "step")
     sums = macs | dict.fromkeys(flops, with_(int, "FLOPs, two a MAC", minimum=0))
     return NETWORK | {
-        "batch": SIZE, "freeze": [str], "layers": [{"name": str, "op": str, **sums}],
-        "totals": sums,
+        "batch": SIZE, "freeze": [str], "checkpoint": [str],
+        "layers": [{"name": str, "op": str, **sums}], "totals": sums,
     }  # fmt: skip
 
 

@@ -1,7 +1,4 @@
-"""A network: layers in execution order, each with its op, its inputs and its cost.
-
-A :class:`archcost.builder.Builder` makes it.
-"""
+"""A network, made by :mod:`archcost.builder`: layers in execution order, with op, inputs, cost."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from archcost.checkpointed import Checkpointed
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.ops import Cost, Op
@@ -22,8 +20,7 @@ NETWORK_INPUT = "input"
 """The name of a network's input, unless it has several."""
 INT64_BYTES = BYTES[INT64]
 
-NO_NAMES: Mapping[str, str] = {}
-"""No parameter has another name; no proxy, because layers are sent to other processes."""
+NO_NAMES: Mapping[str, str] = {}  # no proxy, because layers are sent to other processes
 
 WEIGHT_KINDS = ("conv", "linear")
 """The kinds of op that a network's depth counts."""
@@ -208,6 +205,8 @@ class Network:
         holders: of code: from a tensor's name to the last layer that runs while a name holds it,
             empty if one does until the end. In other networks the last reader counts.
         classes: the class of each module of code, by its path.
+        checkpoints: the parts that code runs under ``torch.utils.checkpoint`` in this mode.
+        frozen: the parameters that code does not train.
     """
 
     name: str
@@ -231,6 +230,8 @@ class Network:
     sample: Callable[[int], tuple[Any, ...]] | None = field(default=None, compare=False, repr=False)
     holders: Mapping[str, str] = field(default_factory=dict, repr=False)
     classes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    checkpoints: tuple[Checkpointed, ...] = ()
+    frozen: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Check that names are unique and that every layer reads earlier layers."""
@@ -407,12 +408,12 @@ def prefixes(path: str) -> list[str]:
 
 
 def frozen_params(network: Network, patterns: Sequence[str]) -> frozenset[str]:
-    """Return the full names of the parameters of the layers that match any of the patterns.
+    """Return the full names of the parameters that code, or any of the patterns, does not train.
 
     A parameter that several layers share is then frozen for all of them, as in PyTorch.
     """
     chosen = select_layers(network, patterns, "layer or group to freeze")
-    return frozenset(name for layer in chosen for name in layer.param_names)
+    return network.frozen.union(name for layer in chosen for name in layer.param_names)
 
 
 def matched(network: Network, patterns: Sequence[str], what: str) -> dict[str, str]:

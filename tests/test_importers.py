@@ -263,7 +263,6 @@ def test_the_module_of_a_caller_stays_as_it_is() -> None:
 CODE = """
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 class Net(nn.Module):
     def __init__(self, width=4):
@@ -305,10 +304,6 @@ class Double(torch.autograd.Function):
 class Doubled(Net):
     def forward(self, x):
         return Double.apply(self.conv(x))
-
-class Again(Net):
-    def forward(self, x):
-        return checkpoint(self.conv, x, use_reentrant=False)
 
 class Yields(Net):
     def forward(self, x):
@@ -405,9 +400,9 @@ def test_verify_sees_a_module_that_is_another() -> None:
         ("Nett", ["--input", "3x8x8"], "has no 'Nett'; did you mean 'Net'?"),
         ("number", ["--input", "3x8x8"], "cannot be called"),
         ("broken", ["--input", "3x8x8"], "cannot be built: ValueError: no such width"),
-        ("OfData", ["--input", "3x8x8"], "net.py:16): item depends on data"),
-        ("Odd", ["--input", "3x8x8"], "net.py:24): torch.linalg.svd has no formula: what aten::"),
-        ("Net", ["--input", "5x8x8"], "conv (net.py:12): conv2d:"),
+        ("OfData", ["--input", "3x8x8"], "net.py:15): item depends on data"),
+        ("Odd", ["--input", "3x8x8"], "net.py:23): torch.linalg.svd has no formula: what aten::"),
+        ("Net", ["--input", "5x8x8"], "conv (net.py:11): conv2d:"),
         ("Two", ["--input", "3x8x8"], "Two does not run on these inputs: TypeError"),
         ("Net", ["--input", "3x8x8", "--arg", "depth=2"], "unexpected keyword argument 'depth'"),
         ("Yields", ["--input", "3x8x8"], "Yields: no tensor that it returns depends on an input"),
@@ -424,13 +419,3 @@ def test_what_cannot_be_read_is_a_line(
     assert isinstance(made.exception, ArchcostError), made.output
     assert reason in str(made.exception)
     assert "\n" not in str(made.exception)
-
-
-def test_what_is_computed_again_is_refused_in_training(code: str) -> None:
-    options = [f"{code}:Again", "--input", "3x8x8"]
-    assert CliRunner().invoke(cli, ["table", *options]).exit_code == 0
-    made = CliRunner().invoke(cli, ["memory", *options])
-    assert str(made.exception) == (
-        "the module (net.py:49): what torch.utils.checkpoint keeps for backward is not known; "
-        "memory in training cannot be read"
-    )

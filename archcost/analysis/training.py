@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from archcost.analysis.recomputed import recomputed_macs
 from archcost.analysis.report import GROUP, analyze, without_groups
 from archcost.errors import LookupFailed
 from archcost.network import Layer, Network, frozen_params, maker, prefixes
@@ -40,10 +41,14 @@ def gradients(network: Network, freeze: Sequence[str] = ()) -> Gradients:
         LookupFailed: a pattern matches no layer.
     """
     learns = frozenset(network.params) - frozen_params(network, freeze)
-    trained = {layer.path for layer in network if not learns.isdisjoint(layer.param_names)}
+    trained = {
+        layer.path for layer in network
+        if layer.op.recorded and not learns.isdisjoint(layer.param_names)
+    }  # fmt: skip
     tensors = {value.name: False for value in network.inputs}
     for layer in network:
         needed = layer.path in trained or any(map(tensors.__getitem__, flows_to(layer)))
+        needed = needed and layer.op.recorded
         for name in layer.outputs:
             tensors[name] = needed
     return Gradients(frozenset(trained), learns, tensors, reached_from(network, network.outputs))
@@ -53,7 +58,9 @@ def reached_from(network: Network, outputs: Sequence[str]) -> frozenset[str]:
     """Return the paths of the layers, and inputs, to which gradients of some outputs come."""
     reached = set(map(maker, outputs))
     for layer in reversed(network.layers):
-        if layer.path in reached:
+        if not layer.op.recorded:
+            reached.discard(layer.path)
+        elif layer.path in reached:
             reached.update(map(maker, flows_to(layer)))
     return frozenset(reached)
 
@@ -67,17 +74,21 @@ def flows_to(layer: Layer) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class LayerStep:
-    """One layer's FLOPs in a training step, two per multiply-accumulate, for the whole batch."""
+    """One layer's FLOPs in a training step, two per multiply-accumulate, for the whole batch.
+
+    ``recomputed`` are those of the forward pass that backward computes again.
+    """
 
     layer: Layer
     forward: int
     input_gradient: int
     weight_gradient: int
+    recomputed: int = 0
 
     @property
     def backward(self) -> int:
-        """FLOPs of both gradients."""
-        return self.input_gradient + self.weight_gradient
+        """FLOPs of the backward pass: both gradients, and what it computes again."""
+        return self.recomputed + self.input_gradient + self.weight_gradient
 
 
 COLUMNS: Mapping[str, Column] = {
@@ -92,6 +103,7 @@ COLUMNS: Mapping[str, Column] = {
         Column("backward_macs", "backward MACs", True),
         Column("step_macs", "step MACs", True),
         Column("forward", "forward FLOPs", True, essential=True),
+        Column("recomputed", "computed again", True),
         Column("input_gradient", "input gradient", True),
         Column("weight_gradient", "weight gradient", True),
         Column("backward", "backward FLOPs", True, essential=True),
@@ -101,8 +113,8 @@ COLUMNS: Mapping[str, Column] = {
 """The columns of the table of a training step, by key."""
 
 USUAL = (
-    "name", "op", "output", "forward_macs", "forward", "input_gradient", "weight_gradient",
-    "backward", "step",
+    "name", "op", "output", "forward_macs", "forward", "recomputed", "input_gradient",
+    "weight_gradient", "backward", "step",
 )  # fmt: skip
 
 
@@ -114,6 +126,7 @@ class TrainingStep:
     batch: int
     layers: tuple[LayerStep, ...]
     freeze: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
 
     @cached_property
     def forward(self) -> int:
@@ -135,7 +148,8 @@ class TrainingStep:
         Raises:
             LookupFailed: an unknown column, with the nearest name.
         """
-        keys = tuple(columns or USUAL)
+        again = any(step.recomputed for step in self.layers)
+        keys = tuple(columns or [key for key in USUAL if again or key != "recomputed"])
         for key in keys:
             if key not in COLUMNS:
                 raise LookupFailed("column", key, COLUMNS)
@@ -157,6 +171,7 @@ class TrainingStep:
             rows.append(_cells(keys, words, inside[entry.path]))
         total: dict[str, Cell] = {"name": "total", "output": show(self.network.output)}
         frozen = f"; not trained: {', '.join(self.freeze)}" if self.freeze else ""
+        frozen += f"; computed again: {', '.join(self.checkpoint)}" if self.checkpoint else ""
         table = Table(
             tuple(COLUMNS[key] for key in keys),
             tuple(rows),
@@ -178,6 +193,7 @@ class TrainingStep:
             **self.network.input_record,
             "batch": self.batch,
             "freeze": list(self.freeze),
+            "checkpoint": list(self.checkpoint),
             "layers": [
                 {"name": step.layer.path, "op": step.layer.op.name, **_counts([step])}
                 for step in self.layers
@@ -192,12 +208,14 @@ def _counts(steps: Iterable[LayerStep]) -> dict[str, int]:
     forward = sum(step.forward for step in steps)
     inputs = sum(step.input_gradient for step in steps)
     weights = sum(step.weight_gradient for step in steps)
-    backward = inputs + weights
+    again = sum(step.recomputed for step in steps)
+    backward = again + inputs + weights
     return {
         "forward_macs": forward // 2,
         "backward_macs": backward // 2,
         "step_macs": (forward + backward) // 2,
         "forward": forward,
+        "recomputed": again,
         "input_gradient": inputs,
         "weight_gradient": weights,
         "backward": backward,
@@ -212,22 +230,28 @@ def _cells(
     return tuple(words.get(key, counts.get(key, "")) for key in keys)
 
 
-def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) -> TrainingStep:
+def training_step(
+    network: Network, batch: int = 1, freeze: Sequence[str] = (), checkpoint: Sequence[str] = ()
+) -> TrainingStep:
     """Return the FLOPs of a training step: convolutions and matrix products, 2 per MAC.
 
     A product of two factors takes as many multiply-accumulates for the gradient of each factor as
     it took forward; also for grouped and transposed convolutions. Fused attention takes half a pass
     more, because it computes its scores again. A recurrent layer passes gradients from step to
     step, except to the first step, whose states are zeros. No gradient is computed for the
-    network's input, for frozen weights, nor before the first layer that is trained.
+    network's input, for frozen weights, nor before the first layer that is trained. What runs under
+    ``torch.utils.checkpoint`` is computed again in backward.
 
     Args:
         network: from :func:`archcost.load`.
         batch: samples per pass.
         freeze: shell patterns of layers that are not trained, as for ``analyze``.
+        checkpoint: shell patterns of groups that backward computes again.
     """
     network = network.in_training
     known = gradients(network, freeze)
+    setting = Setting(batch, device="cpu", freeze=tuple(freeze), checkpoint=tuple(checkpoint))
+    again = recomputed_macs(network, setting, known.learns)
     steps = []
     for layer in network:
         op, shapes, samples = layer.op, layer.shapes, batch * layer.rows
@@ -240,5 +264,6 @@ def training_step(network: Network, batch: int = 1, freeze: Sequence[str] = ()) 
             needs = [known.tensors[name] and i not in op.no_gradient for i, name in flows]
             inputs, weights = op.backward_macs(needs, trained, *shapes)
         flops = [2 * macs * samples for macs in (layer.cost.macs, inputs, weights)]
+        flops.append(2 * again.get(layer.path, 0))
         steps.append(LayerStep(layer, *flops))
-    return TrainingStep(network, batch, tuple(steps), tuple(freeze))
+    return TrainingStep(network, batch, tuple(steps), tuple(freeze), tuple(checkpoint))

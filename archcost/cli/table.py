@@ -22,7 +22,7 @@ from archcost.setting import COUNTING
 @click.command("table")
 @model_argument()
 @network_options
-@setting_options(*COUNTING, "freeze")
+@setting_options(*COUNTING, "freeze", "checkpoint")
 @depth_option
 @click.option("--training", is_flag=True, help="Show the FLOPs of forward, backward and step.")
 @output_options(
@@ -52,9 +52,12 @@ def command(
         for option, usual in (("convention", "flops"), ("activations", "lecture")):
             if getattr(setting, option) != usual:
                 raise ArchcostError(f"--training counts FLOPs; it takes no --{option}")
-        step = training_step(load_network(model, **options), setting.batch, setting.freeze)
+        network = load_network(model, **options)
+        step = training_step(network, setting.batch, setting.freeze, setting.checkpoint)
         out.show(step.table(out.columns, depth), step.to_dict())
         return
+    if setting.checkpoint:
+        raise ArchcostError("--checkpoint says what a training step computes; add --training")
     from archcost.analysis.report import analyze
 
     report = analyze(load_network(model, **options), setting)

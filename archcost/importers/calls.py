@@ -64,6 +64,15 @@ class Constant(NamedTuple):
         """Return what tells it from other tensors, wherever it lies."""
         return f"Constant{self[:4]}"
 
+    def placed(self, F: Any, like: Any) -> Any:
+        """Return the whole memory, which is where it was when another call has read it."""
+        whole = F.constants.get(self.key)
+        if whole is None:
+            size, itemsize = given(F, self.size, (), {}), self.itemsize or F.setting.itemsize
+            whole = like.like((size,), itemsize=itemsize, what="constants")
+            F.constants[self.key] = whole
+        return whole
+
 
 class Rows(NamedTuple):
     """In the arguments of a call and in shapes: so many times the batch, and some more."""
@@ -185,7 +194,8 @@ def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any])
             whole = F.constants.setdefault(key, params[name])
             return whole.view(given(F, shape, (), {}), given(F, strides, (), {}))
         case Constant():
-            return _constant(F, value, next(iter((*tensors, *params.values()))))
+            whole = value.placed(F, next(iter((*tensors, *params.values()))))
+            return whole.view(given(F, value.shape, (), {}), given(F, value.strides, (), {}))
         case Rows(times, more):
             return times * F.batch + more
         case Out(shape, strides, itemsize, learns):
@@ -195,16 +205,6 @@ def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any])
         case slice(start=start, stop=stop, step=step):
             return slice(*(given(F, n, tensors, params) for n in (start, stop, step)))
     return value
-
-
-def _constant(F: Any, constant: Constant, like: Any) -> Any:
-    """Return a tensor of constants, which lies where it was when another call has read it."""
-    size, itemsize = given(F, constant.size, (), {}), constant.itemsize or F.setting.itemsize
-    whole = F.constants.get(constant.key)
-    if whole is None:
-        whole = like.like((size,), itemsize=itemsize, what="constants")
-        F.constants[constant.key] = whole
-    return whole.view(given(F, constant.shape, (), {}), given(F, constant.strides, (), {}))
 
 
 def _last(value: Any) -> Iterator[Any]:

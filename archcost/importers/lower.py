@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from archcost.builder import Builder
+from archcost.checkpointed import Checkpointed
 from archcost.errors import ArchcostError
 from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, type_of
 from archcost.importers.formulas import counted, formula_of
@@ -18,7 +19,7 @@ from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
 from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
 from archcost.importers.probe import probed, seen_of
-from archcost.importers.seen import BATCH, CALL, INPUT, PARAMETER, Call, Seen, Trace
+from archcost.importers.seen import BATCH, CALL, INPUT, PARAMETER, Call, Rerun, Seen, Trace
 from archcost.layout import contiguous
 from archcost.network import Network, Value
 from archcost.ops.base import made_dtype
@@ -75,7 +76,11 @@ class Lowering:
             )
             for layer in made.layers
         )
-        return replace(made, layers=layers, holders=self.holders())
+        again = tuple(filter(None, map(self.checkpointed, self.trace.reruns)))
+        return replace(
+            made, layers=layers, holders=self.holders(), checkpoints=again,
+            frozen=self.trace.frozen & made.params.keys(),
+        )  # fmt: skip
 
     def holders(self) -> dict[str, str]:
         """Return, for each tensor, the last layer that runs while a name of the code holds it."""
@@ -87,6 +92,39 @@ class Lowering:
             found[value.name] = max(at, found.get(value.name, -1))
         paths = [path for _, path in self.places]
         return {name: paths[at] if at < len(paths) else "" for name, at in found.items()}
+
+    def checkpointed(self, rerun: Rerun) -> Checkpointed | None:
+        """Return the layers that backward computes again, None if they are none."""
+        paths = frozenset(path for number, path in self.places if number in rerun.calls)
+        calls = [self.trace.calls[number] for number in rerun.calls if number in self.live]
+        read = [seen for call in calls for seen in _seen_in((call.args, call.kwargs))]
+        given = {_same(seen) for seen in rerun.given}
+        saves: dict[str, None] = {}
+        constants: dict[int, tuple[Constant, bool]] = {}
+        for seen in (*rerun.given, *read):
+            known, argument = self.value(seen), _same(seen) in given
+            if known is not None:
+                if argument:
+                    saves[known.name] = None
+                elif rerun.reentrant and seen.call < rerun.calls.start and self.learns(seen):
+                    file, line = rerun.line
+                    raise ArchcostError(
+                        f"{file.rpartition('/')[2]}:{line}: {known.name} needs a gradient and is "
+                        "not among the arguments of torch.utils.checkpoint, use_reentrant=True"
+                    )
+            elif seen.call < rerun.calls.start and not (seen.buffer or seen.held):
+                last = self.last.get(seen.storage)
+                ends = last is None or any(call is last for call in calls)
+                made = self.constant(seen, None)._replace(last=ends)
+                constants.setdefault(made.key, (made, argument))
+        held = tuple(constants.values())
+        whole = Checkpointed(paths, tuple(saves), held, rerun.reentrant, rerun.whole)
+        return whole if paths else None
+
+    def learns(self, seen: Seen) -> bool:
+        """Whether a gradient flows through a tensor that a call has made."""
+        inside = self.trace.calls[seen.call].inside if seen.kind == CALL else None
+        return inside is not None and inside.outs[seen.place].learns
 
     # Tensors.
 
@@ -192,15 +230,14 @@ class Lowering:
                     own = _free(_own_name(value.buffer), params, buffers)
                     size = value.size // _width(value)
                     buffers[own] = replace(value, shape=(size,), strides=(1,))
-                    return View(own, told(value.shape), told(value.strides), value.storage)
-                return self.constant(value, call, told)
-            if isinstance(value, int) and value and value % BATCH == 0:
-                return Rows(value // BATCH)
+                    shape, strides = map(_with_rows, (value.shape, value.strides))
+                    return View(own, shape, strides, value.storage)
+                return self.constant(value, call)
             if isinstance(value, slice):
                 return slice(*map(told, (value.start, value.stop, value.step)))
             if isinstance(value, (list, tuple)):
                 return type(value)(map(told, value))
-            return value
+            return _with_rows(value)
 
         given = call.args
         if call.name in ("reshape", "view"):  # with all sizes, whatever one was -1
@@ -227,7 +264,8 @@ class Lowering:
         if call.inside and not (
             known and "out" not in call.kwargs and probed(op, read, {**params, **buffers}, call)
         ):
-            op.__dict__.update(observed=seen_of(call, told, total), no_gradient=_apart(call))
+            learns = any(out.learns for out in call.inside.outs)
+            op.__dict__.update(observed=seen_of(call, told, total), recorded=learns)
         self.buffers |= {seen.storage for seen in buffers.values()}
         if not tensors:  # of parameters alone: it stands behind the input, and reads nothing of it
             tensors = [self.builder.inputs[0]]
@@ -253,16 +291,15 @@ class Lowering:
             self.owners.setdefault(name, path)
         return made
 
-    def constant(self, seen: Seen, call: Call, told: Any) -> Constant:
-        """Return a tensor of constants as an argument; ``told`` says sizes with the batch."""
+    def constant(self, seen: Seen, call: Call | None) -> Constant:
+        """Return a tensor of constants as an argument of a call."""
         floats, width = "float" in seen.dtype, _width(seen)
         size = seen.size // width if seen.size else numel(seen.shape)
         strides = seen.strides or contiguous(seen.shape)
         key = seen.storage or id(seen)
         last = self.last.get(key, call) is call and not seen.buffer
-        return Constant(
-            told(seen.shape), told(strides), told(size), 0 if floats else width, key, last
-        )
+        shape, strides, size = map(_with_rows, (seen.shape, strides, size))
+        return Constant(shape, strides, size, 0 if floats else width, key, last)
 
     # Names.
 
@@ -307,6 +344,20 @@ KINDS = {
 """The kinds of functions as ops; all others only move elements."""
 
 
+def _with_rows(value: Any) -> Any:
+    """Return sizes in which those of the batch are told."""
+    if isinstance(value, tuple):
+        return tuple(map(_with_rows, value))
+    if isinstance(value, int) and value and value % BATCH == 0:
+        return Rows(value // BATCH)
+    return value
+
+
+def _same(seen: Seen) -> tuple[Any, ...]:
+    """Return what tells a tensor from others."""
+    return (seen.kind, seen.name, seen.call, seen.place) + (seen.storage,) * (seen.call < 0)
+
+
 def _width(seen: Seen) -> int:
     """Return the bytes of an element."""
     return int(re.sub(r"\D", "", seen.dtype) or 8) // 8
@@ -325,12 +376,6 @@ class Known:
     def __contains__(self, name: object) -> bool:
         """Whether one of that name has."""
         return name in Called.programs or is_of_one(str(name))
-
-
-def _apart(call: Call) -> tuple[int, ...]:
-    """Return the inputs to which no gradient flows: all of a call that autograd does not record."""
-    learns = any(out.learns for out in call.inside.outs) if call.inside else True
-    return () if learns else tuple(range(len([*_seen_in((call.args, call.kwargs))])))
 
 
 def _macs(call: Call) -> int:

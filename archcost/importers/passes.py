@@ -36,18 +36,11 @@ def state_of(module: Any) -> list[Any]:
 def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
     """Note each ``autograd.Function`` as a call, in evaluation only those with a formula.
 
-    In training, refuse what computes again.
+    In training, note what backward computes again.
     """
     if not training and not FORMULAS:
         yield
         return
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise ArchcostError(
-            f"{tracer.where(line_of_code())}: what torch.utils.checkpoint keeps for backward is "
-            "not known; memory in training cannot be read"
-        )
-
     checkpointing: Any = import_module("torch.utils.checkpoint")
     own = torch.autograd.Function
     apply = own.__dict__["apply"].__func__
@@ -57,16 +50,43 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         if not training and own is None:
             return apply(cls, *args, **kwargs)
         if issubclass(cls, checkpointing.CheckpointFunction):
-            refuse()
+            return _reentrant(tracer, *args)
         return tracer.apart(apply, cls, args, kwargs)
 
-    again = "_checkpoint_without_reentrant_generator"
-    whole = refuse if training else getattr(checkpointing, again)
+    def recomputed(
+        function: Any, preserve: Any, context_fn: Any, check: Any, debug: Any, early_stop: bool,
+        *args: Any, **kwargs: Any,
+    ) -> Iterator[None]:  # fmt: skip
+        if context_fn is not checkpointing.noop_context_fn:
+            raise ArchcostError(
+                f"{tracer.where(line_of_code())}: which operations the context_fn of "
+                "torch.utils.checkpoint computes again is not known; leave it out"
+            )
+        everywhere = checkpointing._enable_checkpoint_early_stop
+        stops = early_stop if everywhere is None else everywhere
+        recording = torch.is_grad_enabled()
+        line = line_of_code()
+        with tracer.rerun(args, line, whole=not stops) if recording else nullcontext():
+            yield
+
+    generator = "_checkpoint_without_reentrant_generator"
     with (
-        mock.patch.object(checkpointing, again, whole),
+        mock.patch.object(
+            checkpointing, generator, recomputed if training else getattr(checkpointing, generator)
+        ),
         mock.patch.object(own, "apply", classmethod(applied)),
     ):
         yield
+
+
+def _reentrant(tracer: Tracer, function: Any, _: Any, *args: Any) -> Any:
+    """Run what ``use_reentrant=True`` runs again if an argument needs a gradient, and only then."""
+    learns = any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args)
+    if learns and torch.is_grad_enabled():
+        with tracer.rerun(args, line_of_code(), reentrant=True):
+            return function(*args)
+    with torch.no_grad():
+        return function(*args)
 
 
 def trace(

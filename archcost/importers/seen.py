@@ -73,6 +73,25 @@ class Call:
     inside: Inside | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """Calls that run under ``torch.utils.checkpoint``.
+
+    Attributes:
+        calls: their numbers.
+        given: the tensors among the arguments.
+        reentrant: whether with ``use_reentrant=True``.
+        whole: whether with ``early_stop=False``.
+        line: the file and line of the code that calls it.
+    """
+
+    calls: range
+    given: tuple[Seen, ...]
+    reentrant: bool
+    whole: bool
+    line: tuple[str, int]
+
+
 @dataclass
 class Trace:
     """The calls of a pass.
@@ -84,6 +103,8 @@ class Trace:
         classes: the class of each module that ran, by its path.
         training: whether it ran in training mode.
         freed: for the output of a call, how many calls had begun when no name held it any more.
+        reruns: the calls that backward runs again.
+        frozen: the parameters that need no gradient.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -93,6 +114,8 @@ class Trace:
     classes: dict[str, str] = field(default_factory=dict)
     training: bool = False
     freed: dict[tuple[int, int], int] = field(default_factory=dict)
+    reruns: list[Rerun] = field(default_factory=list)
+    frozen: frozenset[str] = frozenset()
 
 
 def of_batch(size: int) -> bool:

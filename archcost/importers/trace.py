@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -38,6 +38,7 @@ from archcost.importers.seen import (
     INPUT,
     PARAMETER,
     Call,
+    Rerun,
     Seen,
     Trace,
     of_batch,
@@ -84,6 +85,8 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             self.known[id(parameter)] = (PARAMETER, name)
             self.trace.parameters[name] = tuple(parameter.shape)
             self.weights[storage_of(parameter)] = name
+            if not parameter.requires_grad:
+                self.trace.frozen |= {name}
         for name, buffer in module.named_buffers():
             self.known[id(buffer)] = (BUFFER, name)
             self.trace.buffers[name] = tuple(buffer.shape)
@@ -99,6 +102,9 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
 
     keeping = False
     """Whether what autograd keeps is written down."""
+
+    rerunning = False
+    """Whether what runs is computed again in backward."""
 
     def keep(self, tensor: Any) -> Any:
         """Note a tensor that is kept for backward; a result would hold the graph that holds it."""
@@ -120,6 +126,25 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             return self.note(run, own.__name__, full, args, kwargs, partial(apply, own))
         finally:
             super().__enter__()
+
+    @contextmanager
+    def rerun(
+        self, args: Sequence[Any], line: tuple[str, int], reentrant: bool = False,
+        whole: bool = False,
+    ) -> Iterator[None]:  # fmt: skip
+        """Note that what runs meanwhile is computed again; ``args`` are what is kept for it."""
+        if self.rerunning:
+            raise ArchcostError(
+                f"{self.where(line)}: what torch.utils.checkpoint keeps inside another is not known"
+            )
+        first = len(self.trace.calls)
+        given = tuple(self.see(arg) for arg in args if isinstance(arg, torch.Tensor))
+        self.alive += [arg.untyped_storage() for arg in args if isinstance(arg, torch.Tensor)]
+        self.rerunning = True
+        yield
+        self.rerunning = False
+        calls = range(first, len(self.trace.calls))
+        self.trace.reruns.append(Rerun(calls, given, reentrant, whole, line))
 
     # Modules.
 

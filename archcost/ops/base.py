@@ -98,6 +98,7 @@ class Op:
         any_rows: whether its inputs may have different rows of the batch.
         makes: the type of what it makes, if that does not follow from its inputs.
         no_gradient: which inputs get none, because only their shape or their order counts.
+        recorded: whether autograd records it; code may run a layer under ``torch.no_grad``.
         integers: which inputs are int64, as the places in a table are.
         masks: which inputs are booleans.
         integer_buffers: names of the buffers that are int64 whatever the dtype.
@@ -115,6 +116,7 @@ class Op:
     any_rows: ClassVar[bool] = False
     makes: ClassVar[str] = ""
     no_gradient: ClassVar[tuple[int, ...]] = ()
+    recorded: ClassVar[bool] = True
     integers: ClassVar[tuple[int, ...]] = ()
     masks: ClassVar[tuple[int, ...]] = ()
     integer_buffers: ClassVar[tuple[str, ...]] = ()

@@ -17,11 +17,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from heapq import heappop, heappush
 
 from archcost.layout import Layout, elementwise
 from archcost.primitives.row import FULL, JOIN, NEW, SAME
-from archcost.readings.ledger import BACKWARD, FORWARD, GRADIENTS, TRANSIENT, Ledger
+from archcost.readings.ledger import BACKWARD, FORWARD, TRANSIENT, Ledger
 from archcost.readings.tensors import Edge, Node, Parameter, Tensor
 
 
@@ -42,13 +43,22 @@ def backward(ledger: Ledger, outputs: list[Tensor], observed: bool) -> None:
     ledger.enter(BACKWARD)
     root = loss.like(())
     arrived = {node: {place: root.view(shape, (0,) * len(shape))}}
-    left = _readers(node) if ledger.shared else {}
+    del node
+    sweep(ledger, arrived, observed)
+    ledger.enter(BACKWARD)
+
+
+def sweep(ledger: Ledger, arrived: dict[Node, dict[int, Tensor]], observed: bool) -> None:
+    """Run backward from nodes, at whose outputs gradients have ``arrived``."""
+    left = _readers([*arrived]) if ledger.shared else {}
     waiting: dict[Parameter, dict[int, Tensor]] = {}  # the sums so far
-    ahead = [(-node.number, node)]
+    ahead = sorted((-node.number, node) for node in arrived)
     while ahead:
         node = heappop(ahead)[1]
         ledger.enter(BACKWARD, node.layer)
-        results = _gradients(ledger, node, arrived.pop(node))
+        gradients = node.recompute or partial(_gradients, ledger, node)
+        results = gradients(arrived.pop(node))
+        del gradients
         node.saved = ()
         learnt: list[tuple[Edge, Tensor]] = []
         alone = len({*results}) == len(results)
@@ -91,13 +101,12 @@ def backward(ledger: Ledger, outputs: list[Tensor], observed: bool) -> None:
                 _arrive(edge, result, any(other is result for other in others))
                 del others, result
             del passed
-    ledger.enter(BACKWARD)
 
 
-def _readers(node: Node) -> Counter[Parameter]:
-    """Return how many gradients of each parameter a backward pass from a node makes."""
+def _readers(ahead: list[Node]) -> Counter[Parameter]:
+    """Return how many gradients of each parameter a backward pass from nodes makes."""
     readers: Counter[Parameter] = Counter()
-    seen, ahead = {node}, [node]
+    seen = {*ahead}
     while ahead:
         for edge in ahead.pop().edges:
             if isinstance(edge.to, Parameter):
@@ -154,10 +163,12 @@ def _arrive(edge: Edge, gradient: Tensor, shared: bool) -> None:
     """Take a parameter's gradient over; copy one that others hold too, or that lies otherwise."""
     parameter = edge.to
     assert isinstance(parameter, Parameter)
+    if parameter.grad is not None:  # of a backward pass within this one: it is added in place
+        return
     if shared or not Layout(edge.shape, parameter.strides).same_order(gradient.strides):
-        gradient = gradient.like(edge.shape, parameter.strides, kind=GRADIENTS)
+        gradient = gradient.like(edge.shape, parameter.strides, kind=edge.kind)
     if gradient.storage.kind == TRANSIENT:
-        gradient.storage.become(GRADIENTS)
+        gradient.storage.become(edge.kind)
     parameter.grad = gradient
 
 

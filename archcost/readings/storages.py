@@ -34,7 +34,6 @@ from archcost.primitives.row import (
     Row,
 )
 from archcost.readings.ledger import (
-    BACKWARD,
     BUFFERS,
     FORWARD,
     INPUTS,
@@ -43,8 +42,9 @@ from archcost.readings.ledger import (
     Ledger,
     Storage,
 )
+from archcost.readings.recomputing import run_region
 from archcost.readings.regions import regions
-from archcost.readings.tensors import Again, Edge, Enough, Kept, Node, Parameter, Tensor
+from archcost.readings.tensors import Edge, Kept, Node, Parameter, Tensor
 from archcost.setting import AMP, Setting
 from archcost.shape import Shape
 
@@ -75,6 +75,8 @@ class Storages:
     """
 
     watched = False
+    recording = True  # whether autograd records operations
+    recomputes = False  # whether backward runs a region again
 
     def __init__(self, setting: Setting, training: bool = True, exact: bool = True) -> None:
         self.setting, self.training, self.exact = setting, training, exact
@@ -138,7 +140,7 @@ class Storages:
                 tensors.append(arg)
                 needs = needs or arg.needs
         node, made = None, {}
-        if needs and primitive.differentiable:
+        if needs and primitive.differentiable and self.recording:
             self._check_kept(row)
             node = self._node(row, args)
             # what it reads is packed before the operation runs, what it makes after
@@ -291,18 +293,10 @@ class Storages:
         while at < len(network.layers):
             region = first.get(network.layers[at].path)
             if region is None:
-                self._run(network.layers[at], tensors, FORWARD)
+                self.run_layer(network.layers[at], tensors, FORWARD)
                 at += 1
                 continue
-            # it runs as a function: what it does not return goes with its end
-            inner = {name: tensors[name] for name in region.inputs}
-            self.pack = Again(partial(self._recompute, region.layers), region.name, inner).pack
-            inner = dict(inner)
-            for layer in region.layers:
-                self._run(layer, inner, FORWARD)
-            tensors |= {name: inner[name] for name in region.outputs}
-            inner.clear()
-            self.pack = Kept
+            run_region(self, region, tensors)
             for layer in region.layers:
                 self._finish(layer, tensors)
             at += len(region.layers)
@@ -357,7 +351,8 @@ class Storages:
         self.layer = path
         return op.forward(self, *args, **self.params[path])
 
-    def _run(self, layer: Layer, tensors: dict[str, Tensor], phase: str) -> None:
+    def run_layer(self, layer: Layer, tensors: dict[str, Tensor], phase: str) -> None:
+        """Run a layer on ``tensors``, by their names, and drop what nothing holds any more."""
         self.ledger.enter(phase, layer.path)
         read = [tensors[name] for name in layer.inputs]
         self.changed = read[0].storage if layer.in_place else None
@@ -383,18 +378,6 @@ class Storages:
         """Drop what nothing holds any more."""
         for name in self.network.released.get(layer.path, ()):
             tensors.pop(name, None)
-
-    def _recompute(self, layers: Sequence[Layer], again: Again) -> None:
-        """Run a region a second time, up to the last tensor that it keeps."""
-        pack, layer, copies = self.pack, self.layer, self.copies
-        self.pack, self.copies = again.keep, {}
-        try:
-            tensors = dict(again.tensors)
-            for each in layers:
-                self._run(each, tensors, BACKWARD)
-        except Enough:
-            pass
-        self.pack, self.layer, self.copies = pack, layer, copies
 
 
 def _write_in_place(name: str, row: Row, args: Sequence[Any], changed: Storage) -> None:

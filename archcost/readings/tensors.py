@@ -9,7 +9,7 @@ from weakref import ref
 
 from archcost.layout import Layout, Strides, contiguous, layout_of, viewed_strides
 from archcost.number import maximum
-from archcost.readings.ledger import GRADIENTS, TRANSIENT, Storage
+from archcost.readings.ledger import GRADIENTS, PARAMETERS, TRANSIENT, Storage
 from archcost.shape import Shape
 
 
@@ -134,7 +134,8 @@ class Edge:
     def __init__(self, tensor: Any, rule: Any, strides: Strides | None) -> None:
         self.to, self.kind = tensor.node, TRANSIENT
         if tensor.node is None:
-            self.to, self.kind = tensor, GRADIENTS
+            self.to = tensor
+            self.kind = GRADIENTS if tensor.storage.kind == PARAMETERS else TRANSIENT
             tensor.readers += 1
             if tensor.readers > 1:
                 tensor.storage.ledger.shared = True
@@ -155,7 +156,10 @@ class Node:
         outs: shapes of its outputs, where it has several.
         copies: whether it first copies an incoming gradient, a function of it.
         flattens: whether it takes an incoming gradient as a matrix of rows.
+        recompute: of a region that runs a backward pass of its own: it makes the gradients.
     """
+
+    recompute: Callable[[dict[int, Tensor]], list[Tensor]] | None = None
 
     __slots__ = ("copies", "edges", "flattens", "layer", "number", "outs", "saved", "scratch")
 
@@ -174,18 +178,22 @@ class Enough(Exception):
 
 
 class Again:
-    """A region that is computed again: its inputs, and what the second run finds.
+    """A region that is computed again: what it reads, and what the second run finds.
 
     ``run`` runs it; what it packs comes in the order of the first run. What nobody can ask for any
-    more, because its operation leads to no output, is not kept.
+    more, because its operation leads to no output, is not kept. ``constants`` are held for the
+    second run, which is ``whole`` or ends with the last tensor that is asked for.
     """
 
-    __slots__ = ("again", "found", "inputs", "packed", "run", "tensors")
+    __slots__ = ("again", "constants", "found", "inputs", "packed", "run", "tensors", "whole")
 
-    def __init__(self, run: Callable[[Again], None], name: str, tensors: dict[str, Tensor]) -> None:
+    def __init__(
+        self, run: Callable[[Again], None], tensors: dict[str, Tensor], inputs: list[Kept],
+        constants: dict[Any, Tensor], whole: bool,
+    ) -> None:  # fmt: skip
         self.run, self.tensors, self.again = run, tensors, 0
         self.packed: list[ref[Later]] = []
-        self.inputs = [Kept(tensor, name) for tensor in tensors.values()]
+        self.inputs, self.constants, self.whole = inputs, constants, whole
         self.found: dict[int, Kept] | None = None
 
     def pack(self, tensor: Tensor, layer: str) -> Later:
@@ -201,7 +209,7 @@ class Again:
         if self.packed[self.again]() is not None:
             self.found[self.again] = kept
         self.again += 1
-        if self.again == len(self.packed):
+        if self.again == len(self.packed) and not self.whole:
             raise Enough
         return kept
 
