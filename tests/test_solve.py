@@ -131,3 +131,13 @@ def test_what_is_refused(words: list[str], reason: str) -> None:
     done = run("mobilenet_v2", "--vary", "width=0.9:1:0.01", *words)
     assert isinstance(done.exception, ArchcostError), done.output
     assert str(done.exception) == reason
+
+
+def test_several_processes_find_what_one_finds() -> None:
+    vary: dict[str, Any] = {"width": "0.1:2:0.001", "classes": range(1, 20)}
+    alone = archcost.solve("mobilenet_v2", vary, maximize="params", where="macs <= 300M")
+    found = archcost.solve("mobilenet_v2", vary, maximize="params", where="macs <= 300M", jobs=2)
+    assert found.to_dict() == alone.to_dict() and found.figures == alone.figures
+    assert found.table() == alone.table()
+    with pytest.raises(archcost.ArchcostError, match="jobs is at least 1; got 0"):
+        archcost.solve("mobilenet_v2", vary, maximize="params", jobs=0)

@@ -160,8 +160,7 @@ def sweep(
         raise ArchcostError("pareto has an order of its own; leave sort out")
     if top is not None and top < 1:
         raise ArchcostError(f"top is at least 1; got {top}")
-    if jobs < 1:
-        raise ArchcostError(f"jobs is at least 1; got {jobs}")
+    _check_jobs(jobs)
     setting, rest = setting_of(options)
     sweeper = Sweeper(
         network_of(model, rest), setting, _space(vary, sample, seed),
@@ -181,6 +180,8 @@ def solve(
     minimize: str | None = None,
     where: Sequence[str] | str = (),
     columns: Sequence[str] = (),
+    jobs: int = 1,
+    executor: Executor | None = None,
     **options: Unpack[Options],
 ) -> Solution:
     """Return the best configuration under conditions, with its neighbours.
@@ -194,6 +195,8 @@ def solve(
         minimize: the figure or the name that is to be small.
         where: conditions on figures and names, as ``"macs <= 300M"``.
         columns: figures to return. The default is params, macs and activations.
+        jobs: how many processes price the networks.
+        executor: prices them in place of processes of its own, as for :func:`archcost.sweep`.
         **options: as for :func:`archcost.sweep`.
 
     Raises:
@@ -209,7 +212,9 @@ def solve(
     """
     from archcost.space.solve import solve
     from archcost.space.sweep import Sweeper
+    from archcost.space.workers import blocks_of
 
+    _check_jobs(jobs)
     if (maximize is None) == (minimize is None):
         raise ArchcostError("name what to maximize or what to minimize, as in maximize='width'")
     setting, rest = setting_of(options)
@@ -218,7 +223,13 @@ def solve(
         columns=patterns("columns", columns), where=[where] if isinstance(where, str) else where,
         orders=[f"-{maximize}" if minimize is None else minimize],
     )  # fmt: skip
-    return solve(sweeper, sweeper.blocks())
+    with blocks_of(sweeper, executor or jobs, pareto=True) as blocks:
+        return solve(sweeper, blocks)
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        raise ArchcostError(f"jobs is at least 1; got {jobs}")
 
 
 def _space(vary: Mapping[str, Any], sample: int | None, seed: int) -> Space:

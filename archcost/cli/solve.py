@@ -16,7 +16,7 @@ from archcost.cli.options import (
 )
 from archcost.cli.output import Output
 from archcost.cli.progress import progress
-from archcost.cli.sweep import space_of, vary_option, where_option
+from archcost.cli.sweep import jobs_options, pricers, space_of, vary_option, where_option
 from archcost.errors import ArchcostError
 from archcost.setting import TRAINING
 
@@ -27,12 +27,14 @@ from archcost.setting import TRAINING
 @click.option("--maximize", metavar="FIGURE", help="The figure or the name that is to be large.")
 @click.option("--minimize", metavar="FIGURE", help="The figure or the name that is to be small.")
 @where_option
+@jobs_options
 @network_options
 @setting_options("batch", "gpu", *TRAINING, "convention", "activations")
 @output_options(columns=METRICS.several())
 def command(
     model: str, vary: tuple[str, ...], maximize: str | None, minimize: str | None,
-    where: tuple[str, ...], options: dict[str, Any], setting: Any, out: Output,
+    where: tuple[str, ...], jobs: dict[str, Any], options: dict[str, Any], setting: Any,
+    out: Output,
 ) -> None:  # fmt: skip
     """Find the largest or smallest of the networks that meet conditions, and what is next to it.
 
@@ -43,6 +45,7 @@ def command(
     """
     from archcost.space.solve import solve
     from archcost.space.sweep import Sweeper
+    from archcost.space.workers import blocks_of, count_of
 
     if (maximize is None) == (minimize is None):
         raise ArchcostError("name --maximize or --minimize, as in --maximize width")
@@ -50,8 +53,12 @@ def command(
         load_network(model, **options), setting, space_of(vary), columns=out.columns, where=where,
         orders=[f"-{maximize}" if minimize is None else minimize],
     )  # fmt: skip
-    with progress(
-        sweeper.blocks(), "price", lambda _: f"{sweeper.tally.seen:,}", sweeper.space.count
-    ) as blocks:
+    with (
+        pricers(**jobs) as who,
+        blocks_of(sweeper, who, pareto=True) as made,
+        progress(
+            made, "price", lambda _: f"{sweeper.tally.seen:,}", count_of(sweeper, who)
+        ) as blocks,
+    ):
         found = solve(sweeper, blocks)
     Output(out.format, out.file).show(found.table(), found.to_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import click
 
 from archcost.cli.choices import METRICS, table_formats
 from archcost.cli.options import (
+    bundle,
     load_network,
     model_argument,
     named_values,
@@ -42,6 +44,33 @@ where_option = click.option(
     help="Keep what meets these, e.g. 'macs <= 400M and params <= 5M'.",
 )  # fmt: skip
 
+jobs_options = bundle(
+    "jobs",
+    click.option(
+        "--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
+        help="Processes that price configurations.",
+    ),
+    click.option(
+        "--scheduler", metavar="ADDRESS",
+        help="Price on a running dask cluster, whose scheduler is at, e.g., tcp://10.0.0.1:8786.",
+    ),
+)  # fmt: skip
+"""Hands over ``jobs``, for :func:`pricers`."""
+
+
+@contextmanager
+def pricers(jobs: int, scheduler: str | None) -> Iterator[Any]:
+    """Give who prices: a number of processes, or the executor of a cluster."""
+    if scheduler is None:
+        yield jobs
+        return
+    from archcost.space.cluster import executor_at
+
+    if jobs > 1:
+        raise ArchcostError("a cluster has workers of its own; leave --jobs or --scheduler out")
+    with executor_at(scheduler) as executor:
+        yield executor
+
 
 @click.command("sweep")
 @model_argument()
@@ -58,9 +87,10 @@ where_option = click.option(
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The start of the random numbers."
 )
+@jobs_options
 @click.option(
-    "--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
-    help="Processes that price configurations.",
+    "--parts", metavar="FOLDER",
+    help="Have those who price write their rows here, as files of Parquet.",
 )  # fmt: skip
 @network_options
 @setting_options("batch", "gpu", *TRAINING, "convention", "activations")
@@ -74,8 +104,8 @@ where_option = click.option(
 )
 def command(
     model: str, vary: tuple[str, ...], where: tuple[str, ...], sort: str | None,
-    pareto: str | None, top: int | None, sample: int | None, seed: int, jobs: int,
-    options: dict[str, Any], setting: Any, out: Output,
+    pareto: str | None, top: int | None, sample: int | None, seed: int, jobs: dict[str, Any],
+    parts: str | None, options: dict[str, Any], setting: Any, out: Output,
 ) -> None:  # fmt: skip
     """Price every network that a spec stands for at these values of its knobs and its input.
 
@@ -86,7 +116,7 @@ def command(
     """
     from archcost.space.files import STREAMED, needs_pyarrow, write_rows
     from archcost.space.sweep import Sweeper, swept
-    from archcost.space.workers import blocks_of
+    from archcost.space.workers import blocks_of, count_of
 
     if sort and pareto:
         raise ArchcostError("--pareto has an order of its own; leave --sort out")
@@ -97,6 +127,13 @@ def command(
         needs_pyarrow()
         if out.file is None:
             raise ArchcostError("a Parquet file is not text: say where with --output FILE.parquet")
+    if parts is not None:
+        if sort or pareto or top or out.file or out.format:
+            raise ArchcostError(
+                "--parts has all rows, as Parquet: leave --sort, --pareto, --top, --output and "
+                "--format out"
+            )
+        make_folder(parts)
     orders = (pareto or sort or "").split(",") if pareto or sort else ()
     sweeper = Sweeper(
         load_network(model, **options), setting, space_of(vary, sample, seed),
@@ -114,10 +151,17 @@ def command(
     few = FEW if out.for_people and top is None else top
     with (
         interruptible() as whole,
-        blocks_of(sweeper, jobs, pareto=bool(pareto), top=None if streamed else few) as made,
-        progress(whole(made), "price", told, sweeper.space.count) as blocks,
+        pricers(**jobs) as who,
+        blocks_of(
+            sweeper, who, pareto=bool(pareto), top=None if streamed else few, parts=parts or ""
+        ) as made,
+        progress(whole(made), "price", told, count_of(sweeper, who, parts or "")) as blocks,
     ):
-        if streamed:
+        if parts:
+            for _ in blocks:
+                pass
+            click.echo("\n".join(sweeper.summary()))
+        elif streamed:
             with opened(out.file, out.format == PARQUET) as file:
                 write_rows(sweeper, blocks, file, streamed)
             click.echo("\n".join(sweeper.summary()), err=out.file is None)
@@ -189,6 +233,20 @@ def opened(target: str | None, binary: bool) -> Iterator[IO[Any]]:
             yield file
     except OSError as error:
         raise ArchcostError(f"cannot write {target}: {error.strerror}") from None
+
+
+def make_folder(target: str) -> None:
+    """Make a folder for files of Parquet; one that has files is refused."""
+    from archcost.space.files import needs_pyarrow
+
+    needs_pyarrow()
+    try:
+        os.makedirs(target, exist_ok=True)
+        held = os.listdir(target)
+    except OSError as error:
+        raise ArchcostError(f"cannot write {target}: {error.strerror}") from None
+    if held:
+        raise ArchcostError(f"{target} has files already; name a folder that is new or empty")
 
 
 def lines(table: Table) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from archcost.errors import ArchcostError, LookupFailed
@@ -75,6 +76,17 @@ def _parquet(sweeper: Sweeper, blocks: Iterable[Columns], file: IO[Any]) -> None
                 write()
 
 
+def write_part(sweeper: Sweeper, rows: Columns, path: str) -> None:
+    """Write rows as a file of Parquet, which is there when it is whole.
+
+    Several may write the same rows at once: the last one replaces the others.
+    """
+    with NamedTemporaryFile(dir=Path(path).parent, prefix=".part-", delete=False) as file:
+        _parquet(sweeper, [rows], file)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)
+
+
 def _type(sweeper: Sweeper, name: str) -> Any:
     """Return the type of a column: of a figure int64, of a name that of all its values."""
     import numpy as np
@@ -123,12 +135,18 @@ def format_of_rows(path: str) -> str | None:
 def read_rows(path: str, names: Sequence[str]) -> Iterator[Columns]:
     """Yield columns of a file that a sweep has written, as floats, a block of rows at a time.
 
+    A folder stands for its files of Parquet.
+
     Raises:
         LookupFailed: a name that is no column.
         ArchcostError: no such file, another kind of file, or a value that is no number.
     """
     import numpy as np
 
+    if Path(path).is_dir():
+        for part in sorted(Path(path).glob("*.parquet")):
+            yield from read_rows(str(part), names)
+        return
     format = format_of_rows(path)
     if format is None:
         *first, last = ENDINGS

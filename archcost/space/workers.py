@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import signal
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -15,8 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from archcost.space.files import write_part
 from archcost.space.grid import Columns
-from archcost.space.sweep import Sweeper, Tally, joined, reduced
+from archcost.space.sweep import Sweeper, Tally, joined, reduced, rows_of
 
 STEPS = 16
 """Steps of a sweep that are one task: a few tenths of a second."""
@@ -24,9 +26,6 @@ AHEAD = 3
 """Tasks that wait for each worker, so that none is idle while rows are written."""
 WORKERS = 16
 """How many workers an executor is taken to have that does not say it."""
-
-_own = threading.local()
-
 
 Found = tuple[Columns, Tally]
 """The rows of a task that may be shown, and what was counted."""
@@ -37,9 +36,10 @@ class Task(NamedTuple):
 
     Attributes:
         sweeper: how the sweeper is made, pickled; empty for a worker that has it.
-        file: where the rows are written; empty if they are returned.
+        file: where the rows are written for the first process; empty if they are returned.
         start, stop: the numbers of the configurations.
         pareto, top: which rows may be shown; see :func:`archcost.space.sweep.select`.
+        parts: the folder in which the rows stay, as a file of Parquet; empty if they do not.
     """
 
     sweeper: bytes
@@ -48,12 +48,14 @@ class Task(NamedTuple):
     stop: int
     pareto: bool
     top: int | None
+    parts: str
 
 
 @contextmanager
 def blocks_of(
-    sweeper: Sweeper, jobs: int | Executor = 1, *, pareto: bool = False, top: int | None = None
-) -> Iterator[Iterator[Columns]]:
+    sweeper: Sweeper, jobs: int | Executor = 1, *, pareto: bool = False, top: int | None = None,
+    parts: str = "",
+) -> Iterator[Iterator[Columns]]:  # fmt: skip
     """Give the rows of a sweep that may be shown, in their order, a block at a time.
 
     Args:
@@ -61,33 +63,53 @@ def blocks_of(
         jobs: how many processes price it, or an executor that does.
         pareto: whether only the front may be shown; see :func:`archcost.space.sweep.select`.
         top: how many rows may be shown at most.
+        parts: a folder. Whoever prices rows writes them into a file of it, and no rows are given.
     """
-    if jobs == 1 or sweeper.varied.network.pickled is None:  # of code, which stays here
-        yield sweeper.blocks()
+    if isinstance(jobs, int) and _is_alone(sweeper, jobs):
+        yield _Shared(sweeper, None).blocks(b"", False, None, parts) if parts else sweeper.blocks()
         return
-    made = pickle.dumps(sweeper.made)
     if isinstance(jobs, Executor):
-        yield _Shared(sweeper, jobs).blocks(made, pareto, top)
+        yield _Shared(sweeper, jobs).blocks(_packed(sweeper), pareto, top, parts)
         return
     context = multiprocessing.get_context("spawn")
     with (
         TemporaryDirectory() as folder,
-        ProcessPoolExecutor(jobs, context, _start, (made,)) as executor,
+        ProcessPoolExecutor(jobs, context, _start, (_packed(sweeper),)) as executor,
     ):
         try:
-            yield _Shared(sweeper, executor).blocks(b"", pareto, top, folder)
+            yield _Shared(sweeper, executor).blocks(b"", pareto, top, parts, folder)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_alone(sweeper: Sweeper, jobs: int | Executor) -> bool:
+    """Whether this process prices all: what is read from code stays here."""
+    return jobs == 1 or sweeper.varied.network.pickled is None
+
+
+def count_of(sweeper: Sweeper, jobs: int | Executor = 1, parts: str = "") -> int:
+    """Return how many blocks :func:`blocks_of` gives."""
+    step = sweeper.step if _is_alone(sweeper, jobs) and not parts else STEPS * sweeper.step
+    return -(-len(sweeper.space) // step)
+
+
+def _packed(sweeper: Sweeper) -> bytes:
+    return zlib.compress(pickle.dumps(sweeper.made))
+
+
+def _unpacked(made: bytes) -> Sweeper:
+    found: Sweeper = pickle.loads(zlib.decompress(made))()
+    return found
 
 
 class _Shared:
     """Gives tasks to an executor. What a worker does not return as it has died is priced here."""
 
-    def __init__(self, sweeper: Sweeper, executor: Executor) -> None:
+    def __init__(self, sweeper: Sweeper, executor: Executor | None) -> None:
         self.sweeper, self.executor = sweeper, executor
 
     def blocks(
-        self, made: bytes, pareto: bool, top: int | None, folder: str = ""
+        self, made: bytes, pareto: bool, top: int | None, parts: str, folder: str = ""
     ) -> Iterator[Columns]:
         """Yield the rows of the tasks in their order, and count what they count.
 
@@ -95,11 +117,11 @@ class _Shared:
         through a pipe leaves its reader waiting.
         """
         size, count = STEPS * self.sweeper.step, len(self.sweeper.space)
-        ahead = AHEAD * getattr(self.executor, "_max_workers", WORKERS)
+        ahead = AHEAD * getattr(self.executor, "_max_workers", WORKERS) if self.executor else 1
         waiting = deque[tuple[Task, Future[Found] | None]]()
         for start in range(0, count, size):
-            file = f"{folder}/{start}" if folder else ""
-            task = Task(made, file, start, min(start + size, count), pareto, top)
+            file = f"{folder}/{start}" if folder and not parts else ""
+            task = Task(made, file, start, min(start + size, count), pareto, top, parts)
             waiting.append((task, self._submitted(task)))
             if len(waiting) >= ahead:
                 yield self._taken(*waiting.popleft())
@@ -108,7 +130,7 @@ class _Shared:
 
     def _submitted(self, task: Task) -> Future[Found] | None:
         try:
-            return self.executor.submit(priced, task)
+            return self.executor.submit(priced, task) if self.executor else None
         except BrokenExecutor:
             return None
 
@@ -136,13 +158,13 @@ _own = threading.local()
 
 def _start(made: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
-    _own.made, _own.sweeper = b"", pickle.loads(made)()
+    _own.made, _own.sweeper = b"", _unpacked(made)
 
 
 def priced(task: Task) -> Found:
     """Price a task with the sweeper of this thread."""
     if getattr(_own, "made", None) != task.sweeper:
-        _own.made, _own.sweeper = task.sweeper, pickle.loads(task.sweeper)()
+        _own.made, _own.sweeper = task.sweeper, _unpacked(task.sweeper)
     columns, tally = _priced(_own.sweeper, task)
     if not task.file:
         return columns, tally
@@ -153,4 +175,8 @@ def priced(task: Task) -> Found:
 def _priced(sweeper: Sweeper, task: Task) -> Found:
     sweeper.tally = Tally()
     columns = joined([*sweeper.blocks(task.start, task.stop)])
+    if task.parts:
+        if rows_of(columns):
+            write_part(sweeper, columns, f"{task.parts}/part-{task.start:013}.parquet")
+        return {}, sweeper.tally
     return reduced(columns, sweeper.orders, pareto=task.pareto, top=task.top), sweeper.tally
