@@ -144,7 +144,10 @@ class Builder:
             ties = layer.ties and {key: new + full[cut:] for key, full in layer.ties.items()}
             shapes, cost, rows = layer.shapes, layer.cost, layer.rows
             made = Layer(path, layer.op, inputs, shapes, cost, path, ties, False, rows, NO_NAMES)
-            self._append(made)
+            self.layers.append(made)
+            self._layers[path] = made
+        for around in {names[layer.path].rpartition(".")[0] for layer in layers}:
+            self._groups.update(prefixes(around), [around])
 
     def _append(self, layer: Layer) -> None:
         self.layers.append(layer)

@@ -419,14 +419,15 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
     unpriced, unheld = uncounted(network, price), uncounted(network, counted)
     told = counted_layers(network, price) if price.layouts else ()
     apart = {layer.path: layer for layer in told if layer.apart}
+    special = {*unpriced, *unheld, *apart}
     known: dict[Any, tuple[int, ...]] = {}
     rows = []
     for layer in network:
         path, owner = layer.path, layer.module == layer.path
-        named = frozen or layer.ties  # then the figures follow from the names of parameters, too
+        own = frozen or layer.ties or path in special  # then the figures follow from the path, too
         key = (  # equal layers share these objects
             id(layer.op), id(layer.cost), id(layer.shapes), id(layer.rows), layer.function, owner,
-            path in unpriced, path in unheld, path in apart, path if named else "",
+            path if own else "",
         )  # fmt: skip
         if (figures := known.get(key)) is None:
             params = trainable = sum(map(numel, layer.params.values()))

@@ -78,9 +78,7 @@ def cli(ctx: click.Context) -> None:
 def main() -> NoReturn:
     """Run the command line and exit: 0 ok, 1 a check failed, 2 bad input."""
     protect()
-    gc.set_threshold(
-        50_000, 20, 50
-    )  # networks stay: do not search them for garbage again and again
+    gc.set_threshold(500_000, 20, 50)  # networks stay, and hold no garbage to search for
     try:
         code = cli.main(prog_name="archcost", standalone_mode=False)
         sys.stdout.flush()

@@ -426,7 +426,12 @@ class Expander(Repeating):
         return self.source.error(at, reason + hint)
 
     def _op(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Op:
-        key = (name, repr(args), repr(kwargs))
+        values = (*args, *kwargs.values())
+        key: Any = (name, *values, *kwargs, *map(type, values))  # 1 is no True
+        try:
+            hash(key)
+        except TypeError:  # a list, or a size that knows its formula
+            key = (name, repr(args), repr(kwargs))
         if key not in self._ops:
             op = OPS[name].create(args, kwargs)
             biased = not self.bias and getattr(op, "bias", False) is True

@@ -151,49 +151,69 @@ class Evaluator:
             raise ExpressionError(f"{source(node)} cannot be computed", node.col_offset) from None
 
     def _value(self, node: ast.expr, depth: int) -> Any:
-        match node:
-            case ast.Constant(value=value):
-                if isinstance(value, (bool, int, float, str)) or value is None:
-                    return value
-                raise ExpressionError(f"{source(node)} is not a value here", node.col_offset)
-            case ast.Name(id=name):
-                return self._name(name, node.col_offset)
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return [self(item, depth) for item in items]
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return negative(self._operand(operand, depth))
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return -negative(self._operand(operand, depth))
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return not self(operand, depth)
-            case ast.BoolOp(op=connective, values=values):
-                for child in values:  # Python's rule: the operand that decides is the value
-                    value = self(child, depth)
-                    if bool(value) is isinstance(connective, ast.Or):
-                        break
-                return value
-            case ast.IfExp(test=test, body=body, orelse=orelse):
-                return self(body if self(test, depth) else orelse, depth)
-            case ast.BinOp(left=left, op=sign, right=right) if type(sign) in BINARY:
-                return binary(type(sign), self._operand(left, depth), self._operand(right, depth))
-            case ast.Compare(left=left, ops=signs, comparators=others):
-                return self._compare(left, signs, others, depth)
-            case ast.Subscript(value=items, slice=ast.Slice(lower=low, upper=high, step=None)):
-                bounds = [self._operand(bound, depth) if bound else None for bound in (low, high)]
-                return cut(self._operand(items, depth), bounds)
-            case ast.Subscript(value=items, slice=index) if not isinstance(index, ast.Slice):
-                return item(self._operand(items, depth), self._operand(index, depth))
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in self.functions:
-                return self._call(name, [self(arg, depth) for arg in args])
-            case ast.Call(func=ast.Name(id=name)) if name in self.functions:
-                reason = f"{name} takes no named arguments"
-                raise ExpressionError(reason, node.col_offset)
-            case ast.Call(func=ast.Name(id=name)):
-                hint = did_you_mean(name, self.functions)
-                raise ExpressionError(f"no function {shorten(name)!r} here{hint}", node.col_offset)
-            case ast.Attribute():
-                raise ExpressionError("attributes are not part of expressions", node.col_offset)
-        raise ExpressionError(f"{source(node)} is not part of expressions", node.col_offset)
+        rule = FORMS.get(type(node))
+        if rule is None:
+            raise self._no_part(node)
+        return rule(self, node, depth)
+
+    def _no_part(self, node: ast.expr) -> ExpressionError:
+        return ExpressionError(f"{source(node)} is not part of expressions", node.col_offset)
+
+    def _constant(self, node: ast.Constant, depth: int) -> Any:
+        if isinstance(node.value, (bool, int, float, str)) or node.value is None:
+            return node.value
+        raise ExpressionError(f"{source(node)} is not a value here", node.col_offset)
+
+    def _list(self, node: ast.List | ast.Tuple, depth: int) -> list[Any]:
+        return [self(item, depth) for item in node.elts]
+
+    def _unary(self, node: ast.UnaryOp, depth: int) -> Any:
+        if isinstance(node.op, ast.Not):
+            return not self(node.operand, depth)
+        if isinstance(node.op, ast.Invert):
+            raise self._no_part(node)
+        value = negative(self._operand(node.operand, depth))
+        return value if isinstance(node.op, ast.USub) else -value
+
+    def _either(self, node: ast.BoolOp, depth: int) -> Any:
+        for child in node.values:  # Python's rule: the operand that decides is the value
+            value = self(child, depth)
+            if bool(value) is isinstance(node.op, ast.Or):
+                break
+        return value
+
+    def _choice(self, node: ast.IfExp, depth: int) -> Any:
+        return self(node.body if self(node.test, depth) else node.orelse, depth)
+
+    def _binary(self, node: ast.BinOp, depth: int) -> Any:
+        if type(node.op) not in BINARY:
+            raise self._no_part(node)
+        left, right = self._operand(node.left, depth), self._operand(node.right, depth)
+        return binary(type(node.op), left, right)
+
+    def _part(self, node: ast.Subscript, depth: int) -> Any:
+        index = node.slice
+        if not isinstance(index, ast.Slice):
+            return item(self._operand(node.value, depth), self._operand(index, depth))
+        if index.step is not None:
+            raise self._no_part(node)
+        bounds = [index.lower, index.upper]
+        operands = [self._operand(bound, depth) if bound else None for bound in bounds]
+        return cut(self._operand(node.value, depth), operands)
+
+    def _function(self, node: ast.Call, depth: int) -> Any:
+        if not isinstance(node.func, ast.Name):
+            raise self._no_part(node)
+        name = node.func.id
+        if name not in self.functions:
+            hint = did_you_mean(name, self.functions)
+            raise ExpressionError(f"no function {shorten(name)!r} here{hint}", node.col_offset)
+        if node.keywords:
+            raise ExpressionError(f"{name} takes no named arguments", node.col_offset)
+        return self._call(name, [self(arg, depth) for arg in node.args])
+
+    def _attribute(self, node: ast.Attribute, depth: int) -> Any:
+        raise ExpressionError("attributes are not part of expressions", node.col_offset)
 
     def _operand(self, node: ast.expr, depth: int) -> Operand:
         return Operand(node, self(node, depth))
@@ -209,27 +229,44 @@ class Evaluator:
                 f"{name} is written {usage(name, function)}; got {len(args)} values"
             ) from None
 
-    def _name(self, name: str, offset: int) -> Any:
-        if name in WORDS:
-            return WORDS[name]
+    def _name(self, node: ast.Name, depth: int) -> Any:
+        if node.id in WORDS:
+            return WORDS[node.id]
         try:
-            return self.names(name)
+            return self.names(node.id)
         except KeyError as error:
-            hint = did_you_mean(name, error.args[0])
-            raise ExpressionError(f"unknown name {shorten(name)!r}{hint}", offset) from None
+            hint = did_you_mean(node.id, error.args[0])
+            reason = f"unknown name {shorten(node.id)!r}{hint}"
+            raise ExpressionError(reason, node.col_offset) from None
 
-    def _compare(
-        self, left: ast.expr, signs: list[ast.cmpop], others: list[ast.expr], depth: int
-    ) -> bool:
-        operand = self._operand(left, depth)
-        for sign, other in zip(signs, others, strict=True):
+    def _compare(self, node: ast.Compare, depth: int) -> bool:
+        operand = self._operand(node.left, depth)
+        for sign, other in zip(node.ops, node.comparators, strict=True):
             if type(sign) not in COMPARE:
-                raise ExpressionError("`is` is not part of expressions; use ==", left.col_offset)
+                reason = "`is` is not part of expressions; use =="
+                raise ExpressionError(reason, node.left.col_offset)
             following = self._operand(other, depth)
             if not compare(type(sign), operand, following):
                 return False
             operand = following
         return True
+
+
+FORMS: Mapping[type[ast.expr], Callable[[Evaluator, Any, int], Any]] = {
+    ast.Constant: Evaluator._constant,
+    ast.Name: Evaluator._name,
+    ast.List: Evaluator._list,
+    ast.Tuple: Evaluator._list,
+    ast.UnaryOp: Evaluator._unary,
+    ast.BoolOp: Evaluator._either,
+    ast.IfExp: Evaluator._choice,
+    ast.BinOp: Evaluator._binary,
+    ast.Compare: Evaluator._compare,
+    ast.Subscript: Evaluator._part,
+    ast.Call: Evaluator._function,
+    ast.Attribute: Evaluator._attribute,
+}
+"""What computes each form of an expression; other forms are not part of the language."""
 
 
 def literal(text: str) -> Any:

@@ -15,11 +15,13 @@ from archcost.spec import source as yaml
 from archcost.spec.document import Block, Document
 from archcost.spec.expression import Budget, Evaluator, Exhausted, ExpressionError, parse
 from archcost.spec.scope import UNKNOWN, Scope, Skipped
-from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, bounded, spatial_size
+from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, spatial_size
 
 MAX_STEPS = 100_000
 MAX_NESTING = 50
 MAX_MISTAKES = 100
+QUICK = frozenset({int, float, bool})
+"""The types of values that need no look at the budget or the scopes around."""
 
 
 class TooLarge(SpecError):
@@ -77,12 +79,14 @@ class Reading:
     def _evaluated(
         self, node: yaml.Scalar, tree: ast.expr, scope: Scope, current: Value, offset: int = 0
     ) -> Any:
-        if type(tree) is ast.Constant and type(tree.value) is int and tree.value < MAX_NUMBER:
+        value = None
+        if type(tree) is ast.Constant:
+            value = tree.value
+        elif type(tree) is ast.Name:
+            value = scope.values.get(tree.id)
+        if type(value) in QUICK and -MAX_NUMBER <= value <= MAX_NUMBER:  # most by far
             self.budget.spend(1)
-            return tree.value
-        if type(tree) is ast.Name and type(value := scope.values.get(tree.id)) is int:
-            self.budget.spend(1)
-            return bounded(value)
+            return value
         evaluator = Evaluator(self._names(scope, current), self.budget)
         try:
             return evaluator(tree)
@@ -274,8 +278,10 @@ def ties_of(op: str, kwargs: Mapping[str, Any]) -> dict[str, Value]:
 
     ``bias`` is a parameter too, where a layer stands and not true or false.
     """
+    if Value not in map(type, kwargs.values()):
+        return {}
     ties = {key: value for key, value in kwargs.items() if type(value) is Value}
-    known = OPS[op].arguments if ties else ()
+    known = OPS[op].arguments
     return {key: value for key, value in ties.items() if key == "bias" or key not in known}
 
 

@@ -54,6 +54,8 @@ def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
     What leads only to it costs in vain too, and counts with it.
     """
     rest = set(network.dead)
+    if not rest:
+        return
     used = {n for layer in network if layer.path not in rest for n in layer.param_names}
     for layer in network:
         if layer.path not in network.dead or layer.path in network.last_readers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +53,10 @@ class Template:
         room = MAX_LAYERS - len(builder.layers)
         return len(self.layers) <= room and self.steps <= steps and self.work <= work
 
-    def renamed(self, group: str, noted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Yield what is noted of paths, for the same paths in another group."""
+    def renamed(self, group: str, noted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is noted of paths, for the same paths in another group."""
         cut = len(self.group)
-        return ((group + path[cut:], value) for path, value in noted.items())
+        return {group + path[cut:]: value for path, value in noted.items()}
 
 
 class Repeating(Reading):
@@ -193,7 +193,7 @@ class Repeating(Reading):
         self.builder.lines.update(known.renamed(group, known.lines))
         self.places.update(known.renamed(group, known.places))
         self.positional.update(known.renamed(group, known.positional))
-        for path, result in known.renamed(group, known.results):
+        for path, result in known.renamed(group, known.results).items():
             self.results[path] = names.get(result, "")
         self.steps += known.steps
         self.budget.spend(known.work)
