@@ -79,7 +79,7 @@ class Reading:
     def _evaluated(
         self, node: yaml.Scalar, tree: ast.expr, scope: Scope, current: Value, offset: int = 0
     ) -> Any:
-        value = None
+        value: Any = None
         if type(tree) is ast.Constant:
             value = tree.value
         elif type(tree) is ast.Name:
