@@ -154,7 +154,7 @@ def _hard_shares(subject: Subject, on: str) -> Mapping[str, Number]:
     """Return the seconds that the least products of each layer take."""
     peak, batch = find_device(on).peak(subject.setting.dtype), subject.setting.batch
     return {
-        layer.path: Fraction(2 * batch * layer.rows * least_macs(layer), peak)
+        layer.path: Fraction(2 * layer.op.samples(batch) * layer.rows * least_macs(layer), peak)
         for layer in subject.network
     }
 

@@ -190,8 +190,7 @@ class Network:
         inputs: the tensors that go in; the first is the main input.
         layers: the layers; each comes after the layers that it reads.
         outputs: names of the tensors that come out; the first is the main output.
-        title: a description in one line.
-        paper, year: where and when it was published.
+        title, paper, year: a description in one line, where and when it was published.
         family: the family of the catalog that it belongs to.
         published: figures that others print of it, as the spec has them.
         claims: figures that a lecture prints beside its layers.
@@ -207,6 +206,7 @@ class Network:
         classes: the class of each module of code, by its path.
         checkpoints: the parts that code runs under ``torch.utils.checkpoint`` in this mode.
         frozen: the parameters that code does not train.
+        otherwise: of code: the line at which it goes another way if the batch is 1, if it does.
     """
 
     name: str
@@ -232,6 +232,7 @@ class Network:
     classes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     checkpoints: tuple[Checkpointed, ...] = ()
     frozen: frozenset[str] = frozenset()
+    otherwise: str = ""
 
     def __post_init__(self) -> None:
         """Check that names are unique and that every layer reads earlier layers."""

@@ -434,9 +434,10 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
             if frozen:
                 kept = (n for n in layer.params if layer.full_name(n) not in frozen)
                 trainable = sum(numel(layer.params[name]) for name in kept)
-            macs = layer.macs * batch
-            priced = 0 if path in unpriced else price.count(apart.get(path, layer)) * batch
-            elements = 0 if path in unheld else counted.count(layer) * batch
+            samples = layer.op.samples(batch)
+            macs = layer.macs * samples
+            priced = 0 if path in unpriced else price.count(apart.get(path, layer)) * samples
+            elements = 0 if path in unheld else counted.count(layer) * samples
             buffers = sum(map(numel, layer.buffers.values()))
             figures = known[key] = (
                 params, trainable, macs, 2 * macs, priced, elements, elements * itemsize, buffers,

@@ -254,7 +254,7 @@ def training_step(
     again = recomputed_macs(network, setting, known.learns)
     steps = []
     for layer in network:
-        op, shapes, samples = layer.op, layer.shapes, batch * layer.rows
+        op, shapes, samples = layer.op, layer.shapes, layer.op.samples(batch) * layer.rows
         trained = layer.path in known.trained
         if weight := layer.cost.weight_name:
             trained = layer.full_name(weight) in known.learns

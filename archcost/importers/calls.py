@@ -11,7 +11,7 @@ from archcost.importers.observed import Out, run
 from archcost.importers.registry import Program
 from archcost.ops.base import FLOAT, INT64, Cost, Op
 from archcost.ops.reads import ALL, Reads
-from archcost.shape import Shape
+from archcost.shape import Shape, numel
 
 
 class Input(NamedTuple):
@@ -143,6 +143,42 @@ class Called(Op):
         """Return the rows of the batch that were seen."""
         return self.made_rows
 
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
+    ) -> tuple[int, int]:
+        """Return those of a product, once for each factor that needs a gradient."""
+
+        def needed(arg: Any) -> bool:
+            return needs[arg.place] if isinstance(arg, Input) else isinstance(arg, Own) and trained
+
+        if self.function == ATTENTION:
+            shapes = [(x, *others)[arg.place] for arg in self.args[:3] if isinstance(arg, Input)]
+            if len(shapes) == 3:
+                return self._attention(shapes, [*map(needed, (*self.args, *self.kwargs.values()))])
+        if self.function.endswith("_cell"):
+            state = self.args[1][0] if isinstance(self.args[1], (list, tuple)) else self.args[1]
+            own = [arg.name for arg in self.args[2:4] if isinstance(arg, Own)]
+            pairs = zip((self.args[0], state), own, strict=False)
+            sizes = [numel(self.params[name]) for arg, name in pairs if needed(arg)]
+            return sum(sizes), self.macs * trained
+        places = FACTORS.get(self.function, ())
+        if not places or (self.function == "einsum" and len(self.args) != 3):
+            return super().backward_macs(needs, trained, x, *others)
+        inputs = [self.args[n] for n in places if isinstance(self.args[n], Input)]
+        weights = [self.args[n] for n in places if isinstance(self.args[n], Own)]
+        return self.macs * sum(map(needed, inputs)), self.macs * sum(map(needed, weights))
+
+    def _attention(self, shapes: Sequence[Shape], needs: Sequence[bool]) -> tuple[int, int]:
+        """Return those of fused attention, which makes the scores again, or of its products."""
+        width, values = shapes[0][-1], shapes[2][-1]
+        scores = self.macs // (width + values)
+        (q, k, v), mask = needs[:3], any(needs[3:])
+        dropout = self.args[4] if len(self.args) > 4 else self.kwargs.get("dropout_p")
+        fused = width == values and not mask and not dropout
+        if fused and all(len(shape) == 3 for shape in shapes):
+            return scores * (3 * width + 2 * values) * (q or k or v), 0
+        return scores * (width * (q + k) + values * (v + (q or k or mask))), 0
+
     def reads(self, x: Shape, *others: Shape) -> Reads:
         """Return that each output may read all."""
         return [[(d, ALL) for d in range(len(x))]] * len(self.made[0])
@@ -178,6 +214,15 @@ class Called(Op):
             return program(F, *args, **kwargs)
         except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:
             raise ArchcostError(f"{self.call()} has no formula for these arguments") from error
+
+
+ATTENTION = "scaled_dot_product_attention"
+FACTORS = {
+    **dict.fromkeys(("matmul", "bmm", "mm", "__matmul__", "linear"), (0, 1)),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), (0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm", "einsum"), (1, 2)),
+}
+"""Which arguments of a function are the factors of its product."""
 
 
 def given(F: Any, value: Any, tensors: Sequence[Any], params: Mapping[str, Any]) -> Any:

@@ -24,6 +24,9 @@ def matmul(F: Any, a: Any, b: Any) -> Any:
     return product(F, a, b)
 
 
+BOOL = 1  # byte per element
+
+
 @function("scaled_dot_product_attention")
 def attention(
     F: Any, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
@@ -37,10 +40,12 @@ def attention(
             F.reshape(x, shape=(numel(lead), *((1,) if len(x.shape) < 3 else ()), *x.shape[-3:]))
             for x in (query, key, value)
         )
+    if attn_mask is not None and attn_mask.itemsize == BOOL:  # it becomes zeros and -inf
+        attn_mask = F.cast(attn_mask, itemsize=query.itemsize)
     masks = () if attn_mask is None else (attn_mask,)
     made = F.attention(
         query, key, value, *masks, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa,
-        dropout_p=dropout_p,
+        dropout_p=dropout_p, fused=len(lead) == 1,
     )  # fmt: skip
     return made if len(lead) == 1 else F.reshape(made, shape=shape)
 
@@ -53,7 +58,7 @@ def linear(F: Any, input: Any, weight: Any, bias: Any = None) -> Any:
 
 @function("einsum")
 def einsum(F: Any, equation: str, *operands: Any) -> Any:
-    """Products over named dimensions of two tensors: reordered, multiplied as matrices."""
+    """Products over named dimensions, of two tensors at a time: reordered, then as matrices."""
     tensors = operands[0] if isinstance(operands[0], (list, tuple)) else operands
     terms, result = parsed(equation, [len(x.shape) for x in tensors])
     if len(tensors) == 1:
@@ -63,21 +68,37 @@ def einsum(F: Any, equation: str, *operands: Any) -> Any:
             x = F.sum(x, dims=tuple(map(term.index, gone)))
             term = "".join(name for name in term if name in result)
         return F.permute(x, dims=tuple(term.index(name) for name in result))
-    a, b = tensors
-    left, right = terms
+    made, term = tensors[0], terms[0]
+    for number, (other, right) in enumerate(zip(tensors[1:], terms[1:], strict=True), 2):
+        later = result + "".join(terms[number:])
+        made, term = _pair(F, made, term, other, right, later)
+    return F.permute(made, dims=tuple(map(term.index, result)))
+
+
+def _pair(F: Any, a: Any, left: str, b: Any, right: str, later: str) -> tuple[Any, str]:
+    """Return the product of two tensors, summed over what is not read later, and its names."""
     size = dict(zip(left + right, (*a.shape, *b.shape), strict=True))
-    both = [n for n in left if n in right and n in result]
-    over = [n for n in left if n in right and n not in result]
+    both = [n for n in left if n in right and n in later]
+    over = [n for n in left if n in right and n not in later]
     rows = [n for n in left if n not in right]
     columns = [n for n in right if n not in left]
+    names = "".join((*both, *rows, *columns))
+    if not over:
+        factors = (_spread(F, x, term, names) for x, term in ((a, left), (b, right)))
+        return F.mul(*factors), names
     a = F.permute(a, dims=tuple(left.index(n) for n in (*both, *rows, *over)))
     b = F.permute(b, dims=tuple(right.index(n) for n in (*both, *over, *columns)))
     sizes = [tuple(size[n] for n in names) for names in (both, rows, over, columns)]
     n, m, k, p = (numel(part) for part in sizes)
     made = F.matmul(F.reshape(a, shape=(n, m, k)), F.reshape(b, shape=(n, k, p)))
-    made = F.reshape(made, shape=(*sizes[0], *sizes[1], *sizes[3]))
-    order = (*both, *rows, *columns)
-    return F.permute(made, dims=tuple(order.index(n) for n in result))
+    return F.reshape(made, shape=(*sizes[0], *sizes[1], *sizes[3])), names
+
+
+def _spread(F: Any, x: Any, term: str, names: str) -> Any:
+    """Return a view with all of the named dimensions; those that it lacks are of size 1."""
+    x = F.permute(x, dims=tuple(term.index(name) for name in names if name in term))
+    sizes = iter(x.shape)
+    return F.reshape(x, shape=tuple(next(sizes) if name in term else 1 for name in names))
 
 
 def parsed(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:

@@ -55,6 +55,11 @@ def copies_but_for_one(before: Any, after: Any) -> bool:
     return viewed_strides(shape, strides, new) is not None
 
 
+def one_sample(tensor: Any) -> Any:
+    """Return a tensor without content as it is where the batch is 1."""
+    return torch.empty(_of_one(tensor.shape), dtype=tensor.dtype, device="meta")
+
+
 def _of_one(sizes: Sequence[int]) -> tuple[int, ...]:
     """Return sizes or strides as they are where the batch is 1."""
     return tuple(n if n % BATCH else n // BATCH for n in sizes)

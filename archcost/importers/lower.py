@@ -14,7 +14,6 @@ from archcost.checkpointed import Checkpointed
 from archcost.errors import ArchcostError
 from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, type_of
 from archcost.importers.formulas import counted, formula_of
-from archcost.importers.function_products import parsed
 from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
 from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
@@ -79,7 +78,7 @@ class Lowering:
         again = tuple(filter(None, map(self.checkpointed, self.trace.reruns)))
         return replace(
             made, layers=layers, holders=self.holders(), checkpoints=again,
-            frozen=self.trace.frozen & made.params.keys(),
+            frozen=self.trace.frozen & made.params.keys(), otherwise=self.trace.otherwise,
         )  # fmt: skip
 
     def holders(self) -> dict[str, str]:
@@ -223,11 +222,11 @@ class Lowering:
                     read.append(value)
                     return Input(len(tensors) - 1)
                 if value.kind == PARAMETER:
-                    own = _free(_own_name(value.name), params, buffers)
+                    own = _own_name(value.name, value, params, buffers)
                     params[own] = value
                     return Own(own)
                 if value.buffer and value.storage not in self.buffers:
-                    own = _free(_own_name(value.buffer), params, buffers)
+                    own = _own_name(value.buffer, value, buffers, params)
                     size = value.size // _width(value)
                     buffers[own] = replace(value, shape=(size,), strides=(1,))
                     shape, strides = map(_with_rows, (value.shape, value.strides))
@@ -247,9 +246,10 @@ class Lowering:
         parts = [self.parted(seen.shape) for seen in call.outs]
         rows = parts[0][1]
         macs = total = self.macs(call)
-        if macs % BATCH == 0:  # else it is computed of parameters alone, once for any batch
-            macs = macs // BATCH
-            each = tensors[0].rows if tensors else 1
+        seen = [*_seen_in((call.args, call.kwargs)), *call.outs]
+        once = all(self.parted(each.shape)[2] is None for each in seen)
+        if not once:
+            macs, each = macs // BATCH, tensors[0].rows if tensors else 1
             if macs % each:
                 raise ArchcostError(
                     f"{path}: {call.full} multiplies {macs:,} times for {each} rows"
@@ -261,6 +261,7 @@ class Lowering:
             {own: (seen.shape, type_of(seen.dtype)) for own, seen in buffers.items()}, macs,
             type_of(call.outs[0].dtype),
         )  # fmt: skip
+        op.__dict__.update(once=once)
         if call.inside and not (
             known and "out" not in call.kwargs and probed(op, read, {**params, **buffers}, call)
         ):
@@ -313,10 +314,9 @@ class Lowering:
 
     def macs(self, call: Call) -> int:
         """Return the multiply-accumulates of a call on the whole batch."""
-        inside = call.inside
         if (own := formula_of(call.full)) is not None:
             return counted(own, call.full, call.args, call.kwargs)
-        return _macs(call) if inside is None or inside.operations is None else inside.macs
+        return _macs(call)
 
     def unknown(self, call: Call) -> str:
         """Return why a function that has no program cannot be priced."""
@@ -380,6 +380,8 @@ class Known:
 
 def _macs(call: Call) -> int:
     """Return the multiply-accumulates of a call on the whole batch."""
+    if call.inside is not None and call.inside.operations is not None:
+        return call.inside.macs
     given = [*_seen_in(call.args), *_seen_in(call.kwargs)]
     if call.name in PRODUCTS:
         return numel(call.outs[0].shape) * given[0].shape[-1]
@@ -395,23 +397,18 @@ def _macs(call: Call) -> int:
     if call.name in RECURRENT:
         x, weights = given[0].shape, [seen.shape for seen in _seen_in(call.args[2])]
         return numel(x[:-1]) * sum(numel(shape) for shape in weights if len(shape) == 2)
-    if call.name == "einsum" and len(given) == 2:
-        terms, result = parsed(call.args[0], [len(seen.shape) for seen in given])
-        sizes = dict(zip("".join(terms), (*given[0].shape, *given[1].shape), strict=True))
-        over = [n for n in sizes if n in terms[0] and n in terms[1] and n not in result]
-        return numel(tuple(sizes.values())) if over else 0
     return 0
 
 
-def _own_name(name: str) -> str:
-    """Return the last part of a parameter's name, as one of Python."""
-    return re.sub(r"^(?=\d)|\W", "_", name.rpartition(".")[2])
+def _own_name(name: str, seen: Seen, known: Mapping[str, Seen], others: Mapping[str, Seen]) -> str:
+    """Return what a layer calls a parameter or buffer: the last part of its name, as in Python.
 
-
-def _free(name: str, *taken: Mapping[str, Seen]) -> str:
-    while any(name in known for known in taken):
-        name += "_"
-    return name
+    One that is ``known`` already keeps the name.
+    """
+    own = re.sub(r"^(?=\d)|\W", "_", name.rpartition(".")[2])
+    while own in others or (own in known and known[own].storage != seen.storage):
+        own += "_"
+    return own
 
 
 def _seen_in(value: Any) -> Iterable[Seen]:
@@ -426,12 +423,12 @@ def _seen_in(value: Any) -> Iterable[Seen]:
 
 
 def _live(trace: Trace) -> frozenset[int]:
-    """Return the numbers of the calls that depend on an input or a parameter."""
+    """Return the numbers of the calls that depend on an input, a parameter or a product."""
     live: set[int] = set()
     for number, call in enumerate(trace.calls):
         given = [*_seen_in(call.args), *_seen_in(call.kwargs)]
         depends = (seen.kind in (INPUT, PARAMETER) or seen.call in live for seen in given)
-        if call.name not in NEW and any(depends):
+        if call.name not in NEW and (any(depends) or _macs(call)):
             live.add(number)
     return frozenset(live)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from itertools import zip_longest
 from typing import Any
 from unittest import mock
 
 from archcost.errors import ArchcostError
 from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
+from archcost.importers.grown import one_sample
 from archcost.importers.inside import tensors_in
 from archcost.importers.sample import traced
-from archcost.importers.seen import Trace
+from archcost.importers.seen import Call, Trace
 from archcost.importers.trace import Tracer, line_of_code
 from archcost.proofs.counterparts import FOREIGN, one_line
 
@@ -109,7 +111,22 @@ def trace(
     module.train(training)
     if inputs.sample:
         return traced(lambda batch: _settled(module, inputs, training, known, inputs.copies(batch)))
-    return _settled(module, inputs, training, known, inputs.tensors)
+    found = _settled(module, inputs, training, known, inputs.tensors)
+    if found.asks_layout:
+        alone = [one_sample(tensor) for tensor in inputs.tensors]
+        other = _settled(module, inputs, training, known, alone)
+        found.otherwise = _parting(found.calls, other.calls)
+    return found
+
+
+def _parting(calls: Sequence[Call], others: Sequence[Call]) -> str:
+    """Return the line of the first call that the others do not make, empty if they are the same."""
+    moved = ([call for call in known if call.name != "contiguous"] for known in (calls, others))
+    for call, other in zip_longest(*moved):  # of one sample, contiguous may copy nothing
+        if call is None or other is None or (call.full, call.path) != (other.full, other.path):
+            file, number = (call or other).line
+            return f"{file.rpartition('/')[2]}:{number}"
+    return ""
 
 
 def _settled(*how: Any) -> Trace:

@@ -105,6 +105,8 @@ class Trace:
         freed: for the output of a call, how many calls had begun when no name held it any more.
         reruns: the calls that backward runs again.
         frozen: the parameters that need no gradient.
+        asks_layout: whether code asks how a tensor of the batch lies in memory.
+        otherwise: the line at which it goes another way if the batch is 1, empty if it does not.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -116,6 +118,8 @@ class Trace:
     freed: dict[tuple[int, int], int] = field(default_factory=dict)
     reruns: list[Rerun] = field(default_factory=list)
     frozen: frozenset[str] = frozenset()
+    asks_layout: bool = False
+    otherwise: str = ""
 
 
 def of_batch(size: int) -> bool:

@@ -118,6 +118,9 @@ def _remarks(
         calls = "1 call" if times == 1 else f"{times} calls"
         text = f"{calls} of {name} have no formula: their multiply-accumulates are in no figure"
         said.append(Remark("partial", text.replace("1 call of", "a call of"), 0, 0))
+    if network.otherwise:
+        text = f"with a batch of 1, {network.otherwise} goes another way: the figures are of larger"
+        said.append(Remark("batch", f"{text} batches", 0, 0))
     unread = [name for name in parameters if name not in network.params]
     if unread:
         size = sum(numel(parameters[name]) for name in unread)

@@ -221,6 +221,10 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         name = _name(function)
         if name in QUERIES:
+            own = name in OF_LAYOUT and not _is_foreign(sys._getframe(1).f_globals["__name__"])
+            if own and name == "data_ptr" and not self.on_data:
+                raise self.refused(name, line_of_code(), RuntimeError("meta"))
+            self.trace.asks_layout |= own and any(map(of_batch, args[0].shape))
             return function(*args, **kwargs)
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
@@ -251,7 +255,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         versions = [tensor._version for tensor in given]
         seen = tuple(map(self.seen, args)), {key: self.seen(v) for key, v in kwargs.items()}
         short = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        watch = None if short in self.programs else Watch()
+        watch = None if short in self.programs and short not in OF_MANY else Watch()
         learning = tuple(tensor.requires_grad for tensor in given)
         places = [storage_of(tensor) for tensor in given]
         self.saved = []
@@ -383,6 +387,9 @@ OF_DATA = ("item", "__int__", "__float__", "__bool__", "__index__", "tolist", "n
 BY_PLACES = ("__getitem__",)
 """Functions whose program does not know what a mask leaves."""
 
+OF_MANY = ("einsum",)
+"""Functions of any number of products, which PyTorch orders."""
+
 OPENED = ("multi_head_attention_forward",)
 """Functions in Python that are no layer: the calls inside are noted."""
 
@@ -392,6 +399,9 @@ QUERIES = frozenset({
     "data_ptr", "is_same_size", "requires_grad_", "_assert_async", "is_tensor", "is_inference",
 })  # fmt: skip
 """Functions that make no tensor."""
+
+OF_LAYOUT = ("stride", "is_contiguous", "storage_offset", "data_ptr")
+"""Queries whose answer may be another one if the batch is 1."""
 
 _NAMES: dict[Any, str] = {}
 

@@ -98,6 +98,7 @@ class Op:
         any_rows: whether its inputs may have different rows of the batch.
         makes: the type of what it makes, if that does not follow from its inputs.
         no_gradient: which inputs get none, because only their shape or their order counts.
+        once: whether it runs on parameters alone, and so costs the same for any batch.
         recorded: whether autograd records it; code may run a layer under ``torch.no_grad``.
         integers: which inputs are int64, as the places in a table are.
         masks: which inputs are booleans.
@@ -116,6 +117,7 @@ class Op:
     any_rows: ClassVar[bool] = False
     makes: ClassVar[str] = ""
     no_gradient: ClassVar[tuple[int, ...]] = ()
+    once: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
     integers: ClassVar[tuple[int, ...]] = ()
     masks: ClassVar[tuple[int, ...]] = ()
@@ -187,6 +189,10 @@ class Op:
             OpError: when the shapes and arguments do not fit; the text says why, with values.
         """
         return Cost(x)
+
+    def samples(self, batch: int) -> int:
+        """Return how many samples of a batch it computes: one if it reads none of them."""
+        return 1 if self.once else batch
 
     def rows(self, rows: int, x: Shape, *others: Shape) -> int:
         """Return how many rows of the batch each sample is afterwards, if it is so many before."""

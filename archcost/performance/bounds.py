@@ -129,13 +129,14 @@ def hard_bound(network: Network, setting: Setting, training: bool = False, cache
     known = gradients(network)
     macs = 0
     for layer in network:
-        least = least_macs(layer) * layer.rows
+        rows = layer.op.samples(batch) * layer.rows
+        least = least_macs(layer) * rows
         passes = 1
         if training and least and layer.path in known.reached:
             needs = [known.tensors[name] for name in layer.inputs]
             trained = layer.path in known.trained
             if layer.op.kind == "recurrent":
-                macs += sum(layer.op.backward_macs(needs, trained, *layer.shapes)) * layer.rows
+                macs += sum(layer.op.backward_macs(needs, trained, *layer.shapes)) * rows
             elif (layer.cost.fused or layer.cost.products) and layer.op.kind != "conv":
                 # attention multiplies activations, and both factors want a gradient
                 passes += 2 * any(needs)
@@ -151,7 +152,7 @@ def hard_bound(network: Network, setting: Setting, training: bool = False, cache
         made = [network.values[name] for name in network.outputs]
         moved += batch * sum(_bytes(v, itemsize) for v in made if v not in network.inputs)
     moved = max(moved - cached, 0)
-    return kernel(2 * macs * batch, moved, device.peak(setting.dtype), device.bandwidth)
+    return kernel(2 * macs, moved, device.peak(setting.dtype), device.bandwidth)
 
 
 def _bytes(value: Value, itemsize: int) -> int:

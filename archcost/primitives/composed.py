@@ -19,10 +19,13 @@ FLASH, EFFICIENT, MATH = "flash", "efficient", "math"
 def attention(
     F: Any, q: Any, k: Any, v: Any, mask: Any = None, *,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-    dropout_p: float = 0.0,
+    dropout_p: float = 0.0, fused: bool = True,
 ) -> Any:  # fmt: skip
-    """``scaled_dot_product_attention`` of batch, heads, tokens, width, by the kernel it chooses."""
-    kernel = chosen(q, k, v, mask, enable_gqa and q.shape[1] != k.shape[1])
+    """``scaled_dot_product_attention`` of batch, heads, tokens, width, by the kernel it chooses.
+
+    ``fused`` says whether it may choose: of tensors of other dimensions it takes the products.
+    """
+    kernel = chosen(q, k, v, mask, enable_gqa and q.shape[1] != k.shape[1]) if fused else MATH
     if kernel == MATH or (dropout_p and q.device == "cpu"):
         return _by_products(F, q, k, v, mask, is_causal, dropout_p)
     tokens, width = q.shape[2:]

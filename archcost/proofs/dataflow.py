@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from importlib import import_module
 from math import hypot, isclose
 from typing import Any
@@ -123,6 +123,8 @@ def tensors_of(value: Any) -> tuple[Any, ...]:
 
     if isinstance(value, torch.Tensor):
         return (value,)
+    if is_dataclass(value) and not isinstance(value, (type, Mapping)):
+        value = vars(value)
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (tuple, list)):

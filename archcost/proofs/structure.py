@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import compress
 from math import isfinite
 from typing import Any
 
 from archcost.analysis.report import analyze
 from archcost.analysis.training import gradients
-from archcost.network import Layer, Network, prefixes
+from archcost.network import Layer, Network, maker, prefixes
 from archcost.proofs import Check, Subject, validator
+from archcost.proofs.dataflow import tensors_of
 from archcost.proofs.watch import failed_run, frozen, mode
 from archcost.pytorch import import_torch, output_tensors, random_inputs, random_values
-from archcost.pytorch.watch import Watch
+from archcost.pytorch.watch import Watch, module_name
 from archcost.readings.recorder import module_of
 
 GROUP = "structure"
@@ -30,23 +32,31 @@ def structure(subject: Subject) -> Iterator[Check]:
     of its parameters and buffers, run once, read the tensors that the network says, and give its
     shape. Its module must give the values of the op. This is checked once for all layers of one op
     and shape whose modules have the same classes, settings and buffers. Last come the totals.
+
+    Of a network that is code, only the layers that are modules are compared. The functions between
+    them, and the totals, are up to the check ``module``.
     """
     torch = import_torch()
     modules = dict(subject.twin.named_modules(remove_duplicate=False))
-    yield from _check_extras(subject, modules)
+    is_code = subject.network.module is not None
+    if not is_code:
+        yield from _check_extras(subject, modules)
     yield from _check_own(subject, modules)
     with mode(subject.twin, training=False), torch.no_grad():
         flow = Flow(subject)
         proved: Proved = {}
         for layer in subject.network:
-            yield from _check_layer(subject, layer, modules.get(layer.module), flow, proved)
-        if flow.error is None:
+            module = modules.get(module_name(subject.network, layer))
+            if module is not None or not is_code:
+                yield from _check_layer(subject, layer, module, flow, proved)
+        if flow.error is None and not is_code:
             names = subject.network.outputs
             yield Check(GROUP, "outputs", "", names, _names(flow.results, names))
     if subject.device == "meta":
         reason = "the meta device computes no values"
         yield Check(GROUP, "values", "", None, None, skipped=reason)
-    yield from _check_totals(subject)
+    if not is_code:
+        yield from _check_totals(subject)
 
 
 class Flow:
@@ -74,7 +84,7 @@ class Flow:
         self.stopped_at = watch.running
 
     def _enter(self, path: str, inputs: tuple[Any, ...]) -> None:
-        self.taken[path] = [_makers(tensor) for tensor in inputs]
+        self.taken[path] = [*map(_makers, tensors_of(inputs))]
 
     def _leave(self, path: str, output: Any) -> None:
         made = output_tensors(output)
@@ -113,17 +123,17 @@ Proved = dict[tuple[Any, ...], list[tuple[Any, Check]]]
 def _check_layer(
     subject: Subject, layer: Layer, module: Any, flow: Flow, proved: Proved
 ) -> Iterator[Check]:
-    path, cost = layer.path, layer.cost
+    path, cost, network = layer.path, layer.cost, subject.network
     if module is None:
         yield Check(GROUP, "module", path, layer.op.name, "missing")
         return
-    sound = True
+    sound, is_op = True, hasattr(layer.op, "examples")  # else a function on whole tensors of code
     for what, expected, found in (
         ("parameters", cost.params, module.named_parameters(remove_duplicate=False)),
         ("buffers", cost.buffers, module.named_buffers()),
     ):
         measured = {name: tuple(tensor.shape) for name, tensor in found}
-        if expected or measured:
+        if is_op and (expected or measured):
             check = Check(GROUP, what, path, dict(expected), measured)
             sound = sound and check.passed
             yield check
@@ -132,9 +142,15 @@ def _check_layer(
         yield failed_run(GROUP, path, flow.error)
         return
     yield Check(GROUP, "calls", path, 1, len(calls))
-    if len(calls) != 1:
+    if len(calls) != 1 or not is_op:
         return
-    yield Check(GROUP, "inputs", path, layer.inputs, _names(flow.taken[path], layer.inputs))
+    inputs, taken = layer.inputs, flow.taken[path]
+    if network.module is not None:  # what a function makes has no name there
+        makers = [maker(name) for name in inputs]
+        named = [name not in network.by_path or name in flow.calls for name in makers]
+        inputs = tuple(compress(inputs, named))
+        taken = [*compress(taken, named)]
+    yield Check(GROUP, "inputs", path, inputs, _names(taken, inputs))
     fits = True
     for i, (name, shape) in enumerate(zip(layer.outputs, cost.outputs, strict=True)):
         found = calls[0][i] if i < len(calls[0]) else "no tensor"

@@ -11,6 +11,7 @@ from typing import Any
 from archcost.analysis.training import training_step
 from archcost.network import Network
 from archcost.proofs import Check, Subject, validator
+from archcost.proofs.dataflow import tensors_of
 from archcost.proofs.watch import (
     copy_on,
     failed_run,
@@ -52,7 +53,8 @@ def training(subject: Subject) -> Iterator[Check]:
     if step.error is not None:
         yield failed_run(GROUP, step.stopped_at, step.error)
         return
-    for layer in expected.layers:
+    # of code, a function's operations go by the module before it
+    for layer in expected.layers if network.module is None else ():
         path = layer.layer.path
         for name, predicted, measured in (
             ("forward FLOPs", layer.forward, step.forward[path]),
@@ -87,7 +89,7 @@ class DispatchedStep:
         with watch:
             try:
                 with peer, _dispatch_mode(self._count):
-                    results = output_tensors(twin(*inputs))
+                    results = tensors_of(twin(*inputs))
                     loss = sum(result.sum() for result in results)
                     self._counts = self.backward
                     if loss.requires_grad:  # the counter's hooks refuse `autograd.grad` of leaves

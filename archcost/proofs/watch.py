@@ -23,11 +23,18 @@ def light_copy(twin: Any, convert: Callable[[Any], Any] | None = None) -> Any:
     What is hung onto the copy, such as hooks and buffers, does not reach the twin. ``convert``
     turns a tensor into one elsewhere, on the meta device say, and also takes the buffers there.
     """
+    torch = import_torch()
+    computed = [  # weights of torch.nn.utils.weight_norm, say, which have no copies
+        value for module in twin.modules() for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    ]  # fmt: skip
     if convert is None:
-        return copy.deepcopy(twin, {id(p): p for p in twin.parameters()})
-    parameter = import_torch().nn.Parameter
+        memo = {id(value): value.detach() for value in computed}
+        return copy.deepcopy(twin, memo | {id(p): p for p in twin.parameters()})
+    parameter = torch.nn.Parameter
     memo = {id(p): parameter(convert(p.detach()), p.requires_grad) for p in twin.parameters()}
-    return copy.deepcopy(twin, memo | {id(buffer): convert(buffer) for buffer in twin.buffers()})
+    memo |= {id(value): convert(value.detach()) for value in (*twin.buffers(), *computed)}
+    return copy.deepcopy(twin, memo)
 
 
 def fake_copy(twin: Any, fake: Any, device: str, setting: Setting = CPU) -> Any:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
-from archcost.network import Network
+from archcost.network import Layer, Network
+
+
+def module_name(network: Network, layer: Layer) -> str:
+    """Return the path of the module that a layer runs; code runs that of ``relu#2`` a second time.
+
+    A function that code calls has no module of this path.
+    """
+    return re.sub(r"#\d+", "", layer.module) if network.module else layer.module
 
 
 class Watch:
@@ -33,7 +42,7 @@ class Watch:
         modules = dict(self.twin.named_modules(remove_duplicate=False))
         layers: dict[str, list[str]] = {}
         for layer in self.network:
-            layers.setdefault(layer.module, []).append(layer.path)
+            layers.setdefault(module_name(self.network, layer), []).append(layer.path)
         for module, paths in layers.items():
             if module in modules:
                 self._register(cycle(paths), modules[module])

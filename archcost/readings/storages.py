@@ -272,6 +272,11 @@ class Storages:
 
     def forward(self, network: Network, learns: Collection[str] = ()) -> list[Tensor]:
         """Run all layers and return the outputs; ``learns`` are full names of parameters."""
+        if network.otherwise and self.setting.batch == 1:
+            raise ArchcostError(
+                f"{network.name}: with a batch of 1, {network.otherwise} goes another way, whose "
+                "memory is not known; give a larger --batch"
+            )
         self.network = network
         itemsize, batch = self.setting.itemsize, self.setting.batch
         known: dict[str, Parameter] = {}
