@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from archcost.layout import as_maps, contiguous, elementwise
@@ -18,6 +19,7 @@ from archcost.primitives.row import (
     not_contiguous,
     primitive,
 )
+from archcost.shape import numel
 
 STATISTIC_BYTES = 4  # CUDA keeps batch statistics in float32, also for half precision
 
@@ -33,6 +35,9 @@ def batch_norm(
     width = max(like.itemsize, STATISTIC_BYTES if x.device == "cuda" else 1)
     names = ("mean", "invstd") if training else ()
     statistics = tuple(Own(what, x.shape[1:2], width, x.itemsize) for what in names)
+    cpu = x.device == "cpu"
+    # what is made of each channel: once more where a thread goes through rows of channels
+    sums = x.shape[1] * width * (2 if x.layout.is_contiguous and len(x.shape) > 2 else 3)
     return Row(
         x.shape,
         as_maps(x.shape, x.layout),
@@ -41,7 +46,26 @@ def batch_norm(
         makes=statistics,
         saves=(*given(x, weight, mean, var), *statistics),
         unasked=() if x.needs else (elements(x),),
+        copies_inside=_made_inside(x) if cpu else None,
+        passing=(sums,) if cpu else (),
     )
+
+
+def _made_inside(x: Tensor) -> Callable[[Tensor], int]:
+    """Return what a CPU's backward makes inside, in elements, by the incoming gradient.
+
+    Where both are contiguous, or both channels-last, the gradient of the input is made a second
+    time; else the sum of a channel is: ``batch_norm_backward_cpu_template`` in
+    ``aten/src/ATen/native/Normalization.cpp``.
+    """
+    layout, channels, whole = x.layout, x.shape[1], elements(x) if x.needs else 0
+
+    def inside(gradient: Tensor) -> int:
+        both = layout.is_contiguous and gradient.layout.is_contiguous
+        alike = both or (layout.is_channels_last and gradient.layout.is_channels_last)
+        return whole if alike else channels
+
+    return inside
 
 
 @primitive(float32_on("cuda"))
@@ -52,12 +76,19 @@ def layer_norm(
     """Layer normalisation over so many last dimensions."""
     width = max(x.itemsize, STATISTIC_BYTES)
     statistics = tuple(Own(what, x.shape[:-dims], width, x.itemsize) for what in ("mean", "rstd"))
+    copied, sums = 0, 0
+    if x.device == "cpu":  # aten/src/ATen/native/cpu/layer_norm_kernel.cpp
+        copied = elements(x) * not_contiguous(x)
+        sums = 2 * numel(x.shape[-dims:]) * any(t.needs for t in given(weight, bias))
     return Row(
         x.shape,
         contiguous(x.shape),
         widens=False,
         makes=statistics,
         saves=(*given(x, weight, bias), *statistics),
+        passing=(copied * x.itemsize,),
+        hidden=copied + sums,
+        copies_inside=not_contiguous if x.device == "cpu" else None,
     )
 
 
@@ -105,6 +136,8 @@ def group_norm(
     statistics = tuple(Own(what, (x.shape[0], groups)) for what in ("mean", "rstd"))
     kept: Tensor | Own = x if x.layout.is_packed else Own(COPIED, x.shape)
     last = x.device == "cpu" and x.layout.suggests_channels_last
+    # of each channel: aten/src/ATen/native/cpu/group_norm_kernel.cpp
+    sums, width = numel(x.shape[:2]), maximum(x.itemsize, STATISTIC_BYTES)
     return Row(
         x.shape,
         as_maps(x.shape, x.layout),
@@ -112,6 +145,8 @@ def group_norm(
         makes=(*statistics, kept) if isinstance(kept, Own) else statistics,
         saves=(*given(kept, weight), *statistics),
         copies=_not_channels_last if last else not_contiguous,
+        passing=(2 * sums * width,) if last else (),
+        hidden=2 * sums * width // x.itemsize if x.device == "cpu" else 0,
     )
 
 

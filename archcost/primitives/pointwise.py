@@ -146,10 +146,9 @@ def softmax(x: Tensor, *, dim: int) -> Row:
 def safe_softmax(x: Tensor, *, dim: int) -> Row:
     """Softmax in which a row of nothing but -inf gives zeros: ``_safe_softmax``.
 
-    Beside the output there are for a while what softmax gives, where x is -inf, and which rows are.
+    Beside the output there are for a while where x is -inf, which rows are, and a zero for these.
     """
-    total, rows = elements(x), numel((*x.shape[:dim], *x.shape[dim + 1 :]))
-    passing = (total * x.itemsize, total, rows, x.itemsize)
+    passing = (elements(x), numel((*x.shape[:dim], *x.shape[dim + 1 :])), x.itemsize)
     return Row(x.shape, contiguous(x.shape), saves=(OUT,), passing=passing)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from archcost.layout import Layout, Strides, channels_last, contiguous, elementwise
-from archcost.number import maximum
+from archcost.layout import Layout, Strides, channels_last, contiguous, elementwise, merged_stride
+from archcost.number import maximum, minimum
 from archcost.primitives.row import (
     COPIED,
     LOWER,
@@ -99,8 +99,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Row:
         order=(2, 1, 0) if maps else (2, 0, 1),
         late=(1, 0) if maps else (1,),
         flattens=maps,
+        copies_inside=_not_a_matrix if x.device == "cpu" else None,
         macs=numel(out) * x.shape[-1],
     )
+
+
+def _not_a_matrix(gradient: Any) -> bool:
+    """Return whether ``mm`` copies it: no dimension of it is dense (``addmm_impl_cpu_``)."""
+    *lead, columns = gradient.shape
+    *outer, inner = gradient.layout.strides
+    row, rows = merged_stride(tuple(lead), outer), numel(tuple(lead))
+    if row is None:
+        return True
+    return not (inner == 1 and row >= columns) and not (row == 1 and inner >= rows)
 
 
 @primitive(LOWER)
@@ -199,16 +210,45 @@ def fused_attention(
     logsumexp = Own("logsumexp", (n, heads, lines), FLOAT_BYTES)
     masks = () if mask is None else (mask,)
     gradient = tuple(called("like", shape=t.shape, strides=_by_tokens(t.shape)) for t in (q, k, v))
+    unasked = tuple(elements(tensor) for tensor in (q, k, v) if not tensor.needs)
+    cpu = q.device == "cpu"
+    forward, backward = _tiles(q, k) if cpu else ((), ())
     return Row(
         out,
-        elementwise(q.layout) if q.device == "cpu" else _by_tokens(out),
+        elementwise(q.layout) if cpu else _by_tokens(out),
         widens=False,
         makes=(logsumexp,),
         saves=(q, k, v, *masks, OUT, logsumexp),
         gradient=(*gradient, NEW),
-        unasked=tuple(elements(tensor) for tensor in (q, k, v) if not tensor.needs),
+        unasked=unasked,
+        copies_inside=_not_by_tokens if cpu else None,
+        passing=forward,
+        hidden=sum(backward) // q.itemsize + sum(unasked) if cpu else 0,
         macs=n * heads * tokens * k.shape[2] * (k.shape[3] + v.shape[3]),
     )
+
+
+def _tiles(q: Tensor, k: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the bytes of each buffer of one thread, forward and backward.
+
+    A tile of scores and what is summed up beside it are of float32, what is multiplied of the type
+    of the inputs: ``cpu_flash_attention`` in ``aten/src/ATen/native/cpu/FlashAttentionKernel.cpp``.
+    """
+    tokens, width = q.shape[2:]
+    rows = minimum(tokens, 32 if tokens < 192 else 64 if tokens < 768 else 256)
+    tile = rows * minimum(k.shape[2], 512)
+    lowered = q.itemsize * (q.itemsize < FLOAT_BYTES)
+    sums, wide = rows * maximum(q.itemsize, FLOAT_BYTES), maximum(q.itemsize, FLOAT_BYTES)
+    forward = (tile * wide + sums * (2 + width), tile * lowered)
+    return forward, (2 * tile * wide, 2 * tile * lowered, sums)
+
+
+def _not_by_tokens(gradient: Any) -> bool:
+    """Return whether the tokens before the heads are not contiguous."""
+    strides = gradient.layout.strides
+    n, heads, tokens, width = gradient.shape
+    turned = (strides[0], strides[2], strides[1], strides[3])
+    return not Layout((n, tokens, heads, width), turned).is_contiguous
 
 
 def _by_tokens(shape: Shape) -> Strides:

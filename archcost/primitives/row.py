@@ -83,7 +83,8 @@ class Row:
         observed: strides of the output as such an observer sees them, if they are others.
         unasked: elements of each gradient that CUDA, or an observer, makes though nobody asks.
         copies, copies_inside: whether backward first copies an incoming gradient, a function of
-            it; what it copies inside, an observer does not see.
+            it, or the number of elements that it makes instead; what it copies inside, an observer
+            does not see.
         flattens: whether backward takes the incoming gradient as a matrix of rows. One whose rows
             lie apart is copied, and let go of, first.
         zeros: elements of a tensor that backward fills, which an observer sees beside the result.
@@ -121,7 +122,7 @@ class Row:
     observed: Strides | None = None
     unasked: tuple[int, ...] = ()
     copies: Callable[[Any], bool] | None = None
-    copies_inside: Callable[[Any], bool] | None = None
+    copies_inside: Callable[[Any], int] | None = None
     flattens: bool = False
     zeros: int = 0
     room: int = 0

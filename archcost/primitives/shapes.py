@@ -27,6 +27,7 @@ from archcost.primitives.row import (
     called,
     composite,
     elements,
+    not_contiguous,
     primitive,
 )
 from archcost.shape import Shape, Sides, numel, window_count
@@ -212,7 +213,8 @@ def index(table: Tensor, places: Tensor, *, dim: int = 0) -> Row:
 def embedding(places: Tensor, table: Tensor, *, padding_idx: int | None = None) -> Row:
     """Rows of a table; the gradient is a whole table."""
     out = (*places.shape, table.shape[1])
-    return Row(out, contiguous(out), saves=(places,), itemsize=table.itemsize)
+    copies = not_contiguous if places.device == "cpu" else None
+    return Row(out, contiguous(out), saves=(places,), itemsize=table.itemsize, copies_inside=copies)
 
 
 @primitive()

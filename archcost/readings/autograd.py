@@ -128,8 +128,9 @@ def _gradients(ledger: Ledger, node: Node, incoming: dict[int, Tensor]) -> list[
         incoming.clear()
     results = [_gradient(edge, gradient) for edge in node.edges]
     scratch = [gradient.like((n,), itemsize=width) for n, width in node.scratch]
-    if node.copies is not None and node.copies(gradient):
-        scratch.append(gradient.like(gradient.shape))
+    copied = node.copies(gradient) if node.copies is not None else 0
+    if copied:
+        scratch.append(gradient.like(gradient.shape if copied is True else (copied,)))
     if node.outs:
         for place, (shape, _) in enumerate(node.outs):
             if place not in incoming:  # zeros: of its size, or one that is repeated

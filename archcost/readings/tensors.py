@@ -154,7 +154,8 @@ class Node:
         saved: what it keeps.
         scratch: elements, and bytes of each, of tensors that it makes beside its results.
         outs: shapes of its outputs, where it has several.
-        copies: whether it first copies an incoming gradient, a function of it.
+        copies: whether it first copies an incoming gradient, a function of it; or the number of
+            elements that it makes instead.
         flattens: whether it takes an incoming gradient as a matrix of rows.
         recompute: of a region that runs a backward pass of its own: it makes the gradients.
     """
@@ -163,7 +164,7 @@ class Node:
 
     __slots__ = ("copies", "edges", "flattens", "layer", "number", "outs", "saved", "scratch")
 
-    copies: Callable[[Any], bool] | None
+    copies: Callable[[Any], int] | None
     edges: list[Edge]
     flattens: bool
     layer: str

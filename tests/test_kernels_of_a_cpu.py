@@ -1,0 +1,110 @@
+"""What kernels of a CPU make inside: no observer of operations sees it, PyTorch's allocator does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_choices import real_peaks
+from test_memory import backward_peak, network
+
+from archcost.pytorch import build, random_inputs
+from archcost.setting import Setting
+from archcost.storage.peaks import inference_peak, training_peak
+
+torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+SELF = "input: {}x24; linear(72) >> {}"
+CROSS = "inputs: {{x: 9x16, y: {}x16}}; q: take(x) >> linear(24); k: take(y) >> linear({}); v: take(y) >> linear({}); {}"
+MASKED = CROSS.replace("16}}", "16, mask: 9x7}}")
+MAP = "input: 8x9x7; {}"
+
+
+def spec(lines: str) -> Any:
+    """Return the network of an input and layers, each after a semicolon."""
+    head, *layers = lines.split("; ")
+    return network("\n".join(["name: n", head, "layers:", *(f"  - {layer}" for layer in layers)]))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        SELF.format(16, "attention(2)"),
+        SELF.format(16, "attention(2, causal=True) >> linear(24) >> relu"),
+        SELF.format(200, "attention(2) >> tanh"),
+        SELF.format(800, "attention(3) >> linear(8)"),
+        SELF.format(16, "attention(4, kv_heads=2) >> linear(8)"),
+        SELF.format("3x16", "attention(2, dropout=0.1) >> relu").replace("(72)", "(72, dim=-1)"),
+        "input: 24x16; permute([1, 0]) >> linear(72) >> attention(2) >> permute([1, 0]) >> tanh",
+        CROSS.format(700, 24, 24, "attention(q, k, v, 4) >> linear(8)"),
+        CROSS.format(7, 24, 32, "attention(q, k, v, 4, causal=True) >> linear(8)"),
+        CROSS.format(7, 12, 16, "attention(q, k, v, 4, kv_heads=2) >> linear(8)"),
+        CROSS.format(7, 24, 24, "attention(q, k, k, 4) >> linear(8) >> tanh"),
+        "inputs: {x: 9x16, y: 7x16}; q: take(x) >> linear(16); attention(q, y, y, 4) >> tanh",
+        MASKED.format(7, 24, 24, "attention(q, k, v, mask, 4) >> linear(8)"),
+        MASKED.format(7, 24, 24, "m: take(mask) >> bias; attention(q, k, v, m, 4) >> linear(8)"),
+    ],
+)
+def test_attention(lines: str, batch: int) -> None:
+    """A tile of scores and its sums; where the gradient's tokens do not lie so, a copy of it."""
+    net = spec(lines)
+    real_peaks(net, batch)
+    run, twin = inference_peak(net, Setting(batch, device="cpu")), build(net).eval()
+    given = random_inputs(net, batch)
+    with torch.no_grad():
+        measured = backward_peak(torch, lambda: twin(*given))
+    assert run.peak.total - run.params - run.buffers - run.input == measured
+
+
+def test_each_further_thread_has_its_own_tile_of_scores() -> None:
+    """Of 32 of 64 queries, all keys, and the gradients of these."""
+    net, threads = spec("input: 64x24; linear(72) >> attention(2)"), torch.get_num_threads()
+    twin, given = build(net), random_inputs(net, 4)
+    run = training_peak(net, Setting(4, device="cpu", optimizer="sgd"))
+    try:
+        torch.set_num_threads(2)
+        measured = backward_peak(torch, lambda: twin(*given).sum().backward())
+    finally:
+        torch.set_num_threads(threads)
+    one = run.peaks["backward"].total - run.params - run.input
+    tile = 4 * 2 * 32 * 64
+    assert one < measured <= one + tile + 4 * 32
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "batchnorm >> tanh", "bias >> batchnorm", "bias >> batchnorm >> tanh",
+        "bias >> permute([1, 0, 2]) >> batchnorm >> tanh", "bias >> instancenorm >> tanh",
+        "bias >> permute([1, 2, 0]) >> batchnorm >> tanh", "instancenorm(affine=True)",
+        "bias >> permute([2, 0, 1]) >> batchnorm >> tanh", "flatten >> bias >> batchnorm >> tanh",
+        "layernorm(dim=-1)", "bias >> layernorm(dim=-1) >> tanh", "bias >> groupnorm(2) >> tanh",
+        "bias >> permute([1, 0, 2]) >> layernorm(dim=-1) >> tanh", "groupnorm(2)",
+        "bias >> permute([2, 0, 1]) >> groupnorm(1) >> tanh", "groupnorm(2, affine=False)",
+    ],
+)  # fmt: skip
+def test_normalisation(layers: str, batch: int) -> None:
+    """A gradient of the input, sums of channels or features, copies of what is not contiguous."""
+    if batch == 1 and layers.startswith("flatten"):
+        pytest.skip("PyTorch takes no statistics of one value")
+    if layers.startswith("groupnorm(2, affine"):
+        layers = f"bias >> {layers}"
+    real_peaks(spec(MAP.format(layers)), batch)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "input: 84; linear(10)", "input: 84; linear(10, bias=False)", "input: 84; bias >> linear(20)",
+        "input: 84; linear(1)", "input: 84; linear(9) >> tanh", MAP.format("linear(4, dim=-1)"),
+        MAP.format("bias >> linear(4, dim=-1) >> permute([0, 2, 1])"),
+        MAP.format("bias >> linear(4, dim=-1) >> sum([0, 1])"),
+        "input: 7 int64; embedding(9, 4)", "input: 7 int64; embedding(9, 4) >> tanh",
+    ],
+)  # fmt: skip
+def test_products_and_tables_copy_a_gradient_that_is_repeated(lines: str, batch: int) -> None:
+    """Also where the input is frozen: the gradient of the weight is such a product."""
+    real_peaks(spec(lines), batch)
