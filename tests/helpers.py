@@ -32,7 +32,8 @@ def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = F
     """Return a network of one op, with an input for each of its own.
 
     With ``learnt``, each input needs a gradient, and the output is read once more; by a layer that
-    learns, where the op has nothing to learn and hands no gradient on.
+    learns, where the op has nothing to learn and hands no gradient on. Places choose of a table,
+    a mask fills a tensor that learns.
     """
     builder = Builder()
     names = [f"x{i}" for i in range(len(shapes))] if len(shapes) > 1 else ["input"]
@@ -43,7 +44,13 @@ def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = F
     outputs = builder.add_all(op, *values, name=path)
     if learnt:
         learns = op.cost(*shapes).params or len(op.no_gradient) < len(shapes)
-        after = make("rescale", 2.0) if learns else make("bias")
+        if outputs[0].dtype == "int64":
+            after = make("embedding", max(map(max, shapes)), 2)
+        elif outputs[0].dtype == "bool":
+            filled = builder.add(make("bias"), builder.input(outputs[0].shape, "filled"))
+            return builder.network("one", builder.add(make("masked_fill", 0.5), *outputs, filled))
+        else:
+            after = make("rescale", 2.0) if learns else make("bias")
         outputs = tuple(builder.add(after, value) for value in outputs)
     return builder.network("one", *outputs)
 

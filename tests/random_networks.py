@@ -181,7 +181,13 @@ class Writer(Caller):
         if not place.nameless:
             kinds += [(3, self.named), (1, self.let), (1, self.take)]
         if not place.nameless and not deep:
-            kinds += [(2, self.group), (14, self.merge), (2, self.aside), (3, self.cross)]
+            kinds += [
+                (2, self.group),
+                (14, self.merge),
+                (2, self.aside),
+                (3, self.cross),
+                (3, self.chosen),
+            ]
         if len(place.labels) > 1:
             kinds += [(7, self.skip)]
         weights, functions = zip(*kinds, strict=True)
@@ -383,6 +389,27 @@ class Writer(Caller):
             for own, width in zip(before, (widths[0], *widths), strict=True)
         }
         self.put(items, {f"attention({heads})": branches}, place)
+
+    def chosen(self, items: list[Item], place: Place) -> None:
+        """Write what a mask or places choose that are made of the current tensor."""
+        dim = self.rng.randrange(len(place.shape))
+        compared = f"{self.rng.choice(('eq', 'ne', 'lt', 'le', 'gt', 'ge'))}(0.5)"
+        places = self.rng.choice((f"argsort({dim})", f"argmax({dim}, keepdim=True)",
+                                  f"argmin({dim}, keepdim=True)"))  # fmt: skip
+        logic = self.rng.choice(("logical_and", "logical_or", "logical_xor"))
+        a, b, c, d, e = (self.name(place) for _ in range(5))
+        masks: list[Item] = [
+            compared, f"{compared} >> logical_not", f"{places} >> {compared}",
+            [{logic: {d: compared, e: f"{compared} >> logical_not"}}],
+        ]  # fmt: skip
+        mask = self.rng.choice(masks)
+        merges: list[dict[str, dict[str, Item]]] = [
+            {"where": {a: mask, b: "tanh", c: "identity"}},
+            {"masked_fill(0.5)": {a: mask, b: "identity"}},
+            {f"gather({dim})": {a: places, b: "identity"}},
+        ]
+        if place.dtype == FLOAT:
+            self.put(items, self.rng.choice(merges), place)
 
     def _wanted(self, op: str, dim: str, target: Shape) -> Shape:
         """Return a shape that can be merged with the first branch's."""

@@ -435,6 +435,8 @@ def test_window_attention_is_that_of_torchvision(
 @pytest.mark.parametrize(("op", "example"), EXAMPLES)
 def test_twin_saves_the_stated_bytes(op: type[Op], example: Example) -> None:
     """Bytes that autograd keeps on the CPU in training, storage by storage, parameters aside."""
+    if op.name == "argsort":
+        pytest.skip("what it keeps goes at once, with the elements in order: test_comparisons.py")
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     made = op.create(example.args, example.kwargs)
     shapes = [(3, *shape) for shape in example.inputs]

@@ -72,6 +72,10 @@ CASES: dict[str, list[Case]] = {
     "masked_fill": [((X, Truth(X)), {"value": 0.5}), ((X, Truth((6, 1))), {"value": 0.0})],
     "gather": [((X, Whole((2, 4, 6, 5))), {"dim": 3}), ((X, Whole((2, 3, 9, 8))), {"dim": 2})],
     **{name: [((X, Whole((2, 4, 3, 8)), (2, 4, 3, 8)), {"dim": 2}), ((X, Whole((1, 4, 6, 9)), (1, 4, 6, 9)), {"dim": 3})] for name in ("scatter", "scatter_add")},
+    **{name: [((X, (4, 1, 8)), {}), ((X, 0.5), {})] for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{name: [((Truth(X), Truth((4, 1, 8))), {})] for name in ("logical_and", "logical_or", "logical_xor")},
+    "logical_not": [((Truth(X),), {})],
+    **{name: [((X,), {"dim": 2}), ((X,), {"dim": 1, "keepdim": True})] for name in ("argmax", "argmin")},
     "topk": [((X,), {"k": 3, "dim": 1}), ((X,), {"k": 2, "dim": 3, "largest": False})],
     "sort": [((X,), {"dim": 2}), ((X,), {"dim": 3, "descending": True})],
     "cumsum": [((X,), {"dim": 1}), ((X,), {"dim": 3})],
@@ -160,6 +164,7 @@ CASES: dict[str, list[Case]] = {
 ELSEWHERE = {
     "fused_cell": "of CUDA only, and not known",
     "copied_in_place": "in circular padding",
+    "argsort": "what PyTorch keeps goes at once, with the elements in order; test_comparisons",
     "causal_mask": "attention makes it",
     "fused_attention": "attention chooses it",
     **dict.fromkeys(("deform_conv", "deformed"), "its peak is not known; test_deformable.py"),

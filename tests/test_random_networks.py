@@ -18,12 +18,12 @@ from random_networks import draw, load_text, specs
 from random_sharing import entangled
 from random_specs import Item, shrink, to_text
 
-from archcost.analysis.training import gradients
 from archcost.conventions import find_convention
 from archcost.errors import ArchcostError
 from archcost.measure.profile import saved_bytes
-from archcost.network import Layer, Network
+from archcost.network import Layer, Network, maker
 from archcost.ops import OPS
+from archcost.ops.base import BYTES
 from archcost.ops.conv import ConvTranspose
 from archcost.proofs import tools
 from archcost.pytorch import build, random_inputs
@@ -147,9 +147,23 @@ def spills(layer: Layer) -> bool:
 
 def count(network: Network, convention: str) -> int:
     """Return what a tool counts; fvcore's trace leaves out layers on which no output depends."""
-    kept = gradients(network).reached if convention == "fvcore" else network.by_path
+    kept = traced(network) if convention == "fvcore" else {*network.by_path}
     layers = [layer for layer in network if layer.path in kept]
     return sum(find_convention(convention).count(layer) for layer in layers)
+
+
+def traced(network: Network) -> set[str]:
+    """Return the layers on whose numbers an output depends, by a gradient, a mask or places."""
+    found = {*map(maker, network.outputs)}
+    for layer in reversed(network.layers):
+        op = layer.op
+        read = [
+            name
+            for place, name in enumerate(layer.inputs)
+            if place not in op.no_gradient or {op.takes(place), op.makes} & {*BYTES}
+        ]
+        found.update(map(maker, read) if layer.path in found else ())
+    return found
 
 
 def structure(torch: Any, network: Network) -> list[tuple[str, Any, Any]]:

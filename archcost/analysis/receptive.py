@@ -13,6 +13,7 @@ from fractions import Fraction
 from math import ceil, floor, lcm
 
 from archcost.network import Layer, Network
+from archcost.ops.base import BYTES
 from archcost.ops.reads import ALL, SAME, Blocks, Number, Read, Table, Window
 from archcost.ops.reshape import FromBatch, ToBatch
 from archcost.shape import Shape
@@ -125,7 +126,9 @@ def follow(network: Network) -> Mapping[str, Seen]:
         sizes += [value.shape[1:]] if alike else []
     whole = tuple(map(max, zip(*sizes, strict=True)))
     for layer in network:
-        counted = [i for i in range(len(layer.inputs)) if i not in layer.op.no_gradient]
+        # masks and places depend on what they are made of, though no gradient says so
+        apart = () if layer.op.makes in BYTES else layer.op.no_gradient
+        counted = [i for i in range(len(layer.inputs)) if i not in apart]
         inputs = [(seen[layer.inputs[i]], layer.shapes[i]) for i in counted]
         if not inputs:  # its values are those of no input
             nothing = (Line(0, 0),) * count

@@ -18,6 +18,7 @@ from archcost.conventions import (
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.network import NETWORK_INPUT, Layer, Network, Value, frozen_params, prefixes
+from archcost.ops.base import FLOAT
 from archcost.record import contract_id, plain, record
 from archcost.setting import Setting
 from archcost.shape import Shape, numel, show, show_rows
@@ -421,13 +422,16 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
     apart = {layer.path: layer for layer in told if layer.apart}
     special = {*unpriced, *unheld, *apart}
     known: dict[Any, tuple[int, ...]] = {}
+    types = {value.dtype for value in network.inputs} | {layer.op.makes for layer in network}
+    typed = network.values if types - {FLOAT, ""} else {}
     rows = []
     for layer in network:
         path, owner = layer.path, layer.module == layer.path
+        width = typed[path].itemsize(itemsize) if typed else itemsize
         own = frozen or layer.ties or path in special  # then the figures follow from the path, too
         key = (  # equal layers share these objects
             id(layer.op), id(layer.cost), id(layer.shapes), id(layer.rows), layer.function, owner,
-            path if own else "",
+            path if own else "", width,
         )  # fmt: skip
         if (figures := known.get(key)) is None:
             params = trainable = sum(map(numel, layer.params.values()))
@@ -440,7 +444,7 @@ def analyze(network: Network, setting: Setting | None = None) -> Report:
             elements = 0 if path in unheld else counted.count(layer) * samples
             buffers = sum(map(numel, layer.buffers.values()))
             figures = known[key] = (
-                params, trainable, macs, 2 * macs, priced, elements, elements * itemsize, buffers,
+                params, trainable, macs, 2 * macs, priced, elements, elements * width, buffers,
             )  # fmt: skip
         rows.append(Row(layer, *figures))
     return Report(network, setting, price, counted, tuple(rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from keyword import iskeyword
 
 from archcost.folding.items import CURRENT, Call, Item, Merge, Take, Text, inside
 from archcost.folding.shared import free
@@ -78,7 +79,7 @@ def _names(item: Item) -> Iterator[str]:
 def _label(name: str, used: set[str]) -> str:
     """Return a label like the name of a layer; numbers that the language gives are avoided."""
     base = name.partition("#")[0].rstrip("0123456789_")
-    if not base or base[0].isdigit() or base in WORDS:
+    if not base or base[0].isdigit() or base in WORDS or iskeyword(base):
         base = next((word for word in "xyzabcdefghuvw" if word not in used), "x")
     return free(base, used)
 

@@ -9,7 +9,7 @@ from archcost.errors import ArchcostError
 from archcost.importers.functions import FUNCTIONS
 from archcost.importers.observed import Out, run
 from archcost.importers.registry import Program
-from archcost.ops.base import FLOAT, INT64, Cost, Op
+from archcost.ops.base import BOOL, FLOAT, INT64, Cost, Op
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape, numel
 
@@ -111,6 +111,7 @@ class Called(Op):
     inputs = ("*",)
     least = 0
     any_rows = True
+    any_type = True
     kind = "reshape"
 
     def __init__(
@@ -124,7 +125,7 @@ class Called(Op):
             name=function, function=function, kind=kind, args=args, kwargs=dict(kwargs), made=made,
             made_rows=made_rows, params=dict(params), macs=macs, makes=makes, observed=None,
             buffers={own: shape for own, (shape, _) in buffers.items()},
-            integer_buffers=tuple(own for own, (_, kind) in buffers.items() if kind == INT64),
+            integer_buffers=tuple(own for own, (_, kind) in buffers.items() if kind != FLOAT),
         )  # fmt: skip
 
     @property
@@ -297,4 +298,4 @@ def is_said(value: Any) -> bool:
 
 def type_of(dtype: str) -> str:
     """Return what tensors of a PyTorch type hold, as networks say it."""
-    return FLOAT if "float" in dtype else INT64
+    return FLOAT if "float" in dtype else BOOL if dtype == "bool" else INT64

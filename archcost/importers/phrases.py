@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 from archcost.errors import ArchcostError
@@ -412,6 +413,7 @@ DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}
 
 def as_ops(network: Network) -> Network:
     """Return what was read of code with ops of specs in place of calls, where there are such."""
+    import_module("archcost.importers.phrases_choices")  # which registers rules
     if network.module is None:  # a graph of ONNX
         return Rewriting(network).run()
     import_torch()

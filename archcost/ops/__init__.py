@@ -12,6 +12,8 @@ FAMILIES = {
     "attention": "attention window_attention class_token position_embedding",
     "cells": "lstm_cell gru_cell rnn_cell",
     "choices": "where masked_fill gather scatter scatter_add topk sort cumsum",
+    "comparisons": "eq ne lt le gt ge logical_and logical_or logical_xor logical_not argmax argmin"
+    " argsort",
     "conv": "conv conv_transpose",
     "conv_deformable": "deform_conv",
     "conv_sparse": "sparse_conv",

@@ -97,6 +97,7 @@ class Op:
         named: how many a spec names at least of such an op that takes a single one.
         any_rows: whether its inputs may have different rows of the batch.
         makes: the type of what it makes, if that does not follow from its inputs.
+        any_type: whether it takes tensors of any types; ``makes`` says what it makes.
         no_gradient: which inputs get none, because only their shape or their order counts.
         once: whether it runs on parameters alone, and so costs the same for any batch.
         recorded: whether autograd records it; code may run a layer under ``torch.no_grad``.
@@ -116,6 +117,7 @@ class Op:
     named: ClassVar[int] = 0
     any_rows: ClassVar[bool] = False
     makes: ClassVar[str] = ""
+    any_type: ClassVar[bool] = False
     no_gradient: ClassVar[tuple[int, ...]] = ()
     once: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
@@ -345,7 +347,7 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
     Raises:
         OpError: the op does not take these types.
     """
-    if op.makes:
+    if op.any_type:
         return op.makes
     typed = op.integers or op.masks
     if (op.kind == "reshape" and not typed) or op.name == "concat":
@@ -358,4 +360,4 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
             shown = "" if wanted == FLOAT else f"77 {wanted}"
             hint = f"; write the type of an input after its shape, as in {shown}" if shown else ""
             raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")
-    return FLOAT
+    return op.makes or FLOAT

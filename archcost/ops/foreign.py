@@ -102,7 +102,6 @@ MISSING: Mapping[str, str] = {
         "conv_lstm conv_gru": _NONE,
         "grid_sample affine_grid stn": _NONE,
         "roi_align nms": _NONE,
-        "argmax argmin": "it chooses by numbers, and no layer learns through it; leave it out",
         "masked_select nonzero unique one_hot": "the size of what it makes depends on data",
         "fft fft2 fftn rfft rfft2 rfftn ifft ifft2 ifftn irfft irfft2 irfftn hfft ihfft stft istft":
             "there is no such op: its numbers are complex, and tensors hold float, int64 or bool",

@@ -7,6 +7,7 @@ over them; ``archcost.ops`` holds the programs.
 from archcost.primitives import (
     cells,
     choices,
+    comparisons,
     composed,
     distances,
     norms,
@@ -21,6 +22,6 @@ from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
 
 __all__ = [
     "COMPOSITES", "PRIMITIVES", "Primitive", "Row",
-    "cells", "choices", "composed", "distances", "norms", "pointwise", "products", "recurrent",
-    "reductions", "shapes", "windows",
+    "cells", "choices", "comparisons", "composed", "distances", "norms", "pointwise", "products",
+    "recurrent", "reductions", "shapes", "windows",
 ]  # fmt: skip

@@ -204,7 +204,7 @@ def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
         return failed_run(GROUP, layer.path, error)
     difference = max(
         float((found - right).abs().max()) / (float(right.abs().max()) or 1.0)
-        for right, found in pairs
+        for right, found in (map(torch.Tensor.double, pair) for pair in pairs)
     )
     measured = difference if isfinite(difference) else str(difference)
     return Check(GROUP, "values", layer.path, 0.0, measured, TOLERANCE, REASON)

@@ -38,6 +38,21 @@ def sort(x: Any, *, dim: int, descending: bool = False) -> str:
     return call(f"{x.inside()}.sort", dim, descending=descending) + "[0]"
 
 
+def argsort(x: Any, *, dim: int, descending: bool = False) -> str:
+    """As a method."""
+    return call(f"{x.inside()}.argsort", dim, descending=descending)
+
+
+def argmax(x: Any, *, dim: int, keepdim: bool = False) -> str:
+    """As a method."""
+    return call(f"{x.inside()}.argmax", dim, keepdim=keepdim)
+
+
+def argmin(x: Any, *, dim: int, keepdim: bool = False) -> str:
+    """As a method."""
+    return call(f"{x.inside()}.argmin", dim, keepdim=keepdim)
+
+
 def cumsum(x: Any, *, dim: int) -> str:
     """As a method."""
     return f"{x.inside()}.cumsum({dim})"
@@ -71,8 +86,14 @@ def direction_in_place(out: Any, matrix: Any, vector: Any, *, eps: float) -> str
 
 written = value  # an option may have that name
 
+FUNCTIONS = (
+    "where", "gru_cell", "mv", "vdot", "eq", "ne", "lt", "le", "gt", "ge", "logical_and",
+    "logical_or", "logical_xor", "logical_not",
+)  # fmt: skip
+"""Operations that are written as functions of ``torch``."""
+
 MORE: Mapping[str, Callable[..., str]] = {
-    **{name: torch_call(name) for name in ("where", "gru_cell", "mv", "vdot")},
+    **{name: torch_call(name) for name in FUNCTIONS},
     **{
         made.__name__: made
         for made in (
@@ -84,6 +105,9 @@ MORE: Mapping[str, Callable[..., str]] = {
             scatter_add,
             topk,
             sort,
+            argsort,
+            argmax,
+            argmin,
             cumsum,
             lstm_cell,
             rnn_cell,

@@ -18,6 +18,7 @@ from archcost.analysis.training import gradients, reached_from
 from archcost.collector import uncollected
 from archcost.errors import ArchcostError
 from archcost.network import Network
+from archcost.ops.base import FLOAT
 from archcost.optimizers import find_kernel, find_optimizer
 from archcost.readings.autograd import backward
 from archcost.readings.ledger import (
@@ -107,7 +108,9 @@ def training_peak(network: Network, setting: Setting) -> Run:
     held = [Storage(run.ledger, size, STATE) for size in state]
     outputs = run.forward(network, learns)
     if outputs[0].node is None:
-        raise ArchcostError(f"{network.name}: no layer is trained, so there is no step")
+        dtype = network.values[network.outputs[0]].dtype
+        reason = f"its main output holds {dtype}" if dtype != FLOAT else "no layer is trained"
+        raise ArchcostError(f"{network.name}: {reason}, so there is no step")
     run.ledger.enter(FORWARD)
     saved = run.ledger.kinds[SAVED]
     backward(run.ledger, outputs, setting.observed)
