@@ -171,7 +171,7 @@ class Graph:
 
     def _apart(self, a: Any, b: Any) -> Polynomial:
         if isinstance(a, int) and isinstance(b, int):
-            return add(self.form(a), self.form(b), -1)
+            return self.forms.reduced(add(self.form(a), self.form(b), -1))
         return self.form(a - b)
 
     def _note(self, sign: str, a: Any, b: Any) -> None:
@@ -192,6 +192,8 @@ class Graph:
                 self._not_negative(add(beyond, constant(-1)))
             case _:
                 self.guards[Guard(terms(apart), sign)] = None
+                if sign == "==":
+                    self.forms.learn(apart)
 
     def _not_negative(self, apart: Polynomial) -> None:
         """Note that a polynomial is at least 0: as a bound of a symbol where it is of one alone."""
@@ -227,7 +229,8 @@ class Graph:
             if not unknown:
                 whole = isinstance(top.value, int)
                 made = self.forms.whole if whole else self.forms.fraction
-                top.form = top.form or made(top.op, *map(self.form, top.args))
+                args = (self.forms.reduced(self.form(arg)) for arg in top.args)
+                top.form = top.form or self.forms.reduced(made(top.op, *args))
                 waiting.pop()
             waiting += unknown
         return number.form or {}

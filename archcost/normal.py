@@ -99,6 +99,7 @@ class Forms:
         self.bounds: dict[int, Bounds] = {}
         self._numbers: dict[Atom, int] = {}
         self._known: dict[int, Bounds] = {}
+        self._rules: dict[int, tuple[int, Polynomial]] = {}
 
     def atom(self, op: str, *args: Any) -> Polynomial:
         """Return the atom as a polynomial."""
@@ -114,6 +115,31 @@ class Forms:
         least, most = self.bounds.get(symbol, (-inf, inf))
         self.bounds[symbol] = max(least, low), min(most, high)
         self._known.clear()
+
+    def learn(self, zero: Polynomial) -> None:
+        """Use that a polynomial is 0 where the run holds: 2⌊k/2⌋ = k − 1, of an odd k."""
+        for monomial, times in zero.items():
+            if len(monomial) == 1 and divisor(self.atoms[monomial[0]]):
+                [atom], sign = monomial, -1 if times > 0 else 1
+                rest = {own: sign * c for own, c in zero.items() if own != monomial}
+                if not any(atom in own for own in rest):
+                    self._rules.setdefault(atom, (abs(times), rest))
+                    return
+
+    def reduced(self, polynomial: Polynomial) -> Polynomial:
+        """Return a polynomial without the rounded quotients that are something else as is known."""
+        for atom, (times, rest) in self._rules.items():
+            while any(atom in own and c % times == 0 for own, c in polynomial.items()):
+                total: Polynomial = {}
+                for own, c in polynomial.items():
+                    if atom in own and c % times == 0:
+                        left = list(own)
+                        left.remove(atom)
+                        total = add(total, multiply({tuple(left): c // times}, rest))
+                    else:
+                        total = add(total, {own: c})
+                polynomial = total
+        return polynomial
 
     def whole(self, op: str, a: Polynomial, b: Polynomial | None = None) -> Polynomial:
         """Return the normal form of an operation that gives a whole number."""

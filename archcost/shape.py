@@ -72,9 +72,12 @@ def read_shape(value: object) -> Shape:
     """
     if isinstance(value, str):
         return parse_shape(value)
-    if not isinstance(value, (list, tuple)) or not value or not all(map(is_whole, value)):
+    sizes = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if not sizes or not all(is_whole(size) or isinstance(size, float) for size in sizes):
         raise ArchcostError(f"a shape is '3x224x224' or (3, 224, 224); got {shorten(repr(value))}")
-    return _within_bounds(tuple(value), show(tuple(value)))
+    if not all(map(is_whole, sizes)):
+        raise ArchcostError(f"the sizes of a shape are whole numbers; got {shorten(show(sizes))}")
+    return _within_bounds(sizes, show(sizes))
 
 
 def per_axis(name: str, value: N | tuple[N, ...], axes: int) -> tuple[N, ...]:

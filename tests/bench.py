@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent.parent
@@ -150,6 +150,36 @@ def in_process() -> None:
         )
 
 
+OFA = """\
+name: ofa
+input: 3x224x224
+knobs:
+  width: 1.0
+  depths: [4, 4, 4, 4, 4]
+  kernels: [7, 7, 7, 7, 7]
+  expansions: [6, 6, 6, 6, 6]
+blocks:
+  conv_bn(out, kernel, stride=1, groups=1): conv(out, kernel, stride, padding=kernel // 2, groups=groups, bias=False) >> batchnorm
+  bottleneck(kernel, expansion, out, stride):
+    - add:
+        body:
+          - conv_bn(in_channels * expansion, 1) >> relu6
+          - conv_bn(in_channels, kernel, stride, groups=in_channels) >> relu6
+          - conv_bn(out, 1)
+        shortcut: identity if stride == 1 and in_channels == out else none
+  stage(i, out, stride):
+    - bottleneck(kernels[i], expansions[i], make_divisible(out * width), stride)
+    - bottleneck(kernels[i], expansions[i], make_divisible(out * width), 1) * (depths[i] - 1)
+layers:
+  - stem: conv_bn(make_divisible(16 * width), 3, 2) >> relu6
+  - stage(0, 24, 2)
+  - stage(1, 40, 2)
+  - stage(2, 80, 2)
+  - stage(3, 112, 1)
+  - stage(4, 160, 2)
+  - head: conv_bn(make_divisible(960 * width), 1) >> relu6 >> global_avgpool >> flatten >> linear(1000)
+"""
+"""A space as that of Once-for-All: each stage has a depth, a kernel and an expansion."""
 SWEPT = {
     "resnet50": {**{f"depths.{i}": "1:36" for i in range(4)}, "width_per_group": "16:128",
                  "input": "128:512"},
@@ -160,32 +190,59 @@ SWEPT = {
     "regnet_x_400mf": {**{f"depths.{i}": "1:12" for i in range(4)}, "input": "128:512",
                        **{f"widths.{i}": f"{16 * (i + 1)}:{160 * (i + 1)}:16" for i in range(4)}},
     "efficientnet_b0": {"phi": "0:3:0.001", "classes": "10:1000"},
+    "ofa": {**{f"depths.{i}": "2:4" for i in range(5)}, **{f"kernels.{i}": "3,5,7" for i in range(5)},
+            **{f"expansions.{i}": "3,4,6" for i in range(5)}, "width": "0.5:1.5:0.05",
+            "input": "128:320:32"},
 }  # fmt: skip
 """Spaces of which a million configurations are drawn and priced."""
 
 
-def sweeping() -> None:
-    """Price a million configurations of each space, and the first hundred of them one by one."""
-    from archcost import load
+GRIDS = {
+    "resnet50": {"depths.0": "1:36", "depths.2": "1:36", "width_per_group": "16:128",
+                 "input": "128:320"},
+    "mobilenet_v2": {"stages.2.2": "1:8", "stages.4.2": "1:8", "width": "0.25:2:0.005",
+                     "input": "96:320:1"},
+}  # fmt: skip
+"""Spaces of which all configurations are priced."""
+WORKERS = (1, 2)
+
+
+def swept(name: str, vary: Mapping[str, str], sample: int | None, jobs: int) -> str:
+    """Price configurations, keep the best of them; return how many a second, the start included."""
+    from archcost import load, loads
     from archcost.setting import Setting
     from archcost.space.grid import Space, read_dimension
     from archcost.space.pricing import OneByOne
-    from archcost.space.sweep import Sweeper
+    from archcost.space.sweep import Sweeper, select
+    from archcost.space.workers import blocks_of
 
-    for name, vary in SWEPT.items():
-        dimensions = {knob: read_dimension(values) for knob, values in vary.items()}
-        start = time.perf_counter()
-        sweeper = Sweeper(load(name), Setting(), Space(dimensions, 10**6))
-        for _ in sweeper.blocks():
-            pass
-        rate = sweeper.tally.seen / (time.perf_counter() - start)
-        few, start = Space(dimensions, 100).columns(0, 100), time.perf_counter()
-        OneByOne(sweeper.figures_at).price(few)
-        alone_rate = 100 / (time.perf_counter() - start)
-        print(
-            f"sweep of {name}, {len(vary)} names: {rate:,.0f}/s by {sweeper.runs} runs, "
-            f"one by one {alone_rate:,.0f}/s, {rate / alone_rate:,.0f} times"
-        )
+    start = time.perf_counter()
+    network = loads(OFA) if name == "ofa" else load(name)
+    dimensions = {knob: read_dimension(values) for knob, values in vary.items()}
+    orders = ["macs", "-params"]
+    sweeper = Sweeper(network, Setting(), Space(dimensions, sample), orders=orders)
+    with blocks_of(sweeper, jobs, pareto=True) as blocks:
+        if jobs > 1:
+            select(blocks, sweeper.orders, pareto=True, top=None)
+        else:
+            for _ in blocks:
+                pass
+    rate = sweeper.tally.seen / (time.perf_counter() - start)
+    said = f"{len(sweeper.space):,} of {name}, {len(vary)} names, {jobs} at work: {rate:,.0f}/s"
+    if jobs > 1:
+        return said
+    few, start = Space(dimensions, 100).columns(0, 100), time.perf_counter()
+    OneByOne(sweeper.figures_at).price(few)
+    alone = 100 / (time.perf_counter() - start)
+    return f"{said} by {sweeper.runs} runs; one by one {alone:,.0f}/s, {rate / alone:,.0f} times"
+
+
+def sweeping() -> None:
+    """Price a million configurations of each space, and all of some grids."""
+    for title, spaces, sample in (("sample", SWEPT, 10**6), ("grid", GRIDS, None)):
+        for name, vary in spaces.items():
+            for jobs in WORKERS:
+                print(f"{title} of {swept(name, vary, sample, jobs)}", flush=True)
     words = [PYTHON, "-m", "archcost", "sweep", "resnet50"]
     space = [word for item in SWEPT["resnet50"].items() for word in ("--vary", "=".join(item))]
     rows = ["--sample", "200000", "--output", os.devnull, "--format", "csv"]

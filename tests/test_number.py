@@ -170,3 +170,18 @@ def test_random_formulas_hold_wherever_their_guards_do(seed: int) -> None:
         if found is not None:
             assert found == {"n": compute(x, y, z)}
             assert low <= found["n"] <= high
+
+
+def test_what_is_met_to_be_zero_is_used() -> None:
+    """After ``n + 2*(k // 2) - k + 1 == n``, 2⌊k/2⌋ is k − 1, in formulas and comparisons."""
+    graph = Graph()
+    n, k = graph.symbol(20, "n"), graph.symbol(5, "k", 1, 9)
+    half = k // 2
+    assert n + 2 * half - k + 1 == n
+    assert len(graph.guards) == 1
+    assert graph.show(4 * half + k) == "3·k − 2"
+    assert graph.show(2 * half * half) == "k·⌊k/2⌋ − ⌊k/2⌋"
+    assert graph.show(half * 3) == "3·⌊k/2⌋"
+    assert graph.decide("==", n + 2 * half, n + k - 1) is True
+    assert graph.decide("<", 2 * half + 1, k) is False
+    assert len(graph.guards) == 1

@@ -290,7 +290,7 @@ def test_rearrangements() -> None:
         ("layernorm", (), {}, [(4, 5, 6)], "layernorm takes a vector or tokens, not 4x5x6; dim=0 if its channels are first, dim=-1 if they are last"),
         ("linear", (8,), {"dim": 0}, [(4, 5, 6)], "linear works on the last dimension of 4x5x6; permute it"),
         ("permute", ([1, 1, 0],), {}, [(4, 5, 6)], "dims 1x1x0 is no order of the 3 dimensions of 4x5x6"),
-        ("reshape", ([7, -1],), {}, [(4, 5, 6)], "4x5x6 has no shape 7, -1"),
+        ("reshape", ([7, -1],), {}, [(4, 5, 6)], "4x5x6 has no shape 7x-1"),
         ("channel_shuffle", (3,), {}, [(4, 5, 6)], "4 channels make no 3 groups"),
         ("interpolate", (4,), {"scale_factor": 2}, [(4, 5, 6)], "interpolate takes either size or scale_factor"),
         ("max_unpool", (2,), {}, [(4, 8, 8), (4, 4, 5)], "max pooling of 4x8x8 gives 4x4x4, and 4x4x5 is to be unpooled"),

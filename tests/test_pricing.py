@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import OFA
 
-from archcost import load
-from archcost.compiled import Program, box_of
+from archcost import compiled, load, loads
+from archcost.compiled import box_of
 from archcost.graph import Graph
-from archcost.number import truncated
+from archcost.nested import Nested
+from archcost.number import less, truncated
 from archcost.setting import Setting
 from archcost.space.folded import subject_at
 from archcost.space.pricing import OneByOne, Priced, Programs, Run
@@ -207,6 +209,29 @@ def test_a_repeat_of_what_grows_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
         compare(found, OneByOne(run).price(columns))
 
 
+@pytest.mark.parametrize(("kernels", "runs"), [([3, 5, 7], 1), ([1, 2, 3, 4], 99)])
+def test_one_run_prices_a_space_of_kernels_and_depths(kernels: list[int], runs: int) -> None:
+    """A kernel of 2⌊k/2⌋ + 1 keeps a map's size, so that its blocks are equal; an even one does not."""
+    draw, rows = np.random.default_rng(4), 60
+    columns = {"width": draw.uniform(0.5, 1.5, rows), "input": draw.integers(32, 320, rows)}
+    for i in range(5):
+        columns |= {
+            f"depths.{i}": draw.integers(2, 5, rows), f"kernels.{i}": draw.choice(kernels, rows),
+            f"expansions.{i}": draw.integers(2, 7, rows),
+        }  # fmt: skip
+    varied = Varied(loads(OFA))
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        total = subject_at(varied, Setting(), at).report.total
+        return {figure: getattr(total, figure) for figure in FIGURES}
+
+    programs = Programs(run, box_of(columns), folds=True)
+    found, expected = programs.price(columns), OneByOne(run).price(columns)
+    compare(found, expected)
+    assert programs.runs <= runs and found.networks.any()
+    assert found.networks.all() == (2 not in kernels)
+
+
 def test_words_are_run_apart() -> None:
     blocks = np.array(["basic", "bottleneck", "plain", "no_block"], object)
     columns = {
@@ -230,22 +255,40 @@ def test_a_dropped_guard_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         compare(found, OneByOne(run).price(columns))
 
 
-def test_a_merged_atom_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that computes with another sum than its run is refused by its own run."""
-    right: Callable[..., str] = Program._sum
-    monkeypatch.setattr(Program, "_sum", lambda self, own: right(self, own).replace("512", "511"))
+def test_a_wrong_term_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that computes another sum than its run is refused by its own run."""
+    right: Callable[..., str] = Nested.write
+    monkeypatch.setattr(Nested, "write", lambda *args: right(*args).replace("384", "385"))
     columns = drawn("mobilenet_v2", 10)
     with pytest.raises(Exception, match="a program and the run that it comes from give other"):
         Programs(run_of("mobilenet_v2"), box_of(columns)).price(columns)
 
 
-def test_arrays_round_as_python_does() -> None:
+def test_atoms_that_are_no_sum_are_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "depends_on_sum", lambda polynomial, u, v: True)
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        half = at["H"] // 2
+        return {"n": half * 3 + less(half, at["W"]) * 5}
+
+    columns = {"H": np.arange(1, 40), "W": np.arange(40, 1, -1)}
+    with pytest.raises(Exception, match="a program and the run that it comes from give other"):
+        Programs(run, box_of(columns)).price(columns)
+    monkeypatch.undo()
+    compare(Programs(run, box_of(columns)).price(columns), OneByOne(run).price(columns))
+
+
+@pytest.mark.parametrize("fixed", ["", "a", "b"])
+def test_arrays_round_as_python_does(fixed: str) -> None:
     """Powers of numpy differ from Python's in the last place, one in twenty of them."""
     draw = np.random.default_rng(2)
     columns = {"a": draw.uniform(1, 2, 2000), "b": draw.uniform(0, 9, 2000)}
+    columns.pop(fixed, None)
+    usual = {"a": 1.1, "b": 4.3}
 
     def run(at: Mapping[str, Any]) -> dict[str, Any]:
-        return {"n": truncated(at["a"] ** at["b"] * 2**52) + round(at["a"] * 7)}
+        a, b = (at.get(name, usual[name]) for name in "ab")
+        return {"n": truncated(a**b * 2**52) + round(next(iter(at.values())) * 7)}
 
     compare(Programs(run, box_of(columns)).price(columns), OneByOne(run).price(columns))
 

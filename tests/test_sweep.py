@@ -289,6 +289,15 @@ def test_a_beyond_figure_is_exact_and_said(tmp_path: Path) -> None:
     assert text.splitlines()[-1] == "beyond 64 bits, so in integers of Python: macs"
 
 
+def test_a_refusal_writes_shapes_as_all_of_archcost() -> None:
+    found = archcost.sweep("resnet18", {"input": [31.5, 32]}, columns=["macs"])
+    assert [(each.count, each.reason) for each in found.refused] == [
+        (2, "the sizes of a shape are whole numbers; got 3x31.5x31.5")
+    ]
+    found = archcost.sweep("mobilevit_s", {"H": [33]})
+    assert found.refused[0].reason.endswith("144x5x32 has no shape 144x2x2x16x2")
+
+
 def test_a_sweep_without_a_network_has_no_rows() -> None:
     made = run("resnet50", "--vary", "block=relu,conv", "--where", "macs <= 1G", "--sort", "-macs")
     lines = made.stdout.splitlines()

@@ -132,7 +132,7 @@ class Reshape(Op):
     def cost(self, x: Shape, *_: Shape) -> Cost:
         known = numel(tuple(n for n in self.shape if n != -1))
         fits = numel(x) % known == 0 if -1 in self.shape else numel(x) == known
-        check(fits, f"{show(x)} has no shape {', '.join(map(str, self.shape))}")
+        check(fits, f"{show(x)} has no shape {show(self.shape)}")
         left = numel(x) // known
         return Cost(tuple(left if n == -1 else n for n in self.shape))
 

@@ -130,12 +130,15 @@ class _Traced(NamedTuple):
             figures = self.program() or {}
             found = {name: array_of([figure] * len(rows)) for name, figure in figures.items()}
             return np.ones(len(rows), bool), found
-        own = {symbol: columns[name][rows] for symbol, name in self.symbols.items()}
+        all_of = len(rows) == len(next(iter(columns.values())))
+        own = {
+            symbol: columns[name] if all_of else columns[name][rows]
+            for symbol, name in self.symbols.items()
+        }
         try:
-            held, found = self.program.on_arrays(own, self.fits)
+            return self.program.on_arrays(own, self.fits)
         except OverflowError:
             return self._in_integers(own)
-        return held, {name: column[held] for name, column in found.items()}
 
     def _in_integers(self, columns: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Compute row by row in Python's integers, which have no largest."""
@@ -187,10 +190,13 @@ class Programs:
         return priced
 
     def widen(self, box: Mapping[str, Bounds]) -> None:
-        """Let symbols stand for the values of another box, too, in the runs to come."""
+        """Let symbols stand for the values of another box, too; programs for fewer are dropped."""
         for name, (low, high) in box.items():
             least, most = self.box.get(name, (low, high))
-            self.box = {**self.box, name: (min(low, least), max(high, most))}
+            wide = min(low, least), max(high, most)
+            if self.box.get(name) != wide:
+                self.box = {**self.box, name: wide}
+                self._known.clear()
 
     def _known_of(
         self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced
@@ -207,6 +213,9 @@ class Programs:
         """Yield the rows that agree in all names that are not symbols, with their values there."""
         import numpy as np
 
+        if not self._fixed:
+            yield (), rows
+            return
         codes = np.zeros(len(rows), np.int64)
         for name in self._fixed:
             values, places = _told_apart(columns[name][rows])
@@ -248,8 +257,9 @@ class Programs:
             self._fixed += fixed
             self._known.clear()
             return left
-        program = Program(graph, figures)
-        fits = program.fits({symbol: self.box[name] for symbol, name in symbols.items()})
+        box = {symbol: self.box[name] for symbol, name in symbols.items()}
+        program = Program(graph, figures, box)
+        fits = program.fits(box)
         traced = _Traced(program, reason, fits, symbols)
         rest = self._held(traced, left, columns, priced)
         if row in rest:  # floats that numpy rounds otherwise
