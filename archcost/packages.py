@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _OPERATORS = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
@@ -11,22 +13,28 @@ _declared: list[Any] = []  # declarations last as long as their library lives
 
 
 def import_package(name: str) -> Any:
-    """Import a module, also one that needs torchvision where torchvision's extension does not load.
-
-    Its compiled operators are then declared without code. Only the deformable convolution has code:
-    it is written with other operators. A wheel of torchvision that was built for another build of
-    PyTorch is therefore enough for the networks.
+    """Import a module by its name, as :func:`with_operators` runs code.
 
     Raises:
         ImportError, RuntimeError: as the module itself.
     """
+    return with_operators(partial(importlib.import_module, name))
+
+
+def with_operators(run: Callable[[], Any]) -> Any:
+    """Run code that may import torchvision, also where torchvision's extension does not load.
+
+    Its compiled operators are then declared without code, and the code runs again. Only the
+    deformable convolution has code: it is written with other operators. A wheel of torchvision that
+    was built for another build of PyTorch is therefore enough for the networks.
+    """
     try:
-        return importlib.import_module(name)
+        return run()
     except RuntimeError as error:
         if "operator torchvision::" not in str(error):
             raise
         _declare_operators()
-        return importlib.import_module(name)
+        return run()
 
 
 def _declare_operators() -> None:

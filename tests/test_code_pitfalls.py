@@ -402,6 +402,18 @@ class Across(nn.Module):
         return (x @ x.T).softmax(-1) @ x
 
 
+class Detector(nn.Module):
+    """Takes images one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Any) -> Any:
+        features = self.backbone(torch.stack([image - image.mean() for image in x]))
+        return self.head(features)
+
+
 class Chosen(nn.Module):
     """The elements that data choose."""
 
@@ -428,6 +440,7 @@ REFUSED: Mapping[str, tuple[Callable[[], Any], str]] = {
     "vmap": (Mapped, "the module (test_code_pitfalls.py:%s): sum runs under torch.vmap"),
     "batch": (Across, "mixes the samples of the batch"),
     "iterate": (lambda: Chosen("iterate"), "(test_code_pitfalls.py:%s): unbind takes the samples"),
+    "detector": (Detector, "one by one; a module of its backbone and head alone can be read"),
     "item": (lambda: Chosen("item"), "(test_code_pitfalls.py:%s): item depends on data"),
     "nonzero": (lambda: Chosen("nonzero"), "(test_code_pitfalls.py:%s): nonzero depends on data"),
     "mask": (lambda: Chosen("mask"), "(test_code_pitfalls.py:%s): __getitem__ depends on data"),

@@ -16,6 +16,7 @@ from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, t
 from archcost.importers.formulas import counted, formula_of
 from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
+from archcost.importers.lines import at
 from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
 from archcost.importers.probe import probed, seen_of
 from archcost.importers.seen import BATCH, CALL, INPUT, PARAMETER, Call, Rerun, Seen, Trace
@@ -106,9 +107,8 @@ class Lowering:
                 if argument:
                     saves[known.name] = None
                 elif rerun.reentrant and seen.call < rerun.calls.start and self.learns(seen):
-                    file, line = rerun.line
                     raise ArchcostError(
-                        f"{file.rpartition('/')[2]}:{line}: {known.name} needs a gradient and is "
+                        f"{at(rerun.line)}: {known.name} needs a gradient and is "
                         "not among the arguments of torch.utils.checkpoint, use_reentrant=True"
                     )
             elif seen.call < rerun.calls.start and not (seen.buffer or seen.held):
@@ -320,8 +320,7 @@ class Lowering:
 
     def unknown(self, call: Call) -> str:
         """Return why a function that has no program cannot be priced."""
-        file, line = call.line
-        where = f"{call.path or 'the module'} ({file.rpartition('/')[2]}:{line})"
+        where = f"{call.path or 'the module'} ({at(call.line)})"
         why = f": what {call.inside.unpriced} multiplies is not known" if call.inside else ""
         return f"{where}: {call.full} has no formula{why}"
 

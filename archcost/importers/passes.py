@@ -14,9 +14,10 @@ from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.grown import one_sample
 from archcost.importers.inside import tensors_in
+from archcost.importers.lines import at, line_of_code
 from archcost.importers.sample import traced
 from archcost.importers.seen import Call, Trace
-from archcost.importers.trace import Tracer, line_of_code
+from archcost.importers.trace import Tracer
 from archcost.proofs.counterparts import FOREIGN, one_line
 
 torch: Any = import_module("torch")
@@ -124,8 +125,7 @@ def _parting(calls: Sequence[Call], others: Sequence[Call]) -> str:
     moved = ([call for call in known if call.name != "contiguous"] for known in (calls, others))
     for call, other in zip_longest(*moved):  # of one sample, contiguous may copy nothing
         if call is None or other is None or (call.full, call.path) != (other.full, other.path):
-            file, number = (call or other).line
-            return f"{file.rpartition('/')[2]}:{number}"
+            return at((call or other).line)
     return ""
 
 

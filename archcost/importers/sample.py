@@ -16,6 +16,7 @@ from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.importers.inside import OWN, Between, Inside, Made
+from archcost.importers.lines import at
 from archcost.importers.seen import BATCH, Call, Seen, Trace
 
 torch: Any = import_module("torch")
@@ -80,8 +81,7 @@ def _kinds(value: Any) -> Any:
 def _require(call: Call, same: bool) -> None:
     """Refuse a call that no figure for a sample exists for."""
     if not same:
-        file, line = call.line
-        where = f"{call.path or 'the module'} ({file.rpartition('/')[2]}:{line})"
+        where = f"{call.path or 'the module'} ({at(call.line)})"
         raise ArchcostError(
             f"{where}: {call.name} runs otherwise on {BATCHES[0]} and on {BATCHES[1]} copies of a "
             "sample, so that it has no figure for one sample"

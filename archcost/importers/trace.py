@@ -30,6 +30,7 @@ from archcost.importers.inside import (
     storage_of,
     tensors_in,
 )
+from archcost.importers.lines import at, caller, is_foreign, line_of_code
 from archcost.importers.seen import (
     BATCH,
     BUFFER,
@@ -221,7 +222,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         name = _name(function)
         if name in QUERIES:
-            own = name in OF_LAYOUT and not _is_foreign(sys._getframe(1).f_globals["__name__"])
+            own = name in OF_LAYOUT and not is_foreign(sys._getframe(1).f_globals["__name__"])
             if own and name == "data_ptr" and not self.on_data:
                 raise self.refused(name, line_of_code(), RuntimeError("meta"))
             self.trace.asks_layout |= own and any(map(of_batch, args[0].shape))
@@ -240,7 +241,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         plain: Any = None,
     ) -> Any:  # fmt: skip
         """Run a function, and note the call if it makes tensors; ``plain`` runs it by itself."""
-        line, hidden = _caller()
+        line, hidden = caller()
         if hidden:  # an operation that no function of Python has called
             self.refusal = ArchcostError(f"{self.where(line)}: {HIDES}")
             raise self.refusal
@@ -251,7 +252,9 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             )
         given = [*tensors_in(args), *tensors_in(kwargs)]
         if name in ("__iter__", "unbind") and _goes_through_the_batch(given[0], args, kwargs):
-            raise ArchcostError(f"{self.where(line)}: {name} takes the samples one by one")
+            parts = [part for part in DETECTOR if hasattr(self.alive[0], part)]
+            more = f"; a module of its {' and '.join(parts)} alone can be read" if parts else ""
+            raise ArchcostError(f"{self.where(line)}: {name} takes the samples one by one{more}")
         versions = [tensor._version for tensor in given]
         seen = tuple(map(self.seen, args)), {key: self.seen(v) for key, v in kwargs.items()}
         short = name[:-1] if name.endswith("_") and not name.endswith("__") else name
@@ -266,7 +269,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             raise self.refused(name, line, error) from error
         outs = [*tensors_in(made)]
         if len(outs) > MOST_OUTPUTS:
-            raise ArchcostError(f"{_at(line)}: {name} makes {len(outs):,} tensors")
+            raise ArchcostError(f"{at(line)}: {name} makes {len(outs):,} tensors")
         changed = [t for t, before in zip(given, versions, strict=True) if t._version != before]
         outs = outs or changed[:1]
         same = [tensor for tensor in outs if any(tensor is one for one in given)]
@@ -343,7 +346,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
     def where(self, line: tuple[str, int]) -> str:
         """Return where the pass is: the module's path, the file and the line."""
         path = self.stack[-1][0] if self.stack else ""
-        return f"{path or 'the module'} ({_at(line)})"
+        return f"{path or 'the module'} ({at(line)})"
 
     def opened(self, function: Any) -> Any:
         """Return a function whose own calls are noted, in place of it."""
@@ -390,6 +393,9 @@ BY_PLACES = ("__getitem__",)
 OF_MANY = ("einsum",)
 """Functions of any number of products, which PyTorch orders."""
 
+DETECTOR = ("backbone", "rpn", "roi_heads", "head")
+"""Parts of a detector, which resizes images one by one and chooses boxes by what it finds."""
+
 OPENED = ("multi_head_attention_forward",)
 """Functions in Python that are no layer: the calls inside are noted."""
 
@@ -420,31 +426,3 @@ def _goes_through_the_batch(x: Any, args: Sequence[Any], kwargs: Mapping[str, An
     """Whether a tensor is taken apart along the dimension of the batch, of a trace's size."""
     dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
     return bool(x.shape) and of_batch(x.shape[dim])
-
-
-def line_of_code() -> tuple[str, int]:
-    """Return the file and line of the code that calls a function of PyTorch."""
-    return _caller()[0]
-
-
-def _caller() -> tuple[tuple[str, int], bool]:
-    """Return the file and line, and whether PyTorch calls from inside an operation of its own."""
-    frame: Any = sys._getframe(1)
-    module, inside = frame.f_globals.get("__name__", ""), False
-    while frame.f_back is not None and _is_foreign(module):
-        inside = inside or module.startswith(KERNELS)
-        frame = frame.f_back
-        module = frame.f_globals.get("__name__", "")
-    return (frame.f_code.co_filename, frame.f_lineno), inside
-
-
-KERNELS = ("torch._refs", "torch._prims", "torch._meta_registrations", "torch._decomp")
-"""Where PyTorch writes operations for tensors without content in Python."""
-
-
-def _is_foreign(module: str) -> bool:
-    return module.startswith(("torch.", "archcost.importers."))
-
-
-def _at(line: tuple[str, int]) -> str:
-    return f"{line[0].rpartition('/')[2]}:{line[1]}"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from archcost.counterparts import COLLECTIONS, COUNTERPARTS
 from archcost.errors import ArchcostError, LookupFailed, did_you_mean, shorten
 from archcost.network import Network
-from archcost.packages import import_package
+from archcost.packages import import_package, with_operators
 from archcost.pytorch import import_torch
 from archcost.shape import Shape
 
@@ -175,7 +176,7 @@ def _from_file(path: str) -> Any:
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module  # where its classes look for themselves
-        spec.loader.exec_module(module)
+        with_operators(partial(spec.loader.exec_module, module))
     except FOREIGN as error:
         raise ArchcostError(f"cannot import {path}: {one_line(error)}") from None
     finally:
