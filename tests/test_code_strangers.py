@@ -14,6 +14,7 @@ from archcost import analyze, load
 from archcost.analysis.training import training_step
 from archcost.errors import ArchcostError
 from archcost.hardware import find_device
+from archcost.network import Value
 from archcost.performance.bounds import hard_bound
 from archcost.proofs.module import _NoModules
 from archcost.proofs.observe import fake_of, run
@@ -340,6 +341,30 @@ def test_what_parameters_alone_compute_is_the_same_for_any_batch() -> None:
         # the least time of a pass is that of its products, on a device that moves bytes for free
         work = hard_bound(network, Setting(batch=batch).on(find_device("h100")))
         assert work.flops == 2 * (once + batch * 5 * 2 * 8 * 8)
+
+
+class Replaced(nn.Module):
+    """Lets go of its buffers, whose storages others may then take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+        for i in range(20):
+            self.register_buffer(f"table{i}", torch.zeros(8))
+
+    def forward(self, x: Any) -> Any:
+        for i in range(20):
+            setattr(self, f"table{i}", None)
+        y = self.fc(x)
+        for _ in range(10):
+            y = y.exp()
+        return y
+
+
+def test_what_is_kept_is_measured_where_a_buffer_was() -> None:
+    copy, fake = fake_of(Replaced())
+    found = run(copy.train(), fake, [Value("x", (8,))], 1)
+    assert sum(kept.bytes for kept in found.storages(()).values()) == 11 * 8 * 4
 
 
 class Asking(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 
 from archcost.importers.registry import each_axis, function
 from archcost.ops.programs import product
-from archcost.shape import numel
+from archcost.shape import Shape, numel
 
 
 @function("matmul", "bmm", "mm", "__matmul__")
@@ -99,6 +99,20 @@ def _spread(F: Any, x: Any, term: str, names: str) -> Any:
     x = F.permute(x, dims=tuple(term.index(name) for name in names if name in term))
     sizes = iter(x.shape)
     return F.reshape(x, shape=tuple(next(sizes) if name in term else 1 for name in names))
+
+
+def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
+    """Return the multiply-accumulates of products that sum over a name, two tensors at a time."""
+    terms, result = parsed(equation, [len(shape) for shape in shapes])
+    size = dict(zip("".join(terms), (n for shape in shapes for n in shape), strict=True))
+    left, macs = terms[0], 0
+    for number, right in enumerate(terms[1:], 2):
+        later = result + "".join(terms[number:])
+        names = dict.fromkeys(left + right)
+        if any(name in left and name in right and name not in later for name in names):
+            macs += numel(tuple(size[name] for name in names))
+        left = "".join(name for name in names if name in later)
+    return macs
 
 
 def parsed(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:

@@ -14,6 +14,7 @@ from archcost.checkpointed import Checkpointed
 from archcost.errors import ArchcostError
 from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, type_of
 from archcost.importers.formulas import counted, formula_of
+from archcost.importers.function_products import einsum_macs
 from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
 from archcost.importers.lines import at
@@ -396,6 +397,8 @@ def _macs(call: Call) -> int:
     if call.name in RECURRENT:
         x, weights = given[0].shape, [seen.shape for seen in _seen_in(call.args[2])]
         return numel(x[:-1]) * sum(numel(shape) for shape in weights if len(shape) == 2)
+    if call.name == "einsum":
+        return einsum_macs(call.args[0], [seen.shape for seen in given])
     return 0
 
 

@@ -122,10 +122,11 @@ def kept_storages(network: Network, twin: Any, *inputs: Any) -> Kept:
     """
     torch = import_torch()
     kept = Kept()
-    own = {_key(tensor) for tensor in (*twin.parameters(), *twin.buffers())}
+    held = [tensor.untyped_storage() for tensor in (*twin.parameters(), *twin.buffers())]
+    own = {int(storage._cdata) for storage in held}
     owners = dict.fromkeys(own, NETWORK_INPUT)
     owners |= {_key(x): value.name for x, value in zip(inputs, network.inputs, strict=True)}
-    alive: list[Any] = []  # so that no address is used twice
+    alive: list[Any] = [*held]  # so that no address is used twice
     tokens: WeakKeyDictionary[Token, tuple[int, str, int]] = WeakKeyDictionary()
 
     def leave(path: str, output: Any) -> None:

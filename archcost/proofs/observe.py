@@ -185,7 +185,8 @@ class _Holder:
 def _recorder(torch: Any, module: Any) -> Any:
     overrides: Any = import_module("torch.overrides")
     dispatch: Any = import_module("torch.utils._python_dispatch")
-    own = {_key(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    held = [tensor.untyped_storage() for tensor in (*module.parameters(), *module.buffers())]
+    own = {int(storage._cdata) for storage in held}
 
     class Recorder(overrides.TorchFunctionMode):  # type: ignore[misc]
         """Knows which call runs in which module, and what the call reads and makes."""
@@ -193,7 +194,7 @@ def _recorder(torch: Any, module: Any) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.done: Pass
-            self.alive: list[Any] = []  # so that no storage gets the number of another
+            self.alive = [*held]  # so that no storage gets the number of another
             self.modules: list[str] = []
             self.calls: list[Call] = []
             self.drawn: set[int] = set()
