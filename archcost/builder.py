@@ -155,6 +155,10 @@ class Builder:
         if layer.path.rpartition(".")[0] not in self._groups:
             self._groups.update(prefixes(layer.path))
 
+    def has(self, path: str) -> bool:
+        """Whether there is a layer at a path."""
+        return path in self._layers
+
     def layer(self, path: str) -> Layer:
         """Return a layer by its path."""
         return self._layers[path]

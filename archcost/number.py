@@ -129,6 +129,11 @@ def plain(number: Any) -> Any:
     return number.value if type(number) is Symbolic else number
 
 
+def pinned(number: Any) -> Any:
+    """Return the value of a number, to which it is pinned if it has a formula."""
+    return number.graph.pinned(number) if type(number) is Symbolic else number
+
+
 N = TypeVar("N", bound=float)
 T = TypeVar("T")
 

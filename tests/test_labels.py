@@ -307,3 +307,80 @@ def test_a_variant_with_its_inputs_in_a_file(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_inputs_of_a_variant_that_are_none_are_refused(old: str, new: str, reason: str) -> None:
     assert reason in refused(TWINS.replace(old, new), "uneven")
+
+
+# Chains, conditions and names with values in them, as arguments.
+
+FPN = """
+name: fpn
+input: 3x64x64
+knobs: {levels: 3}
+layers:
+  - for i in range(levels):
+      - c{i}: conv(8 * 2**i, 3, stride=2, padding=1)
+  - for i in range(levels - 1):
+      - p{i}: PLUS
+outputs: [p0, "p{levels - 2}"]
+"""
+PLUS = (
+    "add(take(c{i}) >> conv(16, 1), take(c{i + 1}) >> conv(16, 1) >> interpolate(scale_factor=2))"
+)
+
+
+def test_a_chain_is_an_argument() -> None:
+    net = loads(FPN.replace("PLUS", PLUS))
+    assert params(net) == sum([
+        3 * 8 * 9 + 8, 8 * 16 * 9 + 16, 16 * 32 * 9 + 32, 8 * 16 + 16, 2 * (16 * 16 + 16),
+        32 * 16 + 16,
+    ])  # fmt: skip
+    assert net.outputs == ("p0", "p1")
+    assert net["p0"].inputs == ("conv1", "interpolate1") and net["conv1"].inputs == ("c0",)
+    assert net["p1"].inputs == ("conv3", "interpolate2") and net["conv3"].inputs == ("c1",)
+
+
+def test_an_argument_may_depend_on_a_condition() -> None:
+    other = "take(c{i}) >> conv(16, 1) >> relu if i > 0 else conv(c{i}, 16, 1)"
+    net = loads(
+        FPN.replace("PLUS", "add(take(c{i}) >> conv(16, 1), OTHER)").replace("OTHER", other)
+    )
+    assert net["p0"].inputs == ("conv1", "conv2") and net["p1"].inputs == ("conv3", "relu1")
+    same = loads(FPN.replace("PLUS", "add(c{i}, c{i} if i > 0 else abs(c{i}))"))
+    assert same["p0"].inputs == ("c0", "abs1") and same["p1"].inputs == ("c1", "c1")
+
+
+def test_branches_have_names_with_values() -> None:
+    text = FPN.replace(
+        "p{i}: PLUS", "p{i}:\n          - add:\n              a{i}: take(c{i}) >> conv(4, 1)\n"
+        "              b{i}: take(c{i}) >> conv(4, 1)\n          - sub(a{i}, b{i})"
+    )  # fmt: skip
+    assert loads(text)["p1.sub1"].inputs == ("p1.a1.conv1", "p1.b1.conv1")
+
+
+@pytest.mark.parametrize(
+    ("plus", "reason"),
+    [
+        ("add(c{i}, conv1)", "n.yaml:10:25: conv1 is the layer of line 8, which has no name yet; "
+         "write `conv1: ...` there"),
+        ("add(c{i}, c{j})", "n.yaml:10:27: unknown name 'j'"),
+        ("add(c{i}, c{9})", "n.yaml:10:25: unknown name 'c9'; did you mean 'c2'?"),
+        ("add(c{i}, take(c0) >> convv(3, 1))", "n.yaml:10:37: unknown op or block 'convv'"),
+        ("add(c{i}, 3 >> 1)", "n.yaml:10:15: an item is a call such as conv(64, 3)"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_is_none_is_refused_with_its_place(plus: str, reason: str) -> None:
+    text = FPN.replace(
+        "  - for i in range(levels - 1):", "  - relu >> conv(3, 1)\n  - for i in [0]:"
+    )
+    told = refused(text.replace("PLUS", plus).replace(', "p{levels - 2}"', ""))
+    assert told.startswith(reason) and "\n" not in told
+
+
+def test_a_sweep_knows_that_a_name_depends_on_its_value() -> None:
+    """``p{width // 8}`` is a layer at one width and none at others."""
+    import archcost
+
+    text = "name: net\ninput: 3x8x8\nknobs: {w: 8}\nlayers:\n  - p1: conv(4, 1)\n" \
+        "  - conv(w, 1)\n  - add(p{w // 8} >> conv(2, 1), conv(2, 1))\n"  # fmt: skip
+    text = text.replace("p{w // 8} >>", "take(p{w // 8}) >>")
+    found = archcost.sweep(archcost.loads(text), {"w": range(6, 18)})
+    assert [*found.columns["w"]] == [*range(8, 16)]

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from archcost.builder import MAX_LAYERS, NAMES, TooManyLayers, check_inputs, is_name, join, refused
+from archcost.builder import MAX_LAYERS, TooManyLayers, check_inputs, join, refused
 from archcost.errors import OpError, SpecError, did_you_mean, shorten, written
 from archcost.network import NETWORK_INPUT, Layer, Value
 from archcost.ops import OPS, Op
@@ -14,7 +14,7 @@ from archcost.shape import Shape, show
 from archcost.spec import source as yaml
 from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.habits import meant_call, meant_input
-from archcost.spec.reading import TooLarge, flattened, is_alone, is_merge, ties_of
+from archcost.spec.reading import TooLarge, flattened, is_merge, ties_of
 from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use, has_weights
 from archcost.spec.template import Repeating
 from archcost.spec.values import FUNCTIONS, Refused
@@ -30,7 +30,6 @@ class Expander(Repeating):
         self.aux, self.bias = aux, bias
         self.input: Shape = ()
         self._ops: dict[Any, Op] = {}
-        self._numbers: dict[str, int] = {}
         self._firsts: dict[str, dict[str, Layer]] = {}
 
     def run(self, inputs: list[Value]) -> None:
@@ -96,38 +95,20 @@ class Expander(Repeating):
     def _named(self, key: yaml.Scalar, value: yaml.Node, scope: Scope, current: Value) -> Value:
         key = self._written_out(key, scope, current)
         name = self._new_name(key, scope)
-        if isinstance(value, yaml.Scalar):
-            result = self.call(value, key, scope, current, name)
-        else:
-            inner = scope.child(join(scope.group, name))
-            result = self.items(value, inner, current)
+        try:
+            if isinstance(value, yaml.Scalar):
+                result = self.call(value, key, scope, current, name)
+            else:
+                inner = scope.child(join(scope.group, name))
+                result = self.items(value, inner, current)
+        except (SpecError, Skipped):
+            scope.values[key.text] = UNKNOWN  # with the values that are in the name
+            raise
         if result is current is not UNKNOWN and not isinstance(value, yaml.Scalar):
             raise self._error(key, scope, f"{name}: the group is empty")
         scope.labels[key.text] = self.builder.siblings(result)
         self.results[join(scope.group, name)] = result.name
         return result
-
-    def _new_name(self, key: yaml.Scalar, scope: Scope, numbered: bool = False) -> str:
-        """Return the name that a layer or group has in its path; that of a branch may be numbered.
-
-        The names of branches belong to their sum: a second ``body`` is ``body2``.
-        """
-        name = key.text
-        if not is_name(name):
-            raise self._error(key, scope, f"{shorten(name)!r} is not a layer name: {NAMES}")
-        if name in RESERVED or is_alone(name):
-            raise self._error(key, scope, f"{name!r} is a word of the language, not a layer name")
-        stem, lines = join(scope.group, name), self.builder.lines
-        while (path := join(scope.group, name)) in lines:
-            again = lines[path] < scope.loop or (scope.loop and lines[path] == key.line)
-            if not numbered and not again:
-                raise self._error(
-                    key, scope, f"duplicate name {name!r}; first in line {lines[path]}"
-                )
-            self._numbers[stem] = number = self._numbers.get(stem, 1) + 1
-            name = f"{key.text}{number}"
-        lines[path] = key.line
-        return name
 
     def _let(self, value: yaml.Node, scope: Scope, current: Value) -> Value:
         if not isinstance(value, yaml.Mapping):
@@ -178,11 +159,12 @@ class Expander(Repeating):
         return current
 
     def _merge(self, key: yaml.Scalar, value: yaml.Mapping, scope: Scope, current: Value) -> Value:
-        head = self._parse(key, key.text, scope)
+        head = self._tree(key, key.text, scope, current)
         args, kwargs = self._arguments(key, head, scope, current)
         branches: list[Value] = []
         own = Scope(scope.group, {}, outer=scope, depth=scope.depth, use=scope.use)
-        for branch_key, body in value.entries.values():
+        for written_key, body in value.entries.values():
+            branch_key = self._written_out(written_key, scope, current)
             name = self._new_name(branch_key, scope, numbered=True)
             inner = own.child(join(scope.group, name))
             branch = self._kept(None, inner, self._branch, body, inner, current)
@@ -201,7 +183,7 @@ class Expander(Repeating):
         """Expand a branch: ``identity`` is the current tensor, ``none`` leaves the branch out."""
         if not isinstance(body, yaml.Scalar):
             return self.items(body, scope, current)
-        tree = self._parse(body, body.text, scope)
+        tree = self._tree(body, body.text, scope, current)
         while isinstance(tree, ast.IfExp):
             tree = tree.body if self._evaluated(body, tree.test, scope, current) else tree.orelse
         if isinstance(tree, ast.Name) and tree.id in ("identity", "none"):
@@ -214,7 +196,8 @@ class Expander(Repeating):
         self, node: yaml.Scalar, at: yaml.Scalar, scope: Scope, current: Value, name: str = ""
     ) -> Value:
         """Expand a call, with its repeat and its condition, and return the tensor after it."""
-        return self._call(node, at, self._parse(node, node.text, scope), scope, current, name)
+        tree = self._tree(node, node.text, scope, current)
+        return self._call(node, at, tree, scope, current, name)
 
     def _call(
         self, node: yaml.Scalar, at: yaml.Scalar, tree: ast.expr, scope: Scope, current: Value,
@@ -297,11 +280,7 @@ class Expander(Repeating):
         for arg in tree.args:
             if isinstance(arg, ast.Starred):
                 raise self._error(node, scope, "* is not part of a call", arg.col_offset)
-            if type(arg) is ast.Call and self._makes_tensor(arg, tree.func):
-                self._step(node, scope)
-                args.append(self._call(node, node, arg, scope, current))
-            else:
-                args.append(self._evaluated(node, arg, scope, current))
+            args.append(self._argument(node, arg, tree.func, scope, current))
         kwargs: dict[str, Any] = {}
         for keyword in tree.keywords:
             if keyword.arg is None:
@@ -309,9 +288,26 @@ class Expander(Repeating):
             kwargs[keyword.arg] = self._evaluated(node, keyword.value, scope, current)
         return args, kwargs
 
-    def _makes_tensor(self, arg: ast.Call, around: ast.expr) -> bool:
-        """Return whether an argument is a call of an op; ``max`` is one inside a merge only."""
-        if not isinstance(arg.func, ast.Name):
+    def _argument(
+        self, node: yaml.Scalar, arg: ast.expr, around: ast.expr, scope: Scope, current: Value
+    ) -> Any:
+        """Return the value of an argument, or the tensor that a call or a chain of calls makes."""
+        kind = type(arg)
+        if kind is ast.Name or kind is ast.Constant or not self._makes_tensor(arg, around):
+            return self._evaluated(node, arg, scope, current)
+        if isinstance(arg, ast.IfExp):
+            chosen = arg.body if self._evaluated(node, arg.test, scope, current) else arg.orelse
+            return self._argument(node, chosen, around, scope, current)
+        self._step(node, scope)
+        return self._call(node, node, arg, scope, current)
+
+    def _makes_tensor(self, arg: ast.expr, around: ast.expr) -> bool:
+        """Whether an argument is a chain or a call of an op; ``max`` is one in a merge only."""
+        if isinstance(arg, ast.BinOp):
+            return isinstance(arg.op, ast.RShift)
+        if isinstance(arg, ast.IfExp):
+            return any(self._makes_tensor(part, around) for part in (arg.body, arg.orelse))
+        if not isinstance(arg, ast.Call) or not isinstance(arg.func, ast.Name):
             return False
         name = arg.func.id
         if name in FUNCTIONS and not (isinstance(around, ast.Name) and is_merge(around.id)):

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archcost.builder import Builder, is_name
+from archcost.builder import NAMES, Builder, is_name, join
 from archcost.errors import Mistakes, OpError, SpecError, did_you_mean, shorten, written
 from archcost.network import Value, maker
+from archcost.number import pinned
 from archcost.ops import OPS
 from archcost.spec import source as yaml
-from archcost.spec.document import Block, Document
+from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.expression import Budget, Evaluator, Exhausted, ExpressionError, parse
 from archcost.spec.scope import UNKNOWN, Scope, Skipped
 from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, spatial_size
@@ -20,6 +21,9 @@ from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, spatial_size
 MAX_STEPS = 100_000
 MAX_NESTING = 50
 MAX_MISTAKES = 100
+IN_BRACES = re.compile(r"\{([^{}]+)\}")
+WORD = re.compile(r"\w*(?:\{[^{}]+\}\w*)+")
+"""A name that is made of values."""
 QUICK = frozenset({int, float, bool})
 """The types of values that need no look at the budget or the scopes around."""
 
@@ -41,6 +45,7 @@ class Reading:
         self.steps = 0
         self.uses = 0  # of shared items
         self._spliced: dict[Any, bool] = {}
+        self._numbers: dict[str, int] = {}
         self.results: dict[str, str] = {}  # the tensor after each group or layer with a name
 
     def _kept(
@@ -66,7 +71,14 @@ class Reading:
         self, node: yaml.Scalar, text: str, scope: Scope, current: Value, offset: int = 0
     ) -> Any:
         """Return the value of an expression in a scope."""
-        return self._evaluated(node, self._parse(node, text, scope, offset), scope, current, offset)
+        tree = self._tree(node, text, scope, current, offset)
+        return self._evaluated(node, tree, scope, current, offset)
+
+    def _tree(
+        self, node: yaml.Scalar, text: str, scope: Scope, current: Value, offset: int = 0
+    ) -> ast.expr:
+        """Return the tree of an expression, with the values in it that names are made of."""
+        return self._parse(node, self._filled(node, text, scope, current), scope, offset)
 
     def _parse(
         self, node: yaml.Scalar, text: str, scope: Scope | None, offset: int = 0
@@ -109,7 +121,11 @@ class Reading:
             except KeyError:
                 if name in self.document.blocks or name in OPS or name in self.document.broken:
                     return name  # a block or op passed as an argument
-                for path, line in self.builder.lines.items():
+                lines, path = self.builder.lines, join(scope.group, name)
+                if self.builder.has(path) and path not in self.results:
+                    reason = f"{name} is the layer of line {lines[path]}, which has no name yet"
+                    raise Refused(f"{reason}; write `{name}: ...` there") from None
+                for path, line in lines.items():
                     if path.endswith(f".{name}"):
                         group = path.removesuffix(f".{name}")
                         reason = f"{name} is set in line {line}, in {group}, and not seen here"
@@ -177,7 +193,7 @@ class Reading:
                 or (key.split(" ")[0] in ("for", "if") and self._is_chain(body, values, depth + 1))
                 for key, (_, body) in node.entries.items()
             )
-        tree = self._parse(node, node.text, None)
+        tree = self._parse(node, IN_BRACES.sub("0", node.text), None)
         for callee in callees(tree):
             named = values.get(callee, self.values.get(callee))
             block = self.document.blocks.get(named if isinstance(named, str) else callee)
@@ -189,11 +205,43 @@ class Reading:
         """Return a name with the values in it, as ``stage{i}`` in a loop over ``i``."""
         if "{" not in key.text:
             return key
+        name = self._filled(key, key.text, scope, current).strip()
+        return yaml.Scalar(name, key.line, key.column)
 
-        def value(match: re.Match[str]) -> str:
-            return str(self.evaluate(key, match[1].strip(), scope, current, match.start(1)))
+    def _new_name(self, key: yaml.Scalar, scope: Scope, numbered: bool = False) -> str:
+        """Return the name that a layer or group has in its path; that of a branch may be numbered.
 
-        return yaml.Scalar(re.sub(r"\{([^{}]+)\}", value, key.text), key.line, key.column)
+        The names of branches belong to their sum: a second ``body`` is ``body2``.
+        """
+        name = key.text
+        if not is_name(name):
+            raise self._error(key, scope, f"{shorten(name)!r} is not a layer name: {NAMES}")
+        if name in RESERVED or is_alone(name):
+            raise self._error(key, scope, f"{name!r} is a word of the language, not a layer name")
+        stem, lines = join(scope.group, name), self.builder.lines
+        while (path := join(scope.group, name)) in lines:
+            again = lines[path] < scope.loop or (scope.loop and lines[path] == key.line)
+            if not numbered and not again:
+                raise self._error(
+                    key, scope, f"duplicate name {name!r}; first in line {lines[path]}"
+                )
+            self._numbers[stem] = number = self._numbers.get(stem, 1) + 1
+            name = f"{key.text}{number}"
+        lines[path] = key.line
+        return name
+
+    def _filled(self, node: yaml.Scalar, text: str, scope: Scope, current: Value) -> str:
+        """Return a text with the values of what stands in braces; what follows keeps its column."""
+
+        def word(match: re.Match[str]) -> str:
+            def value(inner: re.Match[str]) -> str:
+                offset = match.start() + inner.start(1)
+                made = self.evaluate(node, inner[1].strip(), scope, current, offset)
+                return str(pinned(made))
+
+            return IN_BRACES.sub(value, match[0]).ljust(len(match[0]))
+
+        return WORD.sub(word, text) if "{" in text else text
 
     def _tied(self, ties: Mapping[str, Value]) -> dict[str, str]:
         """Return the full names of parameters, by the layers whose tensors are given."""
