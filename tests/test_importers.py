@@ -419,3 +419,15 @@ def test_what_cannot_be_read_is_a_line(
     assert isinstance(made.exception, ArchcostError), made.output
     assert reason in str(made.exception)
     assert "\n" not in str(made.exception)
+
+
+def test_functions_of_autograd_are_run_by_a_method_of_c(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch 2.14 no longer wraps it in Python."""
+    function: Any = torch.autograd.Function
+    options = ["memory", f"{code}:Net", "--input", "3x8x8"]
+    before = CliRunner().invoke(cli, options)
+    monkeypatch.setattr(function, "apply", vars(torch._C._FunctionBase)["apply"])
+    made = CliRunner().invoke(cli, options)
+    assert (made.exit_code, made.stdout) == (0, before.stdout)

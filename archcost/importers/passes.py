@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from archcost.errors import ArchcostError
@@ -46,7 +46,10 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         return
     checkpointing: Any = import_module("torch.utils.checkpoint")
     own = torch.autograd.Function
-    apply = own.__dict__["apply"].__func__
+    method = own.__dict__["apply"]  # of Python; from PyTorch 2.14 on of C
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return method.__get__(None, cls)(*args, **kwargs)
 
     def applied(cls: Any, *args: Any, **kwargs: Any) -> Any:
         own = formula_of(f"{cls.__module__}.{cls.__qualname__}")
@@ -56,10 +59,7 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
             return _reentrant(tracer, *args)
         return tracer.apart(apply, cls, args, kwargs)
 
-    def recomputed(
-        function: Any, preserve: Any, context_fn: Any, check: Any, debug: Any, early_stop: bool,
-        *args: Any, **kwargs: Any,
-    ) -> Iterator[None]:  # fmt: skip
+    def recomputed(args: Any, context_fn: Any, early_stop: bool) -> Iterator[None]:
         if context_fn is not checkpointing.noop_context_fn:
             raise ArchcostError(
                 f"{tracer.where(line_of_code())}: which operations the context_fn of "
@@ -72,10 +72,21 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         with tracer.rerun(args, line, whole=not stops) if recording else nullcontext():
             yield
 
-    generator = "_checkpoint_without_reentrant_generator"
+    def spread(
+        function: Any, preserve: Any, context_fn: Any, check: Any, debug: Any, early_stop: bool,
+        *args: Any, **kwargs: Any,
+    ) -> Iterator[None]:  # fmt: skip
+        return recomputed(args, context_fn, early_stop)
+
+    def packed(function: Any, args: Any, kwargs: Any, **how: Any) -> Iterator[None]:
+        return recomputed(args, how["context_fn"], how["early_stop"])
+
+    generator, again = "_checkpoint_without_reentrant_generator", cast("Any", spread)
+    if hasattr(checkpointing, f"{generator}_impl"):  # from PyTorch 2.14 on
+        generator, again = f"{generator}_impl", packed
     with (
         mock.patch.object(
-            checkpointing, generator, recomputed if training else getattr(checkpointing, generator)
+            checkpointing, generator, again if training else getattr(checkpointing, generator)
         ),
         mock.patch.object(own, "apply", classmethod(applied)),
     ):
