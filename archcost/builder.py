@@ -14,6 +14,7 @@ from archcost.network import NETWORK_INPUT, NO_NAMES, Layer, Network, Value, pre
 from archcost.ops import Cost, Op
 from archcost.ops.base import DTYPES, FLOAT, made_dtype
 from archcost.shape import LARGEST, Shape, numel, read_shape, show
+from archcost.units import number_of
 
 MAX_LAYERS = 20_000
 MOST_WORK = 2**100
@@ -281,7 +282,7 @@ def check_inputs(op: Op, count: int, all_given: bool = False) -> None:
         most = "one tensor" if len(op.inputs) == 1 else f"{len(op.inputs)} tensors at most"
         raise OpError(f"{op.name} takes {most}; got {count}")
     elif all_given and count < len(op.inputs):
-        raise OpError(f"{op.name} takes {len(op.inputs)} inputs; got {count}")
+        raise OpError(f"{op.name} takes {number_of(len(op.inputs), 'input')}; got {count}")
 
 
 def _check_shape(name: str, shape: Shape, full: str, known: Shape) -> None:

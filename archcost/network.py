@@ -267,7 +267,7 @@ class Network:
     def __repr__(self) -> str:
         """Return a line: its name, its input and output, and how many layers it has."""
         shapes = f"{self.input_text} to {show(self.output)}"
-        return f"<Network {self.name}: {shapes}, {len(self)} layers>"
+        return f"<Network {self.name}: {shapes}, {len(self)} layer{'s' * (len(self) != 1)}>"
 
     def __iter__(self) -> Iterator[Layer]:
         """Iterate over the layers in execution order."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from archcost.errors import ArchcostError, OpError, shorten
 from archcost.number import because, ceil_div, is_whole, maximum, minimum
+from archcost.units import number_of
 
 N = TypeVar("N")
 
@@ -85,7 +86,7 @@ def per_axis(name: str, value: N | tuple[N, ...], axes: int) -> tuple[N, ...]:
     if not isinstance(value, tuple):
         return (value,) * axes
     if len(value) != axes:
-        raise OpError(f"{name} has {len(value)} values for {axes} spatial dimensions")
+        raise OpError(f"{name} has {number_of(len(value), 'value')} for {axes} spatial dimensions")
     return value
 
 
@@ -189,7 +190,9 @@ def padding_sides(
         return tuple(same_padding(n, k, s, d)[1:] for n, k, s, d in axes)
     if isinstance(padding, tuple) and any(isinstance(side, tuple) for side in padding):
         if len(padding) != len(size):
-            raise OpError(f"padding has {len(padding)} values for {len(size)} spatial dimensions")
+            raise OpError(
+                f"padding has {number_of(len(padding), 'value')} for {len(size)} spatial dimensions"
+            )
         return tuple(side if isinstance(side, tuple) else (side, side) for side in padding)
     return tuple((p, p) for p in per_axis("padding", padding, len(size)))  # type: ignore[misc]
 

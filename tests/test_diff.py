@@ -160,7 +160,7 @@ def test_every_variant_of_a_family_is_compared(tmp_path: Path) -> None:
     assert "params " in out and "448" in out and "672" in out
     assert "new: deeper" in out
     assert "removed: deep\n" in out
-    assert f"1 networks of {old} -> {new} did not change" in out
+    assert f"1 network of {old} -> {new} did not change" in out
     assert "narrow" not in out
 
 

@@ -63,7 +63,7 @@ from archcost.spec.source import Source
         (HEAD + "knobs: {in_size: 3}\nlayers: [relu]", "net.yaml:3:9: 'in_size' cannot name a value here"),
         (HEAD + "blocks: {conv(x): relu}\nlayers: [relu]", "net.yaml:3:10: 'conv' is an op or a word of the language already"),
         (HEAD + "blocks:\n  b(x):\n    - relu\nlayers:\n  - b", "net.yaml:7:5: b needs x"),
-        (HEAD + "blocks:\n  b(x):\n    - relu\nlayers:\n  - b(1, 2)", "net.yaml:7:5: b takes 1 arguments; got 2"),
+        (HEAD + "blocks:\n  b(x):\n    - relu\nlayers:\n  - b(1, 2)", "net.yaml:7:5: b takes 1 argument; got 2"),
         (HEAD + "blocks:\n  b(width):\n    - relu\nlayers:\n  - b(widht=2)", "net.yaml:7:5: b has no parameter 'widht'; did you mean 'width'?"),
         (HEAD + "published: [{params: 3M}]\nlayers: [relu]", "net.yaml:3:13: a published figure has no source"),
         (HEAD + "published: 3\nlayers: [relu]", "net.yaml:3:12: published is a list of rows, or a table with sources"),

@@ -12,6 +12,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from archcost.cli import COMMANDS, cli
 from archcost.conventions import ACTIVATIONS, CONVENTIONS
 from archcost.conventions.facts import MEASURES, own_facts
 from archcost.figures import METRICS
-from archcost.ops import OPS
+from archcost.ops import OPS, make
 from archcost.setting import Setting
+from archcost.spec.catalog import load
 
 MOST_WORDS = 30
 """The most words of a sentence; names in a list of code count once."""
@@ -252,3 +254,36 @@ def test_every_phrase_of_the_list_is_found() -> None:
 ])  # fmt: skip
 def test_plain_prose_passes(text: str) -> None:
     assert faults([Prose("here", text)]) == []
+
+
+MANY = {
+    "len(nodes)", "len(outs)", "len(rows)", "len(COLOURS)", "len(shapes)", "len(size)", "len(x)",
+    "len(op.inputs)", "len(names)", "len(self.names)", "len(cells)", "len(self)", "len(corners)",
+}  # fmt: skip
+"""What is counted only where it is more than one, or may be followed by a word of several."""
+
+
+def unequal(source: str) -> Iterator[str]:
+    """Yield what texts count without `number_of`, which writes 1 network and 2 networks."""
+    for text in ast.walk(ast.parse(source)):
+        for number, after in pairwise(text.values if isinstance(text, ast.JoinedStr) else []):
+            words = after.value if isinstance(after, ast.Constant) else ""
+            if isinstance(number, ast.FormattedValue) and re.match(
+                r" (?!is )([a-z]+ )?[a-z]+s\b", words
+            ):
+                counted = ast.unparse(number.value)
+                if counted.startswith("len(") and counted not in MANY:
+                    yield f"{counted}{words}"
+
+
+def test_one_thing_is_not_written_as_several() -> None:
+    assert [*unequal('f"{len(a)} less likely networks"')] == ["len(a) less likely networks"]
+    files = [*(ROOT / "archcost").rglob("*.py")]
+    assert [text for path in files for text in unequal(path.read_text("utf-8"))] == []
+    ones = {
+        "groupnorm": (1,), "attention": (1,), "embedding": (1, 4), "lstm_cell": (1,), "lstm": (1,),
+    }  # fmt: skip
+    for name, args in ones.items():
+        settings = make(name, *args).settings()
+        assert re.match(r"1 [a-z]+\b(?<!s)", settings), settings
+    assert repr(load("conv_ordinary")).endswith(", 1 layer>")

@@ -29,6 +29,7 @@ from archcost.numeral import OPERATIONS, PARAMS, Numeral
 from archcost.published import Published
 from archcost.shape import Shape
 from archcost.table import Column, Table, Tabled
+from archcost.units import number_of
 
 QUANTITIES = (OPERATIONS, PARAMS, ACTIVATION_COUNT)
 
@@ -95,7 +96,7 @@ class Identified(Tabled):
         )  # fmt: skip
         notes = [f"{self.text} is printed by {who}" for who in self.sources]
         if len(matches) > most:
-            notes.append(f"{len(matches) - most} less likely ones are not shown")
+            notes.append(f"{number_of(len(matches) - most, 'less likely figure')} not shown")
         return Table(
             COLUMNS, rows, f"{self.text} for {self.model}", notes=(*notes, *self._doubts())
         )

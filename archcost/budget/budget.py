@@ -39,6 +39,7 @@ from archcost.spec.expression import ExpressionError
 from archcost.spec.revision import NotInRevision
 from archcost.spec.source import Source, read_source
 from archcost.table import Cell, Column, Table, Tabled
+from archcost.units import number_of
 
 CONFIG, PROJECT, SECTION = "archcost.toml", "pyproject.toml", "archcost"
 NETWORK_KEYS: Mapping[str, Any] = {
@@ -308,7 +309,7 @@ class Check(Tabled):
         """One line: how many budgets of how many networks hold."""
         models = len({verdict.model for verdict in self.verdicts})
         count = len(self.verdicts)
-        of = f"{count} budget{'s' * (count != 1)} of {models} network{'s' * (models != 1)}"
+        of = f"{number_of(count, 'budget')} of {number_of(models, 'network')}"
         new = f"; new, not compared: {', '.join(self.new)}" if self.new else ""
         broken = len(self.broken)
         if not count:

@@ -17,6 +17,7 @@ from archcost.record import contract_id, plain, record
 from archcost.setting import Setting
 from archcost.spec.catalog import chosen_models, is_known
 from archcost.table import Cell, Column, Table, Tabled, folded
+from archcost.units import number_of
 
 MOST_LAYERS = 20
 """How many layers a comment shows of each network."""
@@ -288,7 +289,7 @@ class Differences(Tabled):
         return [
             *([f"new: {', '.join(self.added)}"] if self.added else []),
             *([f"removed: {', '.join(self.removed)}"] if self.removed else []),
-            *([f"{same} networks of {self.name} did not change"] if same else []),
+            *([f"{number_of(same, 'network')} of {self.name} did not change"] if same else []),
         ]
 
     def tables(self) -> list[Table]:
@@ -305,7 +306,7 @@ class Differences(Tabled):
             texts.append(part.totals().render("markdown"))
             if part.layers:
                 few = len(part.layers) <= MOST_LAYERS
-                summary = f"{len(part.layers)} layers of {part.name}"
+                summary = f"{number_of(len(part.layers), 'layer')} of {part.name}"
                 summary = summary if few else f"the {MOST_LAYERS} largest changes of {summary}"
                 texts.append(folded(summary, part.layer_table(MOST_LAYERS).render("markdown")))
         return "\n\n".join([*texts, *self.remarks])

@@ -14,7 +14,7 @@ from archcost.cli.options import load_network, network_options, output_options, 
 from archcost.cli.output import Output, check_writable, write
 from archcost.cli.progress import progress
 from archcost.errors import ArchcostError
-from archcost.units import parse_seconds
+from archcost.units import number_of, parse_seconds
 
 SAVE_SECONDS = 10
 """After how long the record is written again, so that hours of measuring are not lost."""
@@ -135,8 +135,9 @@ def command(
     finally:
         content = save()
     if left := len(jobs) - len(done):
+        of = f"{left} of {number_of(len(jobs), 'setting')} {'is' if left == 1 else 'are'} left"
         advice = "--resume continues" if record else "--record FILE and --resume continue"
-        click.echo(f"archcost: {left} of {len(jobs)} settings are left; {advice}", err=True)
+        click.echo(f"archcost: {of}; {advice}", err=True)
     if device.startswith("cuda") and out.for_people:
         out.show_all([measured_table(content), proof_table(content)])
     else:

@@ -22,6 +22,7 @@ from archcost.shape import show
 from archcost.spec.catalog import expand
 from archcost.spec.document import read_document
 from archcost.spec.source import Source
+from archcost.units import number_of
 
 
 def folded_spec(network: Network) -> str:
@@ -142,7 +143,9 @@ def matched(source: Network, made: Network) -> dict[str, str]:
     names = {a.name: b.name for a, b in zip(source.inputs, made.inputs, strict=True)}
     params: dict[str, str] = {}
     if len(source) != len(made):
-        raise ArchcostError(f"the spec has {len(made)} layers, and the network {len(source)}")
+        raise ArchcostError(
+            f"the network has {number_of(len(source), 'layer')}, its spec {len(made)}"
+        )
     for ours, theirs in zip(source, made, strict=True):
         reads = tuple(names[name] for name in ours.inputs)
         used = dict(

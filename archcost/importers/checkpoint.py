@@ -20,6 +20,7 @@ from archcost.proofs import Check
 from archcost.pytorch import build, import_torch
 from archcost.shape import Shape, numel, show
 from archcost.table import Cell, Column, Table
+from archcost.units import number_of
 
 SAFETENSORS, PICKLED = (".safetensors",), (".pt", ".pth")
 ENDINGS = (*SAFETENSORS, *PICKLED)
@@ -147,7 +148,7 @@ def checkpoint_table(path: str, depth: int | None = None) -> Table:
     rows = tuple(_row(name, tensors) for name, tensors in groups.items())
     _, _, *sums = _row("", [*held.values()])
     return Table(
-        COLUMNS, rows, title=f"{Path(path).name}: {len(held):,} tensors",
+        COLUMNS, rows, title=f"{Path(path).name}: {number_of(len(held), 'tensor')}",
         footer=(("total", "", *sums),),
     )  # fmt: skip
 

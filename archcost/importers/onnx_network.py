@@ -24,6 +24,7 @@ from archcost.importers.seen import BATCH, PARAMETER, Call, Seen, Trace
 from archcost.network import Network, Remark, Value, prefixes
 from archcost.pytorch.onnx_file import import_onnx
 from archcost.shape import numel, read_shape
+from archcost.units import number_of
 
 import_module("archcost.importers.onnx_products")  # which adds to the table of nodes
 
@@ -179,8 +180,8 @@ def _shape(
         shape = read_shape(given)
         if dims and len(shape) != len(own):
             raise ArchcostError(
-                f"{graph.name}: the input {name} has {len(own)} sizes without the batch; "
-                f"got {len(shape)}"
+                f"{graph.name}: the input {name} has {number_of(len(own), 'size')} "
+                f"without the batch; got {len(shape)}"
             )
         own = shape
     if any(not isinstance(n, int) for n in own):

@@ -115,9 +115,10 @@ def _remarks(
     """Say which parameters of the module no layer reads, and which calls count nothing."""
     said = []
     for name, times in Counter(missing).items():
-        calls = "1 call" if times == 1 else f"{times} calls"
-        text = f"{calls} of {name} have no formula: their multiply-accumulates are in no figure"
-        said.append(Remark("partial", text.replace("1 call of", "a call of"), 0, 0))
+        calls, own = (f"{times} calls", "their") if times > 1 else ("a call", "its")
+        have = "have" if times > 1 else "has"
+        text = f"{calls} of {name} {have} no formula: {own} multiply-accumulates are in no figure"
+        said.append(Remark("partial", text, 0, 0))
     if network.otherwise:
         text = f"with a batch of 1, {network.otherwise} goes another way: the figures are of larger"
         said.append(Remark("batch", f"{text} batches", 0, 0))

@@ -21,7 +21,7 @@ from archcost.published import Claim
 from archcost.shape import Shape, show
 from archcost.spec.document import RESERVED
 from archcost.spec.source import Mapping, Node, Scalar, Source
-from archcost.units import human
+from archcost.units import human, number_of
 
 MAX_ROWS = 1_000
 POOLS = ("maxpool", "avgpool")
@@ -371,6 +371,6 @@ def _checked_total(claim: Claim, table: Table) -> Claim:
     shown = Numeral.parse(claim.printed.removesuffix("B") if in_bytes else claim.printed)
     if abs(total - shown.value) <= slack + shown.step / 2:
         return claim
-    values = f"the {len(figures)} rows" + (" at 4 bytes a value" if in_bytes else "")
+    values = f"the {number_of(len(figures), 'row')}" + (" at 4 bytes a value" if in_bytes else "")
     note = f"{values} add up to {human(int(total), 3)}{'B' if in_bytes else ''}"
     return replace(claim, note=note)

@@ -14,6 +14,7 @@ from archcost.lectures.text import figure
 from archcost.published import Claim, Published
 from archcost.spec.document import Document
 from archcost.spec.source import Mapping, Node, Scalar, Sequence, Source
+from archcost.units import number_of
 
 MAX_COLUMNS = 40
 
@@ -89,7 +90,8 @@ class _Columns:
         if not any(_LAYER.match(text) for _, text in cells):
             return  # a table of something else
         if len(cells) > len(self.names):
-            reason = f"{len(cells)} cells in a table with {len(self.names)} columns"
+            columns = number_of(len(self.names), "column")
+            reason = f"{number_of(len(cells), 'cell')} in a table with {columns}"
             raise self._error(line, cells[len(self.names)][0], reason)
         for table, (column, text) in zip(self.tables.values(), cells, strict=False):
             rows = rows_of(self.source, text, line, column)

@@ -19,6 +19,7 @@ from archcost.lectures.rows import MAX_LINE, MAX_REPEAT
 from archcost.published import Published
 from archcost.spec.document import Document
 from archcost.spec.source import Source
+from archcost.units import number_of
 
 COLUMN = re.compile(
     r"\d{1,4}[\s-]layers?\b|\b(?:Wide|SE|Pre)?-?Res(?:Net|NeXt)[\s-]?\d{1,4}", re.IGNORECASE
@@ -171,7 +172,8 @@ class _Reader:
             elif cell.text and index < len(self.roles):
                 placed.append((None, cell))
             elif cell.text:
-                reason = f"{len(cells)} cells in a table with {len(self.roles)} columns"
+                columns = number_of(len(self.roles), "column")
+                reason = f"{number_of(len(cells), 'cell')} in a table with {columns}"
                 raise self._error(reason, cell.column, line)
         filled = [cell for column, cell in placed if column is not None and cell.text]
         if len(filled) == 1 and all(
@@ -232,7 +234,8 @@ class _Reader:
     def _figures(self, line: int, text: str, quantity: str) -> None:
         figures = _FIGURE.findall(text)
         if len(figures) != len(self.names):
-            reason = f"{len(figures)} figures in a table with {len(self.names)} networks"
+            networks = number_of(len(self.names), "network")
+            reason = f"{number_of(len(figures), 'figure')} in a table with {networks}"
             raise self._error(reason, 1, line)
         for (_, name), (number, power, unit) in zip(self.names, figures, strict=True):
             printed = f"{number}{_UNITS.get(power, unit.upper())}"
@@ -285,7 +288,9 @@ class _Reader:
         blocks = _blocks([_conv(token) for token in convs])
         at = (convs or times)[0]
         if blocks is None or len(blocks) != len(times):
-            given = f"{len(times)} repeats" if blocks else "convolutions that are no block"
+            given = (
+                f"{number_of(len(times), 'repeat')}" if blocks else "convolutions that are no block"
+            )
             reason = (
                 f"{stage.name}: {given}; a block prints two convolutions of one size, or 1x1, "
                 "3x3, 1x1, and its repeat: `[3x3, 64; 3x3, 64] x2`"

@@ -19,6 +19,7 @@ from archcost.errors import ArchcostError
 from archcost.hardware import CPU, GPU, TF32, Device
 from archcost.measure.profile import check_device, device_name, reported_name
 from archcost.pytorch import import_torch
+from archcost.units import number_of
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 SIDES = {CPU: (512, 1024, 2048), GPU: (2048, 4096, 8192)}
@@ -66,7 +67,7 @@ def calibrate(
         bandwidth=_bandwidth(torch, timer, device, min(COPIED[kind], most)),
         peaks=MappingProxyType(peaks),
         source=f"measured {now.date()} with torch {torch.__version__}"
-        + (f" on {torch.get_num_threads()} threads" if kind == CPU else ""),
+        + (f" on {number_of(torch.get_num_threads(), 'thread')}" if kind == CPU else ""),
         kind=kind, reports=reported_name(device), capability=_capability(torch, device),
         measured=True,
     )  # fmt: skip

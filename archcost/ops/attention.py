@@ -11,6 +11,7 @@ from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, transpose, unflatten
 from archcost.ops.reads import ALL, Blocks, Reads, kept
 from archcost.shape import Shape, numel, show
+from archcost.units import number_of
 
 FLOAT_BYTES = 4
 
@@ -174,7 +175,7 @@ class Attention(Op):
         return parts
 
     def settings(self, axes: int = 2) -> str:
-        cells = [f"{self.heads} heads"]
+        cells = [number_of(self.heads, "head")]
         if self.kv_heads is not None:
             cells.append(f"{self.kv_heads} of keys")
         if self.scale is not None:
@@ -291,7 +292,7 @@ class WindowAttention(Op):
 
     def settings(self, axes: int = 2) -> str:
         moved = f", shift {self.shift}" if self.shift else ""
-        return f"{self.heads} heads, window {self.window_size}{moved}"
+        return f"{number_of(self.heads, 'head')}, window {self.window_size}{moved}"
 
 
 def windows(F: Any, x: Any, grid: tuple[int, int], side: int) -> Any:

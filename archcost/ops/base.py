@@ -13,6 +13,7 @@ from archcost.ops.arguments import REQUIRED, Argument, show_argument
 from archcost.ops.reads import SAME, Reads, kept
 from archcost.registry import Registry
 from archcost.shape import Shape
+from archcost.units import number_of
 
 INPUT, OUTPUT = "input", "output"
 COMPUTED = "parametrizations.weight.original"
@@ -275,7 +276,9 @@ class Op:
         """
         known = cls.arguments
         if len(args) > len(known):
-            raise OpError(f"{cls.name} takes {len(known)} arguments at most; got {len(args)}")
+            raise OpError(
+                f"{cls.name} takes {number_of(len(known), 'argument')} at most; got {len(args)}"
+            )
         given = dict(zip(known, args, strict=False))
         strange = [f"{key!r}{_instead(key, [*known])}" for key in kwargs if key not in known]
         if strange:

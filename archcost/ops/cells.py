@@ -11,6 +11,7 @@ from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.merge import VARIADIC
 from archcost.ops.reads import Reads
 from archcost.shape import Shape, numel, show
+from archcost.units import number_of
 
 
 class Cell(Op):
@@ -77,7 +78,7 @@ class Cell(Op):
         return [names[0], f"({', '.join(names[1:])})"] if len(names) > 2 else [*names]
 
     def settings(self, axes: int = 2) -> str:
-        return f"{self.hidden_size} units" + ", no bias" * (not self.bias)
+        return number_of(self.hidden_size, "unit") + ", no bias" * (not self.bias)
 
 
 def together(_: Any, given: Any) -> Any:

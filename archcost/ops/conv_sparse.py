@@ -11,6 +11,7 @@ from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.conv import Taps, window_settings
 from archcost.ops.reads import Reads, Window, along
 from archcost.shape import Shape, numel, per_axis, show, spatial, window_counts
+from archcost.units import number_of
 
 
 def _read_connections(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
@@ -105,5 +106,5 @@ class SparseConv(Op):
     def settings(self, axes: int = 2) -> str:
         links = sum(len(row) for row in self.connections)
         cells = window_settings(axes, self.kernel_size, self.stride, self.padding)
-        cells.append(f"{links} connections")
+        cells.append(number_of(links, "connection"))
         return ", ".join(cells if self.bias else [*cells, "no bias"])

@@ -9,6 +9,7 @@ from archcost.ops.arguments import argument, check, choice, count, whole
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.reads import Reads, kept
 from archcost.shape import Shape, show
+from archcost.units import number_of
 
 
 def place(default: None = None) -> Any:
@@ -45,7 +46,7 @@ class Lookup(Op):
 
     def settings(self, axes: int = 2) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx {self.padding_idx}"
-        return f"{self.num_embeddings} rows{padding}"
+        return f"{number_of(self.num_embeddings, 'row')}{padding}"
 
 
 @op("embedding", kind="embedding")

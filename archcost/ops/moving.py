@@ -19,6 +19,7 @@ from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import transpose
 from archcost.ops.reads import ALL, SAME, Reads, kept
 from archcost.shape import LARGEST, Shape, show
+from archcost.units import number_of
 
 
 def signed(default: Any = REQUIRED) -> Any:
@@ -116,7 +117,10 @@ class Repeat(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         given = len(self.repeats)
-        check(given == len(x), f"repeats has {given} values for the {len(x)} of {show(x)}")
+        check(
+            given == len(x),
+            f"repeats has {number_of(given, 'value')} for the {len(x)} of {show(x)}",
+        )
         check(any(n > 1 for n in self.repeats), "repeat writes nothing twice")
         return Cost(tuple(n * times for n, times in zip(x, self.repeats, strict=True)))
 
@@ -140,7 +144,10 @@ class Expand(Op):
 
     def cost(self, x: Shape, *_: Shape) -> Cost:
         new = self.sizes
-        check(len(new) == len(x), f"sizes has {len(new)} values for the {len(x)} of {show(x)}")
+        check(
+            len(new) == len(x),
+            f"sizes has {number_of(len(new), 'value')} for the {len(x)} of {show(x)}",
+        )
         for n, size in zip(x, new, strict=True):
             fits = size != 0 and (size == -1 or size == n or n == 1)
             check(fits, f"{show(x)} is not repeated to {', '.join(map(str, new))}")
@@ -334,4 +341,4 @@ class IndexSelect(Op):
 
 def count_of(places: int) -> str:
     """Return how many places are picked, in words."""
-    return f"{places} place{'s' * (places > 1)}"
+    return number_of(places, "place")

@@ -20,6 +20,7 @@ from archcost.ops.arguments import (
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.reads import ALL, Reads, along, kept
 from archcost.shape import Shape, numel, show, spatial
+from archcost.units import number_of
 
 TRACKED = "num_batches_tracked"
 FLOAT32_STEP = 2.0**-23
@@ -234,7 +235,7 @@ class GroupNorm(Op):
         return torch.nn.GroupNorm(self.groups, x[0], self.eps, self.affine)
 
     def settings(self, axes: int = 2) -> str:
-        return f"{self.groups} groups" + ("" if self.affine else ", not affine")
+        return number_of(self.groups, "group") + ("" if self.affine else ", not affine")
 
 
 @op("instancenorm", kind="norm")

@@ -10,6 +10,7 @@ from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import unflatten
 from archcost.ops.reads import ALL, SAME, Reads, Window, along
 from archcost.shape import Shape, per_axis, show, spatial
+from archcost.units import number_of
 
 
 def adaptive_reads(x: Shape, out: Shape) -> Reads:
@@ -213,4 +214,4 @@ class RoIPool(Op):
         return unflatten(F, F.cat(*parts, dim=1), 1, (self.regions, x.shape[1]))
 
     def settings(self, axes: int = 2) -> str:
-        return f"{self.regions} regions to {show_argument(self.output_size)}"
+        return f"{number_of(self.regions, 'region')} to {show_argument(self.output_size)}"

@@ -14,6 +14,7 @@ from archcost.ops.merge import VARIADIC
 from archcost.ops.programs import transpose
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape, numel, show
+from archcost.units import number_of
 
 MOST_LAYERS = 1_000
 
@@ -161,7 +162,7 @@ class Recurrent(Op):
         return {}
 
     def settings(self, axes: int = 2) -> str:
-        cells = [f"{self.hidden_size} units"]
+        cells = [number_of(self.hidden_size, "unit")]
         if self.projects:
             cells.append(f"projected to {self.width}")
         if self.num_layers > 1:

@@ -22,6 +22,7 @@ from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, pad, transpose, unflatten
 from archcost.ops.reads import SAME, Reads, Window, along, kept
 from archcost.shape import LARGEST, Shape, numel, padding_sides, per_axis, show, spatial
+from archcost.units import number_of
 
 
 @op("identity", kind="reshape")
@@ -367,7 +368,9 @@ class Split(Op):
         return F.split(x, dim=where, lengths=lengths)
 
     def settings(self, axes: int = 2) -> str:
-        return f"{self.chunks} pieces" + (f", dim {show_argument(self.dim)}" if self.dim else "")
+        return number_of(self.chunks, "piece") + (
+            f", dim {show_argument(self.dim)}" if self.dim else ""
+        )
 
 
 @op("to_batch", kind="reshape")

@@ -11,6 +11,7 @@ from archcost.errors import ArchcostError
 from archcost.hardware import Device, find_reported, read_devices
 from archcost.spec.source import Source
 from archcost.table import Cell, Column, Table
+from archcost.units import number_of
 
 SCHEMA = 1
 
@@ -107,7 +108,7 @@ def describe_machine(about: Mapping[str, Any]) -> str:
     """Return the device and its versions in one line."""
     parts = [str(about.get("name", "")), f"torch {about.get('torch')}"]
     parts += [f"{key} {about[key]}" for key in ("cuda", "cudnn", "driver") if about.get(key)]
-    parts += [f"{about['threads']} threads"] if about.get("threads") else []
+    parts += [number_of(about["threads"], "thread")] if about.get("threads") else []
     return ", ".join([*parts, str(about.get("date", ""))])
 
 

@@ -10,7 +10,7 @@ from archcost.network import Layer, Network, maker, prefixes
 from archcost.pictures.diagram import Box, Diagram, arrange
 from archcost.setting import Setting
 from archcost.shape import numel, show, show_rows
-from archcost.units import human
+from archcost.units import human, number_of
 
 MOST_BOXES, LIMIT = 90, 600
 _COLOUR = {
@@ -113,7 +113,7 @@ def _box(node: _Node) -> Box:
     if node.folded and len(node.layers) > 1:
         params = sum(numel(shape) for layer in node.layers for shape in layer.params.values())
         count = len(node.layers)
-        what = f"{count} layer{'s' * (count > 1)}, {human(params, 3)} params"
+        what = f"{number_of(count, 'layer')}, {human(params, 3)} params"
         return Box(node.name, (node.name, what, output), 6, folded=True)
     settings = f"{first.op.name} {first.settings}".strip()
     more = (

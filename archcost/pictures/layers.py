@@ -10,6 +10,7 @@ from archcost.network import Network
 from archcost.pictures.picture import Axis, Bars, Panel, Picture
 from archcost.setting import Setting
 from archcost.shape import show
+from archcost.units import number_of
 
 MOST_BARS = 36
 GROUPS = (
@@ -118,7 +119,7 @@ def _tip(entry: Entry, unit: str) -> str:
     what = f"{entry.layer.op.name} {entry.layer.settings}" if entry.layer else "group of layers"
     return (
         f"{entry.path}: {what.strip()}, output {show(entry.output)}; {memory:,} bytes, "
-        f"{params:,} parameters, {counted:,} {unit}s"
+        f"{number_of(params, 'parameter')}, {counted:,} {unit}s"
     )
 
 

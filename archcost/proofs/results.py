@@ -121,7 +121,7 @@ def _verdict(outcome: Outcome | None) -> str:
         name if run == passed else f"not {name}" for name, (run, passed) in outcome.against.items()
     ]
     if outcome.group == "counters":
-        return f"{share} by {len(names)} tools"
+        return f"{share} by {number_of(len(names), 'tool')}"
     return ", ".join(names) if names else share
 
 

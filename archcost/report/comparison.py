@@ -20,7 +20,7 @@ from archcost.record import contract_id, plain, record
 from archcost.spec.catalog import catalog, documents
 from archcost.spec.remarks import remark_notes
 from archcost.table import Cell, Column, Legend, Table, Tabled
-from archcost.units import human_bytes
+from archcost.units import human_bytes, number_of
 
 
 def select(
@@ -94,7 +94,7 @@ def report_on(model: str, report: Callable[[str], Report]) -> Report:
         inputs=first.network.inputs,
         layers=(),
         outputs=(NETWORK_INPUT,),
-        title=f"ensemble of {len(members)} networks",
+        title=f"ensemble of {number_of(len(members), 'network')}",
     )
     return Ensemble(network, first.setting, first.convention, first.activations, (), tuple(members))
 

@@ -29,6 +29,7 @@ from archcost.spec.values import (
     takes,
     usage,
 )
+from archcost.units import number_of
 
 MAX_LENGTH = 2_000
 MAX_WORK = 500_000
@@ -226,7 +227,7 @@ class Evaluator:
             if takes(function, len(args)):
                 raise
             raise Refused(
-                f"{name} is written {usage(name, function)}; got {len(args)} values"
+                f"{name} is written {usage(name, function)}; got {number_of(len(args), 'value')}"
             ) from None
 
     def _name(self, node: ast.Name, depth: int) -> Any:

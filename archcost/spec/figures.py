@@ -31,6 +31,7 @@ from archcost.published import FIGURES, Published
 from archcost.shape import parse_shape
 from archcost.spec.expression import parse
 from archcost.spec.source import Mapping, Node, Reader, Scalar, Sequence, Source, year
+from archcost.units import number_of
 
 NOT_PRINTED = "-"
 
@@ -117,7 +118,9 @@ def _cells(source: Source, node: Node, columns: list[str]) -> tuple[dict[str, st
     """Return the figures of a list of cells, and the reasons behind them."""
     items = node.items if isinstance(node, Sequence) else [node]
     if not len(columns) <= len(items) <= len(columns) + 2:
-        reason = f"{len(columns)} figures expected, {', '.join(columns)}, and perhaps why"
+        reason = (
+            f"{number_of(len(columns), 'figure')} expected, {', '.join(columns)}, and perhaps why"
+        )
         raise source.error(node, f"{reason}; got {len(items)}")
     printed = {
         column: _figure(source, item)

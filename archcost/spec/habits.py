@@ -15,6 +15,7 @@ from archcost.errors import written
 from archcost.network import NETWORK_INPUT, Layer, Network
 from archcost.ops import Op
 from archcost.shape import Shape, show
+from archcost.units import number_of
 
 INPUT, ARGUMENTS, DIMENSIONS = "input", "arguments", "dimensions"
 
@@ -46,7 +47,7 @@ def input_habit(network: Network) -> str:
     slides = [layer for layer in network if layer.op.kind in SLIDING] if meant or square else []
     if not slides or any(_has_three_axes(layer.op) for layer in network):
         return ""
-    read = f"{show(shape)} is read as {_count(shape[0], 'channel')} of {show(shape[1:])}"
+    read = f"{show(shape)} is read as {number_of(shape[0], 'channel')} of {show(shape[1:])}"
     if meant:
         whys = ["the batch is no part of an input"] if len(shape) == 4 else []
         whys += ["the channels come first"] if meant[0] == shape[-1] != meant[-1] else []
@@ -54,10 +55,6 @@ def input_habit(network: Network) -> str:
     if NETWORK_INPUT in slides[0].inputs:
         return f"{read}, along one axis; a picture with one channel is 1x{show(shape)}"
     return ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _has_three_axes(op: Op) -> bool:
@@ -106,7 +103,7 @@ def _torch_order(layer: Layer, args: Sequence[Any]) -> str:
         return ""
     name, rest = layer.op.name, ", ".join(map(written, args[1:]))
     return (
-        f"{name}({out}, {rest}) is read as {_count(out, 'output')}, a kernel of {kernel} and a "
+        f"{name}({out}, {rest}) is read as {number_of(out, 'output')}, a kernel of {kernel} and a "
         f"stride of {stride}; what comes in is inferred: write {name}({rest})"
     )
 

@@ -17,6 +17,7 @@ from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.expression import Budget, Evaluator, Exhausted, ExpressionError, parse
 from archcost.spec.scope import UNKNOWN, Scope, Skipped
 from archcost.spec.values import FUNCTIONS, MAX_NUMBER, Refused, spatial_size
+from archcost.units import number_of
 
 MAX_STEPS = 100_000
 MAX_NESTING = 50
@@ -154,7 +155,9 @@ class Reading:
         names = [param for param, _ in block.params]
         if len(args) > len(names):
             raise self._error(
-                node, scope, f"{block.name} takes {len(names)} arguments; got {len(args)}"
+                node,
+                scope,
+                f"{block.name} takes {number_of(len(names), 'argument')}; got {len(args)}",
             )
         values = dict(zip(names, args, strict=False))
         for key, value in kwargs.items():
