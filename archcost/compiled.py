@@ -6,6 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from archcost.graph import Graph
@@ -78,6 +79,26 @@ class Program:
         """Whether no number on the way is beyond int64 while the symbols stay in a box."""
         return self._largest(box) <= INT64
 
+    @cached_property
+    def _on_arrays(self) -> Callable[..., Any]:
+        return self._made(_numpy_calls())
+
+    @cached_property
+    def _on_all(self) -> Callable[..., Any]:
+        return self._made({**_numpy_calls(), "where": _CALLS["where"]})
+
+    def on_axes(self, axes: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return where the guards hold, and the figures, for arrays that numpy broadcasts.
+
+        What depends on few of them is computed as often as these have values. Figures mean nothing
+        where a guard does not hold. The values are to be in a box that :meth:`fits`.
+        """
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            held, found = self._on_all(**axes)
+        return held, found
+
     def on_arrays(
         self, columns: Mapping[str, Any], fits: bool = False
     ) -> tuple[Any, dict[str, Any]]:
@@ -93,7 +114,7 @@ class Program:
 
         if not fits and not self.fits(box_of(columns)):
             raise OverflowError("a figure may be beyond int64")
-        run, rows = self._made(_numpy_calls()), len(next(iter(columns.values())))
+        run, rows = self._on_arrays, len(next(iter(columns.values())))
         held, found = np.zeros(rows, bool), dict[str, list[Any]]()
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
@@ -168,10 +189,14 @@ def _numpy_calls() -> Mapping[str, Callable[..., Any]]:
     def power(a: Any, b: Any) -> Any:
         """Return ``a**b`` as Python rounds it, and numpy does not; of one array each value once."""
         if np.ndim(a) and np.ndim(b):
-            return np.array([x**y for x, y in zip(a.tolist(), b.tolist(), strict=True)])
-        values, where = np.unique(b if np.ndim(b) else a, return_inverse=True)
+            a, b = np.broadcast_arrays(a, b)
+            pairs = zip(a.reshape(-1).tolist(), b.reshape(-1).tolist(), strict=True)
+            return np.array([x**y for x, y in pairs]).reshape(a.shape)
+        array = b if np.ndim(b) else a
+        values, where = np.unique(array, return_inverse=True)
         own = values.tolist()
-        return np.array([a**y for y in own] if np.ndim(b) else [x**b for x in own])[where]
+        found = np.array([a**y for y in own] if array is b else [x**b for x in own])
+        return found[where].reshape(array.shape)
 
     whole: dict[str, Any] = {"floor": np.floor, "ceil": np.ceil, "round": np.rint, "int": np.trunc}
     calls = {

@@ -16,6 +16,7 @@ from archcost.nested import Nested
 from archcost.number import less, truncated
 from archcost.setting import Setting
 from archcost.space.folded import subject_at
+from archcost.space.grid import Box
 from archcost.space.pricing import OneByOne, Priced, Programs, Run
 from archcost.space.refusals import kind_of
 from archcost.space.varied import Varied, is_number
@@ -101,6 +102,23 @@ def test_programs_price_a_family_as_one_by_one(name: str) -> None:
     runs = programs.runs
     compare(programs.price(columns), expected)
     assert programs.runs == runs  # nothing is run again
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_programs_price_all_combinations_as_one_by_one(name: str) -> None:
+    """What depends on few names is computed once for each of their values."""
+    few = drawn(name, 5 if len(FAMILIES[name][0]) < 3 else 3, seed=8)
+    box = Box({key: np.unique(own) for key, own in few.items()})
+    more = {key: np.append(own, few[key]) for key, own in drawn(name, 60).items()}
+    run, bounds = run_of(name), box_of(more)
+    expected = OneByOne(run).price(box)
+    programs = Programs(run, bounds, folds=True)
+    programs.price(drawn(name, 20))  # so that there are programs for the box
+    compare(programs.price(box), expected)
+    compare(programs.price(box), expected)
+    assert [*box] == [*few] and len(expected.networks) == np.prod(
+        [len(own) for own in box.axes.values()]
+    )
 
 
 def of_family(name: str, rows: int) -> dict[str, Any]:
@@ -243,6 +261,10 @@ def test_words_are_run_apart() -> None:
     expected = OneByOne(run_of("resnet50")).price(columns)
     compare(programs.price(columns), expected)
     assert programs.runs == 4 and len(expected.refused) == 1
+    box = Box({"block": blocks, "H": np.arange(30, 40), "v1": np.array([False, True], object)})
+    expected = OneByOne(run_of("resnet50")).price(box)
+    compare(programs.price(box), expected)
+    compare(programs.price(box), expected)
 
 
 def test_a_dropped_guard_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,39 @@ def test_the_grid_has_every_configuration_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(space) == len(rows) == 30 and len(blocks) == space.count == 5
 
 
+@pytest.mark.parametrize("block", [4, 7, 16, 100, 1000])
+def test_blocks_of_a_grid_are_boxes(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "BLOCK", block)
+    names = {"a": "1:4", "b": "x,y", "c": "0.5,1.5,2.5", "d": "1:5"}
+    space = Space({name: read_dimension(text) for name, text in names.items()})
+    rows = [*product(range(1, 5), "xy", (0.5, 1.5, 2.5), range(1, 6))]
+    for start, stop in ((0, None), (0, 1), (13, 97), (30, 60), (119, 120), (7, 8)):
+        blocks = [*space.blocks(start, stop)]
+        found = [
+            row for own in blocks for row in zip(*(own[n].tolist() for n in "abcd"), strict=True)
+        ]
+        assert found == rows[start:stop]
+        assert max(len(own["a"]) for own in blocks) <= block
+    boxes = [*space.blocks()]
+    assert all(type(own) is grid.Box for own in boxes) and len(boxes) == space.count
+
+
+def test_a_large_grid_is_priced_as_a_sample_of_it() -> None:
+    vary = {"width": "0.25:2:0.05", "stages.2.2": range(1, 9), "input": range(32, 321, 2)}
+    found = archcost.sweep("mobilenet_v2", vary)
+    assert len(found) == found.configurations == 36 * 8 * 145 > grid.BLOCK
+    draw = np.random.default_rng(1)
+    for row in draw.integers(0, len(found), 30).tolist():
+        width, depth, size = (found.columns[name][row].item() for name in vary)
+        stages = [*map(list, load("mobilenet_v2").knobs["stages"])]
+        stages[2][2] = depth
+        total = analyze(
+            load("mobilenet_v2", knobs={"width": width, "stages": stages}, input=(3, size, size))
+        ).total
+        assert found.columns["macs"][row] == total.macs
+        assert found.columns["params"][row] == total.params
+
+
 def test_a_sample_depends_on_its_seed_only() -> None:
     dimensions = {"a": read_dimension("1:1000"), "b": read_dimension("0:1:0.001")}
     drawn = [Space(dimensions, 20_000, seed) for seed in (1, 1, 2)]

@@ -219,13 +219,79 @@ class Space:
         return {name: found[name] for name in self.dimensions}
 
     @property
+    def _steps(self) -> tuple[int, int]:
+        """After how many configurations of a grid a block ends at most, and in any case.
+
+        A block goes through all values of the last names, and through some of the name before.
+        """
+        whole = period = 1
+        for own in reversed([*self.dimensions.values()]):
+            period = whole * len(own)
+            if period > BLOCK:
+                break
+            whole = period
+        return BLOCK // whole * whole, period
+
+    @property
     def count(self) -> int:
         """How many blocks there are."""
-        return -(-len(self) // BLOCK)
+        if self.sample is not None:
+            return -(-self.sample // BLOCK)
+        step, period = self._steps
+        return len(self) // period * -(-period // step)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Columns]:
-        """Yield the configurations from number ``start`` to ``stop``, a block at a time."""
+        """Yield the configurations from number ``start`` to ``stop``, a block at a time.
+
+        Those of a grid are each a :class:`Box`, but at its ends.
+        """
         stop = len(self) if stop is None else min(stop, len(self))
-        for first in range(start - start % BLOCK, stop, BLOCK):
-            block = self.columns(first, min(first + BLOCK, stop))
-            yield {name: own[max(start - first, 0) :] for name, own in block.items()}
+        if self.sample is not None:
+            for first in range(start - start % BLOCK, stop, BLOCK):
+                block = self.columns(first, min(first + BLOCK, stop))
+                yield {name: own[max(start - first, 0) :] for name, own in block.items()}
+            return
+        step, period = self._steps
+        while start < stop:
+            into = start % period
+            end = min(start - into + min((into // step + 1) * step, period), stop)
+            box = self._axes(start, end)
+            whole = math.prod(map(len, box.values())) == end - start
+            yield Box(box) if whole else self.columns(start, end)
+            start = end
+
+    def _axes(self, start: int, stop: int) -> Columns:
+        """Return between which values each name is in configurations of a grid."""
+        import numpy as np
+
+        axes, size = dict[str, Any](), 1
+        for name, own in reversed([*self.dimensions.items()]):
+            first, last = start // size % len(own), (stop - 1) // size % len(own)
+            axes[name] = own.at(np.arange(first, last + 1))
+            size *= len(own)
+        return {name: axes[name] for name in self.dimensions}
+
+
+class Box(dict[str, Any]):
+    """All combinations of some values of each name, as columns.
+
+    Attributes:
+        axes: the values of each name.
+    """
+
+    def __init__(self, axes: Columns) -> None:
+        import numpy as np
+
+        shape = [len(own) for own in axes.values()]
+        flat = {name: np.broadcast_to(own, shape).reshape(-1) for name, own in apart(axes).items()}
+        super().__init__(flat)
+        self.axes = axes
+
+
+def apart(axes: Columns) -> Columns:
+    """Return the values of each name along a dimension of its own, as numpy broadcasts them."""
+    names = [*axes]
+    return {
+        name: own.reshape([-1 if other == name else 1 for other in names])
+        for name, own in axes.items()
+    }

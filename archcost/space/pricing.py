@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, NamedTuple, Protocol
 
 from archcost.compiled import Program
@@ -10,6 +11,7 @@ from archcost.errors import ArchcostError
 from archcost.graph import Graph
 from archcost.normal import Bounds
 from archcost.number import plain
+from archcost.space.grid import Box, Columns, apart
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Returns the figures of a network at values of names, which may be symbols.
@@ -39,6 +41,9 @@ class Priced:
         """Take the figures of some rows."""
         import numpy as np
 
+        if len(rows) == len(self.networks) and not self.figures:  # all rows, in order
+            self.figures, self.networks[:] = dict(figures), True
+            return
         for name, own in figures.items():
             known = self.figures.setdefault(name, np.zeros(len(self.networks), np.int64))
             if own.dtype == object and known.dtype != object:
@@ -178,7 +183,10 @@ class Programs:
         words = (name for name in columns if name not in self.box)
         self._fixed += (name for name in words if name not in self._fixed)
         rows = np.arange(len(next(iter(columns.values()))))
-        priced, waiting = Priced(len(rows)), [rows]
+        priced = Priced(len(rows))
+        if isinstance(columns, Box):
+            rows = self._known_of_box(columns.axes, rows, priced)
+        waiting = [rows] if len(rows) else []
         while waiting:
             left, fixed = waiting.pop(), len(self._fixed)
             for key, own in [*self._groups(left, columns)]:
@@ -206,6 +214,58 @@ class Programs:
             if len(left):
                 left = self._held(traced, left, columns, priced)
         return left
+
+    def _known_of_box(self, axes: Columns, rows: Any, priced: Priced) -> Any:
+        """Price the rows of a box for which known programs hold; return the others."""
+        import numpy as np
+
+        rows, left = rows.reshape([len(own) for own in axes.values()]), []
+        places = [
+            [slice(i, i + 1) for i in range(len(own))] if name in self._fixed else [slice(None)]
+            for name, own in axes.items()
+        ]
+        for chosen in product(*places):
+            parts = zip(axes.items(), chosen, strict=True)
+            box: Columns = {name: own[part] for (name, own), part in parts}
+            key, own = tuple(repr(box[name][0]) for name in self._fixed), rows[chosen]
+            for traced in self._known.get(key, ()):
+                if own.size and traced.fits and traced.symbols:
+                    box, own = self._held_in_box(traced, box, own, priced)
+            left.append(own.reshape(-1))
+        return np.sort(np.concatenate(left))
+
+    def _held_in_box(
+        self, traced: _Traced, box: Columns, rows: Any, priced: Priced
+    ) -> tuple[Columns, Any]:
+        """Price what a program holds for in a box; return the box that is left, with its rows.
+
+        That is for all of the box, or for some values of one name. Else the whole box is left.
+        """
+        import numpy as np
+
+        values = apart(box)
+        held, found = traced.program.on_axes({x: values[n] for x, n in traced.symbols.items()})
+        split = [axis for axis, count in enumerate(np.shape(held)) if count > 1]
+        if len(split) > 1 or not np.any(held):
+            return box, rows
+        there, left = rows, rows[:0]
+        if not np.all(held):
+            [axis], keep = split, held.reshape(-1)
+            there, left = rows.compress(keep, axis), rows.compress(~keep, axis)
+            name = [*box][axis]
+            box = {**box, name: box[name][~keep]}
+            found = {
+                name: own.compress(keep, axis) if np.ndim(own) and own.shape[axis] > 1 else own
+                for name, own in found.items()
+            }
+        if traced.reason:
+            priced.refused.append((there.reshape(-1), traced.reason))
+        else:
+            priced.put(there.reshape(-1), {
+                name: np.broadcast_to(own, there.shape).reshape(-1).astype(np.int64)
+                for name, own in found.items()
+            })  # fmt: skip
+        return box, left
 
     def _groups(
         self, rows: Any, columns: Mapping[str, Any]

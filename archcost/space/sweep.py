@@ -25,6 +25,8 @@ USUAL = ("params", "macs", "activations")
 """The figures of a sweep unless others are asked for."""
 PIECE = 256
 """Configurations of a block where each takes a run of its own."""
+FEW = 16
+"""Random configurations that are priced before a grid."""
 HELD = 2**17
 """Rows that are held before those are dropped that cannot be shown."""
 
@@ -99,10 +101,24 @@ class Sweeper:
 
         Those from number ``start`` to ``stop`` are priced.
         """
+        self._learn()
         for columns in self.space.blocks(start, stop):
+            if rows_of(columns) <= self.step:
+                yield self._kept(columns)
+                continue
             for first in range(0, rows_of(columns), self.step):
                 end = first + self.step
                 yield self._kept({name: own[first:end] for name, own in columns.items()})
+
+    def _learn(self) -> None:
+        """Price a few configurations of a large grid, whose programs hold for many others.
+
+        A grid begins where all names are at an end, and a run there holds for few.
+        """
+        grid = self.space.sample is None and len(self.space) > BLOCK
+        if grid and not self.runs and isinstance(self._pricing, Programs):
+            few = Space(self.space.dimensions, FEW)
+            self._pricing.price(few.columns(0, FEW))
 
     def count(self, other: Tally) -> None:
         """Add what was counted of configurations that come later."""
@@ -179,6 +195,8 @@ def rows_of(columns: Columns) -> int:
 
 def chosen(columns: Columns, rows: Any) -> Columns:
     """Return some rows: those of an array of numbers, or where an array is true."""
+    if rows.dtype == bool and rows.all():
+        return columns
     return {name: own[rows] for name, own in columns.items()}
 
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from archcost.space.files import write_part
-from archcost.space.grid import Columns
+from archcost.space.grid import BLOCK, Columns
 from archcost.space.sweep import Sweeper, Tally, joined, reduced, rows_of
 
 STEPS = 16
@@ -89,6 +89,8 @@ def _is_alone(sweeper: Sweeper, jobs: int | Executor) -> bool:
 
 def count_of(sweeper: Sweeper, jobs: int | Executor = 1, parts: str = "") -> int:
     """Return how many blocks :func:`blocks_of` gives."""
+    if _is_alone(sweeper, jobs) and not parts and sweeper.step == BLOCK:
+        return sweeper.space.count
     step = sweeper.step if _is_alone(sweeper, jobs) and not parts else STEPS * sweeper.step
     return -(-len(sweeper.space) // step)
 
