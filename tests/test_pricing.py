@@ -11,6 +11,7 @@ from bench import OFA
 
 from archcost import compiled, load, loads
 from archcost.compiled import box_of
+from archcost.errors import ArchcostError
 from archcost.graph import Graph
 from archcost.nested import Nested
 from archcost.number import less, truncated
@@ -119,6 +120,29 @@ def test_programs_price_all_combinations_as_one_by_one(name: str) -> None:
     assert [*box] == [*few] and len(expected.networks) == np.prod(
         [len(own) for own in box.axes.values()]
     )
+
+
+def test_a_box_is_told_apart_along_one_name() -> None:
+    """Each part of a box has its program; conditions on two names leave the rows to be told apart."""
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        n, m = at["n"], at["m"]
+        if n > 6 or n < 3:
+            return {"f": n * m if n > 6 else 9 - n}
+        if n + m > 12:
+            raise ArchcostError("too much")
+        return {"f": 7 * n + m}
+
+    columns = {"n": np.arange(1, 11).repeat(8), "m": np.tile(np.arange(1, 9), 10)}
+    programs = Programs(run, box_of(columns))
+    expected = OneByOne(run).price(columns)
+    compare(programs.price(columns), expected)
+    runs = programs.runs
+    box = Box({"n": np.arange(1, 11), "m": np.arange(1, 9)})
+    compare(programs.price(box), expected)
+    assert programs.runs == runs == 4
+    left = programs._known_of_box(box.axes, np.arange(80), Priced(80))
+    assert {*columns["n"][left].tolist()} == {3, 4, 5, 6}
 
 
 def of_family(name: str, rows: int) -> dict[str, Any]:
