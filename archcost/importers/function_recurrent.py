@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from archcost.importers.registry import function
-from archcost.ops.base import make
-from archcost.ops.dropout import Dropout
-from archcost.primitives.recurrent import by_onednn
+from archcost.ops import OPS, make
 
 RECURRENT = {"lstm": ("lstm", {}), "gru": ("gru", {}), "rnn_tanh": ("rnn", {}),
              "rnn_relu": ("rnn", {"nonlinearity": "relu"})}  # fmt: skip
@@ -22,34 +20,22 @@ def _recurrent(name: str) -> Callable[..., Any]:
         F: Any, x: Any, hx: Any, weights: Any, bias: bool, layers: int, dropout: float,
         training: bool, bidirectional: bool, batch_first: bool,
     ) -> Any:  # fmt: skip
-        """Layers and directions one after the other, each over all steps."""
-        directions = 2 if bidirectional else 1
-        each = len(weights) // (layers * directions)
+        """All layers and directions, as the op runs them, of weights that are given in a list."""
+        places = layers * (2 if bidirectional else 1)
+        each = len(weights) // places
         projects = each % 2 == 1
-        run: Any = make(op, weights[1].shape[-1], layers, bidirectional=bidirectional, **options)
+        own = {"proj_size": weights[1].shape[-1]} if projects else {}
+        run: Any = make(
+            op, weights[0].shape[0] // OPS[op].gates, layers, bidirectional=bidirectional,
+            dropout=dropout if training else 0.0, **options, **own,
+        )  # fmt: skip
+        parts = []
+        for place in range(places):
+            these = list(weights[place * each : (place + 1) * each])
+            biases = these[2:4] if bias else [None, None]
+            parts.append([*these[:2], *biases, these[-1] if projects else None])
         given = list(hx) if isinstance(hx, (list, tuple)) else [hx]
-        starts = [F.unbind(start, dim=0) for start in given]
-        x = F.permute(x, dims=(1, 0, 2)) if batch_first else x
-        if op == "lstm" and by_onednn(x, projects):
-            x = F.contiguous(x)
-        last: list[Any] = []
-        held: list[Any] = []  # as of the op
-        for i in range(layers):
-            made = []
-            for reverse in range(directions):
-                place = i * directions + reverse
-                own = list(weights[place * each : (place + 1) * each])
-                biases = own[2:4] if bias else [None, None]
-                parts = [*own[:2], *biases, own[-1] if projects else None]
-                first = [start[place] for start in starts]
-                y, *after = run.layer(F, x, first, parts, reverse=bool(reverse), held=held)
-                made.append(y)
-                last.append(after)
-            x = F.cat(*made, dim=2) if bidirectional else made[0]
-            held.clear()
-            if i < layers - 1 and dropout and training:
-                x = Dropout(dropout).forward(F, x)
-            del y
+        x, last = run.run(F, x, given, parts, batch_first)
         states = [F.stack(*own, dim=0) for own in zip(*last, strict=True)]
         return [F.permute(x, dims=(1, 0, 2)) if batch_first else x, *states]
 

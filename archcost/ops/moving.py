@@ -222,10 +222,7 @@ class Stack(Op):
         return [*same[:where], [], *same[where:]]
 
     def forward(self, F: Any, *tensors: Any) -> Any:
-        shape = tensors[0].shape
-        where = self.place(shape[1:]) + 1
-        new = (*shape[:where], 1, *shape[where:])
-        return F.cat(*(F.reshape(tensor, shape=new) for tensor in tensors), dim=where)
+        return F.stack(*tensors, dim=self.place(tensors[0].shape[1:]) + 1)
 
 
 @op("squeeze", kind="reshape")

@@ -115,27 +115,45 @@ class Recurrent(Op):
         return [[(0, ALL)], []]
 
     def forward(self, F: Any, x: Any, *given: Any, **params: Any) -> Any:
-        from archcost.primitives.recurrent import by_onednn  # a reading has loaded it
-
         layers = self._layers()
         sizes = (self.width, self.hidden_size)[: self.cells]
         if given:
             starts = [F.contiguous(transpose(F, state, 0, 1)) for state in given]
         else:
             starts = [F.full(shape=(len(layers), x.shape[0], size), like=x) for size in sizes]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        weights = [[params.get(name + end) for name in names] for _, end in layers]
+        x, last = self.run(F, x, starts, weights, batch_first=True)
+        y = F.permute(x, dims=(1, 0, 2))
+        after = [stacked(F, states) for states in zip(*last, strict=True)]
+        return [y, *after] if self.return_state else y
+
+    def run(
+        self, F: Any, x: Any, starts: Sequence[Any], weights: Sequence[Sequence[Any]],
+        batch_first: bool,
+    ) -> tuple[Any, list[Any]]:  # fmt: skip
+        """Run all layers and directions one after the other, each over all steps.
+
+        ``x`` is steps x batch x features, or has the batch first. ``starts`` are, of each state,
+        those of all layers and directions before the first step. ``weights`` are, of each layer
+        and direction, those of the input, of the state, both biases and that of the projection;
+        None for what it has not. The result is the hidden states, the steps first, and the last
+        states of each layer and direction.
+        """
+        from archcost.primitives.recurrent import by_onednn  # a reading has loaded it
+
         starts = [F.unbind(start, dim=0) for start in starts]
-        x = F.permute(x, dims=(1, 0, 2))
+        if batch_first:
+            x = F.permute(x, dims=(1, 0, 2))
         if self.cells == 2 and by_onednn(x, self.projects):
             x = F.contiguous(x)
         made: list[Any] = []
         last: list[Any] = []
         held: list[Any] = []  # a local variable of both directions, on a CPU
-        for place, (i, end) in enumerate(layers):
-            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-            weights = [params.get(name + end) for name in names]
+        for place, (i, end) in enumerate(self._layers()):
             states = [start[place] for start in starts]
             reverse = end.endswith("reverse")
-            y, *after = self.layer(F, x, states, weights, reverse=reverse, held=held)
+            y, *after = self.layer(F, x, states, weights[place], reverse=reverse, held=held)
             made.append(y)
             last.append(after)
             if len(made) < self.directions:
@@ -146,9 +164,7 @@ class Recurrent(Op):
             if i < self.num_layers - 1 and self.dropout:
                 x = Dropout(self.dropout).forward(F, x)
             del y
-        y = F.permute(x, dims=(1, 0, 2))
-        after = [stacked(F, states) for states in zip(*last, strict=True)]
-        return [y, *after] if self.return_state else y
+        return x, last
 
     def layer(
         self, F: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], **how: Any
