@@ -94,6 +94,33 @@ def test_normalisation(layers: str, batch: int) -> None:
     real_peaks(spec(MAP.format(layers)), batch)
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    ("size", "layers"),
+    [
+        ("6x5x4", "interpolate(scale_factor=2)"),
+        ("6x5x4", "interpolate(scale_factor=2, mode='bilinear') >> tanh"),
+        ("6x5x4", "interpolate(size=[3, 3], mode='nearest-exact')"),
+        ("6x5x4", "interpolate(scale_factor=2, mode='bicubic') >> tanh"),
+        ("6x32x32", "interpolate(scale_factor=2)"),
+        ("6x32x33", "interpolate(scale_factor=2)"),
+        ("6x50x40", "interpolate(scale_factor=2, mode='bilinear') >> tanh"),
+        ("6x7", "interpolate(scale_factor=2)"),
+        ("6x7", "interpolate(scale_factor=2, mode='linear') >> tanh"),
+        ("2x4x5x6", "interpolate(scale_factor=2, mode='trilinear') >> tanh"),
+        ("5x4x6", "permute([2, 0, 1]) >> interpolate(scale_factor=2) >> tanh"),
+        ("5x4x6", "permute([1, 0, 2]) >> interpolate(scale_factor=2)"),
+        ("5x4x6", "permute([2, 0, 1]) >> interpolate(scale_factor=2, mode='bicubic')"),
+        ("50x40x6", "permute([2, 0, 1]) >> interpolate(scale_factor=2) >> tanh"),
+        ("50x40x3", "permute([2, 0, 1]) >> interpolate(scale_factor=2) >> tanh"),
+        ("4x5x6x5", "permute([3, 0, 1, 2]) >> interpolate(scale_factor=2) >> tanh"),
+    ],
+)
+def test_interpolation(size: str, layers: str, batch: int) -> None:
+    """Tables of places and weights; copies with the channels last where the map is small."""
+    real_peaks(spec(f"input: {size}; bias >> {layers}"), batch)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(
     "lines",

@@ -19,8 +19,8 @@ from archcost.shape import Shape, numel
 PEAK = "the peak of a recurrent layer is not known"
 CAST = "the peak of a recurrent layer under autocast is not known"
 CUDNN = (
-    "what cuDNN keeps of a recurrent layer is not known: it alone knows how large its reserve space "
-    "is; what a CPU keeps is, with --device cpu"
+    "what cuDNN keeps of a recurrent layer is not known: it alone knows how large its reserve "
+    "space is; what a CPU keeps is, with --device cpu"
 )
 PAGE = 4096  # bytes of which each part of oneDNN's workspace takes a multiple
 LINE, SETS = 64, 256  # bytes of a cache's line; rows of a multiple of so many elements get one more

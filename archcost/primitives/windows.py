@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from archcost.layout import as_maps, as_rows, contiguous
+from archcost.layout import as_maps, as_rows, contiguous, layout_of
+from archcost.number import maximum
 from archcost.primitives.row import (
     FLOAT32,
     KEEPS,
@@ -21,6 +22,7 @@ from archcost.primitives.row import (
 from archcost.shape import Shape, numel
 
 INDEX_BYTES = 8  # PyTorch keeps the places of maxima as int64
+FLOAT_BYTES = 4
 
 
 def pooled(
@@ -121,4 +123,32 @@ def interpolate(
 ) -> Row:  # fmt: skip
     """The map at another size; ``factor`` is what the network asks for instead of the size."""
     out = (*x.shape[:2], *size)
-    return Row(out, as_maps(out, x.layout))
+    row = Row(out, as_maps(out, x.layout))
+    if x.device == "cpu" and not antialias:
+        row.passing, row.copies_inside = _interpolated(x, row, mode), _not_as_maps
+    return row
+
+
+TABLES = {
+    "nearest": 1, "nearest-exact": 1, "linear": 2, "bilinear": 2, "trilinear": 2, "bicubic": 4
+}  # fmt: skip
+"""How many places are read along a dimension, by the mode."""
+
+
+def _interpolated(x: Tensor, row: Row, mode: str) -> tuple[int, ...]:
+    """Return the bytes of what a CPU makes inside: ``UpSampleKernel.cpp``.
+
+    A small map, or one whose channels are last, is read and written channels-last: what is not,
+    is copied. Else there are tables of the places that are read, and of their weights.
+    """
+    last, size = x.layout.is_channels_last and x.shape[1] > 3, row.shape[2:]
+    flat = len(size) == 2 and mode != "bicubic"
+    if (last and mode != "bicubic" and len(size) > 1) or (flat and sum(size) <= 128):
+        written = layout_of(row.shape, row.strides).is_channels_last
+        copies = elements(x) * (not x.layout.is_channels_last) + numel(row.shape) * (not written)
+        return (copies * x.itemsize,)
+    return (sum(size) * TABLES.get(mode, 0) * (INDEX_BYTES + maximum(x.itemsize, FLOAT_BYTES)),)
+
+
+def _not_as_maps(gradient: Tensor) -> bool:
+    return not gradient.layout.is_packed
