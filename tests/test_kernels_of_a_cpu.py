@@ -129,9 +129,12 @@ def test_interpolation(size: str, layers: str, batch: int) -> None:
         "input: 84; linear(1)", "input: 84; linear(9) >> tanh", MAP.format("linear(4, dim=-1)"),
         MAP.format("bias >> linear(4, dim=-1) >> permute([0, 2, 1])"),
         MAP.format("bias >> linear(4, dim=-1) >> sum([0, 1])"),
+        "input: 6x8x9; bias >> maxpool(2)", "input: 6x8x9; bias >> avgpool(2) >> tanh",
+        "input: 6x12; bias >> adaptive_avgpool(3)", "input: 4x6x7x8; bias >> adaptive_maxpool(3)",
+        "input: 4x6x7x8; bias >> maxpool(2)", "input: 6x8x9; bias >> avgpool(2) >> flatten >> linear(3)",
         "input: 7 int64; embedding(9, 4)", "input: 7 int64; embedding(9, 4) >> tanh",
     ],
 )  # fmt: skip
-def test_products_and_tables_copy_a_gradient_that_is_repeated(lines: str, batch: int) -> None:
+def test_products_tables_and_pools_copy_a_gradient_that_is_repeated(lines: str, batch: int) -> None:
     """Also where the input is frozen: the gradient of the weight is such a product."""
     real_peaks(spec(lines), batch)

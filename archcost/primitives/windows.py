@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from archcost.layout import as_maps, as_rows, contiguous, layout_of
@@ -46,6 +47,14 @@ def _volumes(x: Tensor, **_: object) -> str:
     return FLOAT32 if x.device == "cpu" and len(x.shape) == 5 else KEEPS
 
 
+def _copied(x: Tensor) -> Callable[[Tensor], bool] | None:
+    """Return whether a CPU copies a gradient: what a contiguous input's is, if it is not so too.
+
+    What is made inside of inputs that lie otherwise is not known.
+    """
+    return not_contiguous if x.device == "cpu" and x.layout.is_contiguous else None
+
+
 @primitive(_volumes)
 def max_pool(
     x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool
@@ -53,7 +62,9 @@ def max_pool(
     """Maximum over windows, with the places of the maxima."""
     out = pooled(x, kernel, stride, padding, dilation, ceil)
     places = Own("indices", out, INDEX_BYTES)
-    return Row(out, as_rows(out, x.layout), makes=(places,), saves=(x, places))
+    return Row(
+        out, as_rows(out, x.layout), makes=(places,), saves=(x, places), copies_inside=_copied(x)
+    )
 
 
 @primitive(float32_on("cpu"))
@@ -96,7 +107,8 @@ def avg_pool(
 ) -> Row:  # fmt: skip
     """Mean over windows."""
     out = pooled(x, kernel, stride, padding, (1,) * len(kernel), ceil)
-    return Row(out, contiguous(out) if len(out) == 5 else as_rows(out, x.layout), saves=(x,))
+    strides = contiguous(out) if len(out) == 5 else as_rows(out, x.layout)
+    return Row(out, strides, saves=(x,), copies_inside=_copied(x))
 
 
 @primitive(_volumes)
@@ -104,7 +116,8 @@ def adaptive_avg_pool(x: Tensor, *, size: Shape) -> Row:
     """Mean over windows that give a size; to one value it is a mean, which keeps nothing."""
     out, one = (*x.shape[:2], *size), numel(size) == 1
     strides = contiguous(out) if len(out) == 5 and not one else as_rows(out, x.layout)
-    return Row(out, strides, saves=() if one else (x,))
+    copies = None if one else _copied(x)
+    return Row(out, strides, saves=() if one else (x,), copies_inside=copies)
 
 
 @primitive(_volumes)
@@ -113,7 +126,8 @@ def adaptive_max_pool(x: Tensor, *, size: Shape) -> Row:
     out = (*x.shape[:2], *size)
     places = Own("indices", out, INDEX_BYTES)
     strides = contiguous(out) if len(out) == 5 else as_rows(out, x.layout)
-    return Row(out, strides, makes=(places,), saves=(x, places))
+    copies = _copied(x)
+    return Row(out, strides, makes=(places,), saves=(x, places), copies_inside=copies)
 
 
 @primitive(float32_on("cuda"))
