@@ -74,7 +74,7 @@ def test_peaks_on_a_real_cpu(call: str) -> None:
     real_peaks(network(MASKED.replace("5x4", "32x16").replace("5x3", "32x9") + f"  - {call}\n"))
 
 
-def real_peaks(net: Any, batch: int = 4) -> None:
+def real_peaks(net: Any, batch: int = 4, dtype: str = "float32") -> None:
     """Compare the peaks of forward and backward with those of PyTorch's allocator on a CPU."""
     torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
     from test_memory import backward_peak
@@ -82,8 +82,9 @@ def real_peaks(net: Any, batch: int = 4) -> None:
     from archcost.setting import Setting
     from archcost.storage.peaks import training_peak
 
-    twin, given = build(net), random_inputs(net, batch)
-    run = training_peak(net, Setting(batch, device="cpu", optimizer="sgd"))
+    kind = getattr(torch, dtype)
+    twin, given = build(net, dtype=kind), random_inputs(net, batch, dtype=kind)
+    run = training_peak(net, Setting(batch, dtype, device="cpu", optimizer="sgd"))
     before = run.params + run.buffers + run.input
     first = (lambda made: made[0]) if len(net.outputs) > 1 else lambda made: made
     measured = {

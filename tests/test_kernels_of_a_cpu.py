@@ -8,9 +8,11 @@ import pytest
 from test_choices import real_peaks
 from test_memory import backward_peak, network
 
+from archcost.measure.profile import saved_bytes
 from archcost.pytorch import build, random_inputs
 from archcost.setting import Setting
 from archcost.storage.peaks import inference_peak, training_peak
+from archcost.storage.saved import saved_for_backward
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -138,3 +140,23 @@ def test_interpolation(size: str, layers: str, batch: int) -> None:
 def test_products_tables_and_pools_copy_a_gradient_that_is_repeated(lines: str, batch: int) -> None:
     """Also where the input is frozen: the gradient of the weight is such a product."""
     real_peaks(spec(lines), batch)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "input: 16x72; bias >> attention(2) >> tanh", "input: 16x24; bias >> layernorm(dim=-1) >> tanh",
+        "input: 16x24; bias >> layernorm(dim=-1, affine=False) >> tanh",
+        "input: 6x8x9; bias >> batchnorm >> tanh", "input: 6x5x4; bias >> groupnorm(2) >> tanh",
+        "input: 6x50x40; bias >> interpolate(scale_factor=2, mode='bilinear') >> tanh",
+    ],
+)  # fmt: skip
+def test_other_types(lines: str, dtype: str) -> None:
+    """What is summed up has at least four bytes; statistics of layers have those of the weight."""
+    net = spec(lines)
+    real_peaks(net, 4, dtype)
+    twin = build(net, dtype=getattr(torch, dtype))
+    given = random_inputs(net, 4, dtype=getattr(torch, dtype))
+    setting = Setting(4, dtype, device="cpu")
+    assert saved_for_backward(net, setting).total == saved_bytes(torch, twin, *given)

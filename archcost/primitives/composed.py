@@ -59,7 +59,7 @@ def chosen(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool) 
     if half and alike and mask is None and width <= WIDEST:
         return FLASH
     step = 8 if half else 4
-    fits = not grouped and width % step == 0 and v.shape[3] % step == 0
+    fits = q.itemsize <= FLOAT and not grouped and width % step == 0 and v.shape[3] % step == 0
     return EFFICIENT if fits else MATH
 
 

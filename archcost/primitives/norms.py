@@ -74,7 +74,9 @@ def layer_norm(
     dims: int = 1, eps: float,
 ) -> Row:  # fmt: skip
     """Layer normalisation over so many last dimensions."""
-    width = max(x.itemsize, STATISTIC_BYTES)
+    # a CPU keeps them in the type of the weight, where there is one
+    like = (x, *given(weight, bias)) if x.device == "cpu" else (x,)
+    width = max(STATISTIC_BYTES * (x.device != "cpu"), *(tensor.itemsize for tensor in like), 0)
     statistics = tuple(Own(what, x.shape[:-dims], width, x.itemsize) for what in ("mean", "rstd"))
     copied, sums = 0, 0
     if x.device == "cpu":  # aten/src/ATen/native/cpu/layer_norm_kernel.cpp

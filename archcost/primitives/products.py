@@ -207,7 +207,7 @@ def fused_attention(
     """
     n, heads, tokens, _ = q.shape
     out = (n, heads, tokens, v.shape[3])
-    logsumexp = Own("logsumexp", (n, heads, lines), FLOAT_BYTES)
+    logsumexp = Own("logsumexp", (n, heads, lines), maximum(q.itemsize, FLOAT_BYTES))
     masks = () if mask is None else (mask,)
     gradient = tuple(called("like", shape=t.shape, strides=_by_tokens(t.shape)) for t in (q, k, v))
     unasked = tuple(elements(tensor) for tensor in (q, k, v) if not tensor.needs)
