@@ -149,6 +149,7 @@ def test_products_tables_and_pools_copy_a_gradient_that_is_repeated(lines: str, 
         "input: 16x72; bias >> attention(2) >> tanh", "input: 16x24; bias >> layernorm(dim=-1) >> tanh",
         "input: 16x24; bias >> layernorm(dim=-1, affine=False) >> tanh",
         "input: 6x8x9; bias >> batchnorm >> tanh", "input: 6x5x4; bias >> groupnorm(2) >> tanh",
+        "input: 5 int64; embedding_bag(7, 4, mode='sum') >> tanh",
         "input: 6x50x40; bias >> interpolate(scale_factor=2, mode='bilinear') >> tanh",
     ],
 )  # fmt: skip

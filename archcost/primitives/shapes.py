@@ -230,7 +230,8 @@ def embedding_bag(
     """
     bags, each = places.shape
     out = (bags, table.shape[1])
-    plain = mode == "sum" and padding_idx is None and places.device == "cpu"
+    fast = table.itemsize <= 4 and places.device == "cpu"  # isFastPathIndexSelect
+    plain = fast and mode == "sum" and padding_idx is None
     more = Own("one place more", (1,), PLACE_BYTES, 0)
     bag_of = () if plain else (Own("bags of places", (bags * each,), PLACE_BYTES), more)
     maxima = Own("maxima", out if mode == "max" else (bags,), PLACE_BYTES)
