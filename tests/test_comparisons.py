@@ -86,6 +86,34 @@ def test_places_choose_and_compare(choice: str) -> None:
     assert failures(subject, "structure", "memory", "training", "peaks") == []
 
 
+PADDED = """
+name: padded
+inputs: {x: 9x16, tokens: 9 int64}
+layers:
+  - m: take(tokens) >> ne(0) >> unsqueeze(0)
+  - q: take(x) >> linear(24)
+  - v: take(x) >> linear(24)
+  - ATTENTION
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "attention(q, v, v, m, 4) >> linear(8)", "w: take(x) >> linear(48)\n  - attention(q, q, w, m, 4) >> tanh",
+        "take(x) >> linear(72) >> attention(current, m, 4) >> tanh",
+    ],
+)  # fmt: skip
+def test_attention_to_tokens_that_are_there(layers: str, batch: int) -> None:
+    """A mask of booleans becomes one of numbers, which is kept, as PyTorch's is."""
+    net = network(PADDED.replace("ATTENTION", layers))
+    real_peaks(net, batch)
+    subject = Subject(net, build(net), setting=Setting(device="cpu"))
+    assert failures(subject, "structure", "memory", "training", "peaks") == []
+
+
 @pytest.mark.torch
 def test_segmentation_ends_with_the_class_of_each_pixel() -> None:
     net = network("name: n\ninput: 3x6x6\nlayers:\n  - conv(21, 1) >> argmax(0)\n")
@@ -107,6 +135,7 @@ def test_segmentation_ends_with_the_class_of_each_pixel() -> None:
         ("gt(0) >> relu", "relu takes float; got bool"),
         ("gt(0) >> argmax(0)", "argmax takes float; got bool"),
         ("argmax(3)", "argmax"),
+        ("flatten(2)\n  - m: gt(0)\n  - attention(m, m, m, 2)", "attention takes float; got bool"),
         ("m: gt(0)\n  - logical_or(m, m, m)", "logical_or takes 2 tensors at most; got 3"),
     ],
 )

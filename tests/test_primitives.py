@@ -165,7 +165,7 @@ ELSEWHERE = {
     "fused_cell": "of CUDA only, and not known",
     "copied_in_place": "in circular padding",
     "argsort": "what PyTorch keeps goes at once, with the elements in order; test_comparisons",
-    "causal_mask": "attention makes it",
+    **dict.fromkeys(("causal_mask", "added_mask"), "attention makes it"),
     "fused_attention": "attention chooses it",
     **dict.fromkeys(("deform_conv", "deformed"), "its peak is not known; test_deformable.py"),
     "dropout": "of CUDA only; programs with it run on fake CUDA tensors",

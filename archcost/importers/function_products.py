@@ -24,9 +24,6 @@ def matmul(F: Any, a: Any, b: Any) -> Any:
     return product(F, a, b)
 
 
-BOOL = 1  # byte per element
-
-
 @function("scaled_dot_product_attention")
 def attention(
     F: Any, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
@@ -40,8 +37,6 @@ def attention(
             F.reshape(x, shape=(numel(lead), *((1,) if len(x.shape) < 3 else ()), *x.shape[-3:]))
             for x in (query, key, value)
         )
-    if attn_mask is not None and attn_mask.itemsize == BOOL:  # it becomes zeros and -inf
-        attn_mask = F.cast(attn_mask, itemsize=query.itemsize)
     masks = () if attn_mask is None else (attn_mask,)
     made = F.attention(
         query, key, value, *masks, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa,

@@ -50,8 +50,8 @@ class Attention(Op):
     one tensor of ``tokens x 3·width``, as a linear layer makes them. Dimensions before the tokens
     are a batch. There may be fewer keys than queries, wider values, and fewer heads of keys and
     values (``kv_heads``). ``causal`` masks later tokens. A further tensor is a mask that is added
-    to the scores. It has ``queries x keys`` elements for each head, or once for all heads.
-    ``dropout`` drops scores in training.
+    to the scores; one of booleans says which scores count. It has ``queries x keys`` elements for
+    each head, or once for all heads. ``dropout`` drops scores in training.
     macs = heads · queries · keys · (width of a key + width of a value).
     """
 
@@ -74,6 +74,9 @@ class Attention(Op):
         example(2, x=[(5, 8), (7, 8), (7, 12), (2, 5, 7)]),
         example(4, kv_heads=2, causal=True, x=[(3, 5, 8), (3, 7, 4), (3, 7, 6)]),
     )
+
+    def may_be_masks(self, count: int) -> tuple[int, ...]:
+        return (count - 1,) if count in (2, 4) else ()
 
     def sizes(self, *shapes: Shape) -> Sizes:
         """Return the sizes of attention on these tensors; refuse what does not fit."""

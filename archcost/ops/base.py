@@ -206,6 +206,10 @@ class Op:
         """Return the type of its input at a place: ``float``, ``int64`` or ``bool``."""
         return INT64 if place in cls.integers else BOOL if place in cls.masks else FLOAT
 
+    def may_be_masks(self, count: int) -> tuple[int, ...]:
+        """Return which of so many inputs may be booleans, though they may also be numbers."""
+        return ()
+
     def part(self, place: int) -> Op:
         """Return the op that makes one of several outputs alone."""
         return self
@@ -359,7 +363,7 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
         return dtypes[0]
     for place, dtype in enumerate(() if op.kind == "parameter" else dtypes):
         wanted = op.takes(place)
-        if dtype != wanted:
+        if dtype != wanted and not (dtype == BOOL and place in op.may_be_masks(len(dtypes))):
             shown = "" if wanted == FLOAT else f"77 {wanted}"
             hint = f"; write the type of an input after its shape, as in {shown}" if shown else ""
             raise OpError(f"{op.name} takes {wanted}; got {dtype}{hint}")

@@ -8,7 +8,7 @@ from archcost.number import ceil_div
 from archcost.ops.programs import product, transpose, unflatten
 from archcost.primitives.row import LOWER, Tensor, composite
 
-HALF, FLOAT = 2, 4  # bytes per element
+BOOL, HALF, FLOAT = 1, 2, 4  # bytes per element
 LINES = 32  # to a multiple of which the memory-efficient kernel pads logsumexp
 MASK_ALIGNMENT, WIDTH_ALIGNMENT, WIDEST = 8, 8, 256
 
@@ -25,6 +25,8 @@ def attention(
 
     ``fused`` says whether it may choose: of tensors of other dimensions it takes the products.
     """
+    if mask is not None and mask.itemsize == BOOL:
+        mask = F.added_mask(mask, like=q)
     kernel = chosen(q, k, v, mask, enable_gqa and q.shape[1] != k.shape[1]) if fused else MATH
     if kernel == MATH or (dropout_p and q.device == "cpu"):
         return _by_products(F, q, k, v, mask, is_causal, dropout_p)

@@ -283,6 +283,14 @@ def causal_mask(*, shape: Shape, like: Tensor) -> Row:
 
 
 @primitive(differentiable=False)
+def added_mask(mask: Tensor, *, like: Tensor) -> Row:
+    """Zeros where a mask is true and -inf elsewhere, which is a tensor of one number."""
+    strides = elementwise(mask.layout)
+    infinity = Own("infinity", (), like.itemsize)
+    return Row(mask.shape, strides, itemsize=like.itemsize, makes=(infinity,))
+
+
+@primitive(differentiable=False)
 def noise(*, shape: Shape, like: Tensor, p: float) -> Row:
     """A tensor of factors: 0 with probability ``p``, 1 / (1 - p) else."""
     return full(shape=shape, like=like)
