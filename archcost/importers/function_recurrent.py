@@ -15,6 +15,7 @@ RECURRENT = {"lstm": ("lstm", {}), "gru": ("gru", {}), "rnn_tanh": ("rnn", {}),
 
 def _recurrent(name: str) -> Callable[..., Any]:
     op, options = RECURRENT[name]
+    known: Any = OPS[op]
 
     def program(
         F: Any, x: Any, hx: Any, weights: Any, bias: bool, layers: int, dropout: float,
@@ -26,7 +27,7 @@ def _recurrent(name: str) -> Callable[..., Any]:
         projects = each % 2 == 1
         own = {"proj_size": weights[1].shape[-1]} if projects else {}
         run: Any = make(
-            op, weights[0].shape[0] // OPS[op].gates, layers, bidirectional=bidirectional,
+            op, weights[0].shape[0] // known.gates, layers, bidirectional=bidirectional,
             dropout=dropout if training else 0.0, **options, **own,
         )  # fmt: skip
         parts = []
