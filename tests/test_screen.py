@@ -42,7 +42,7 @@ TABLES = {
     "reconcile": ["resnet50", "swin_t --tool fvcore --tool ptflops --base thop"],
     "identify": ["resnet50 4.09G", "mobilenet_v2 3.4M --most 30"],
     "audit": ["vgg16 alexnet resnet50", "--lectures --verdict wrong"],
-    "verify": ["lenet5 --checks structure,memory", "lenet5 net.yaml --checks structure --summary"],
+    "verify": ["lenet5 --checks structure,memory", "lenet5 net.yaml --checks structure --summary --jobs 1"],
     "profile": ["lenet5 --no-training --runs 1"],
 }  # fmt: skip
 

@@ -8,7 +8,10 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -47,18 +50,40 @@ def test_an_error_of_the_user_comes_out_of_a_process() -> None:
         list(verify_all(networks, request, jobs=2))
 
 
-def run(*arguments: str, code: int = 0, before: str = "") -> tuple[str, str]:
-    script = f"{before}\nfrom archcost.cli import main\nif __name__ == '__main__': main()"
-    command = [sys.executable, "-c", script, "verify", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
+Run = Callable[..., tuple[str, str]]
 
 
-def test_the_table_has_a_line_per_model_and_check(tmp_path: Path) -> None:
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs the command in this process, and returns what it prints."""
+    module = import_module("archcost.cli")
+    monkeypatch.setattr(module, "protect", lambda: None)  # of streams, which pytest has replaced
+    monkeypatch.setattr(
+        module, "gc", SimpleNamespace(set_threshold=lambda *_: None, freeze=lambda: None)
+    )
+
+    def verify(*arguments: str, code: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["archcost", "verify", *arguments])
+        with pytest.raises(SystemExit) as end:
+            module.main()
+        printed = capsys.readouterr()
+        assert (end.value.code or 0) == code, printed.out + printed.err
+        return printed.out, printed.err
+
+    return verify
+
+
+def test_the_table_has_a_line_per_model_and_check(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "junit.xml"
     out, err = run(
-        "lenet5", "conv_ordinary", "--checks", "structure,memory", "--junit", str(target)
+        "lenet5",
+        "conv_ordinary",
+        "--jobs",
+        "1",
+        "--checks",
+        "structure,memory",
+        "--junit",
+        str(target),
     )
     assert err == ""
     lines = [line.split() for line in out.splitlines()[2:6]]
@@ -74,7 +99,7 @@ def test_the_table_has_a_line_per_model_and_check(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_json_follows_its_schema() -> None:
+def test_json_follows_its_schema(run: Run) -> None:
     data = json.loads(run("conv_ordinary", "--device", "meta", "--format", "json")[0])
     contract = contract_of("verify")
     jsonschema.Draft202012Validator.check_schema(contract)
@@ -113,36 +138,40 @@ def test_a_difference_is_exit_code_1_and_is_shown(
     assert str(failure.get("message")).startswith("FC8: parameters: expected weight 1000x4096")
 
 
-NO_TORCH = "import sys; sys.modules['torch'] = None"
-
-
 @pytest.mark.parametrize(
-    ("arguments", "before", "reason"),
+    ("arguments", "reason"),
     [
-        (["vgg16"], NO_TORCH, "this needs PyTorch: pip install 'archcost[torch]'"),
-        ([], "", "name at least one model, or use --family or --all"),
-        (["gogglenet"], "", "unknown model 'gogglenet'; did you mean 'googlenet'?"),
-        (["vgg16", "--checks", "memroy"], "", "unknown check 'memroy'; did you mean 'memory'?"),
-        (["vgg16", "--device", "gpu"], "", "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
-        (["vgg16", "--against", "timn"], "", "unknown reference 'timn'; did you mean 'timm'?"),
-        (["vgg16", "--against", "timm:"], "", "a reference is a collection or module:callable"),
-        (["lenet5", "--freeze", "C9"], "", "unknown layer or group to freeze 'C9'"),
-        (["lenet5", "--batch", "0"], "", "Invalid value for '--batch'"),
-        (["lenet5", "--junit", "/no/x.xml"], "", "cannot write /no/x.xml: no folder /no that can"),
-        (["lenet5", "--replay", "x.json"], "", "--replay takes its models from the record"),
+        ([], "name at least one model, or use --family or --all"),
+        (["gogglenet"], "unknown model 'gogglenet'; did you mean 'googlenet'?"),
+        (["vgg16", "--checks", "memroy"], "unknown check 'memroy'; did you mean 'memory'?"),
+        (["vgg16", "--device", "gpu"], "unknown device 'gpu'; expected cpu, cuda or cuda:N"),
+        (["vgg16", "--against", "timn"], "unknown reference 'timn'; did you mean 'timm'?"),
+        (["vgg16", "--against", "timm:"], "a reference is a collection or module:callable"),
+        (["lenet5", "--freeze", "C9"], "unknown layer or group to freeze 'C9'"),
+        (["lenet5", "--batch", "0"], "Invalid value for '--batch'"),
+        (["lenet5", "--junit", "/no/x.xml"], "cannot write /no/x.xml: no folder /no that can"),
+        (["lenet5", "--replay", "x.json"], "--replay takes its models from the record"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], before: str, reason: str
-) -> None:
-    out, err = run(*arguments, code=2, before=before)
+def test_bad_input_is_one_line_and_exit_code_2(run: Run, arguments: list[str], reason: str) -> None:
+    out, err = run(*arguments, code=2)
     assert out == ""
     assert err.count("\n") == 1
     assert err.startswith(f"archcost: {reason}")
 
 
+def test_without_pytorch_the_way_to_install_it_is_given(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run("vgg16", code=2) == (
+        "",
+        "archcost: this needs PyTorch: pip install 'archcost[torch]'\n",
+    )
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_without_cuda_the_reason_is_given() -> None:
+def test_without_cuda_the_reason_is_given(run: Run) -> None:
     _, err = run("lenet5", "--device", "cuda", code=2)
     assert err.startswith("archcost: no CUDA device: ")
 
