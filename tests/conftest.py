@@ -37,6 +37,14 @@ MAY_SKIP = {
 DEAR = ("densenet", "inception_v3", "inception_v4", "pnasnet", "vgg", "xception")
 """Families whose comparison with a collection takes seconds: `make test` compares with one."""
 
+ALIKE = {
+    "amoebanet": "pnasnet", "densenet": "inception_v3", "nasnet": "pnasnet",
+    "efficientnet_v2": "efficientnet", "inception_v4": "inception_v3",
+    "se_resnet": "cbam_resnet",
+}  # fmt: skip
+"""Families whose ops are all in a family with fewer layers, which tests of how networks run take in
+their place: those that are ``sampled(by="kind")``."""
+
 skipped: Counter[str] = Counter()
 
 
@@ -71,11 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     families = {name: doc.name for doc in documents() for name in (doc.name, *doc.variants)}
     seen = set()
     for item in items:
-        if any(item.iter_markers("sampled")) and isinstance(item, pytest.Function):
+        sampled = item.get_closest_marker("sampled")
+        if sampled and isinstance(item, pytest.Function):
             params = item.callspec.params
             family, collection = families[params["name"]], params.get("collection")
             key = item.originalname, family, None if family in DEAR else collection
-            if key in seen:
+            if key in seen or (family in ALIKE and sampled.kwargs.get("by") == "kind"):
                 item.add_marker(pytest.mark.slow)
             seen.add(key)
 

@@ -68,6 +68,7 @@ def assert_same_cost(network: Network, model: Any, batch: int = 1) -> None:
     assert 2 * batch * analyze(network).total.macs == flops
 
 
+@pytest.mark.sampled
 @pytest.mark.reference
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_agrees(name: str, torchvision: Any) -> None:
@@ -89,6 +90,7 @@ def test_torchvision_agrees_on_auxiliary_heads(name: str, torchvision: Any) -> N
     assert_same_cost(load(name, aux=True), model.train(), batch=2)
 
 
+@pytest.mark.sampled
 @pytest.mark.reference
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_agrees(name: str, torchvision: Any) -> None:
@@ -99,6 +101,7 @@ def test_timm_agrees(name: str, torchvision: Any) -> None:
     assert_same_cost(load(name), model.eval())
 
 
+@pytest.mark.sampled
 @pytest.mark.reference
 @pytest.mark.parametrize("name", PYTORCHCV)
 def test_pytorchcv_agrees(name: str, torchvision: Any) -> None:

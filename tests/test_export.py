@@ -199,7 +199,7 @@ def calls(module: Any, *inputs: Any) -> list[Any]:
     return [*log, named(result)]
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(by="kind")
 @pytest.mark.parametrize("name", archcost.catalog())
 def test_every_model_runs_the_same_operations_as_source(name: str) -> None:
     network = archcost.load(name)

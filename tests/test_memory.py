@@ -201,7 +201,7 @@ def test_peaks_of_models(name: str, batch: int) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.sampled
+@pytest.mark.sampled(by="kind")
 @pytest.mark.parametrize("name", catalog())
 def test_peaks_of_the_catalog(name: str) -> None:
     checks = checked(load(name), 2)

@@ -280,7 +280,7 @@ SHORT = {"wavenet": "256x4000"}
 
 
 @pytest.mark.torch
-@pytest.mark.sampled
+@pytest.mark.sampled(by="kind")
 @pytest.mark.parametrize("name", [name for name in catalog() if name != "crnn"])  # of no known peak
 def test_autocast_of_the_catalog(name: str) -> None:
     net, mode = load(name, input=SHORT.get(name)), cpu(amp="bf16")

@@ -65,7 +65,14 @@ def test_a_twin_without_fault_passes(name: str) -> None:
     assert first_failure(network, twin) is None
 
 
-@pytest.mark.parametrize("start", range(0, SEEDS, 20))
+STARTS = [
+    pytest.param(start, marks=pytest.mark.slow) if start >= 100 else start
+    for start in range(0, SEEDS, 20)
+]
+"""Numbers of the first fault of 20; `make test` plants every kind with several seeds."""
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_every_planted_fault_is_found_and_its_layer_named(start: int) -> None:
     for seed in range(start, start + 20):
         network, fault = planted(seed)

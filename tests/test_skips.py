@@ -1,4 +1,4 @@
-"""Skipped tests are counted: where everything is installed, `make test` fails on one too many."""
+"""Which tests run: skipped ones are counted, and a sample has every kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import conftest
 import pytest
+
+from archcost import load
+from archcost.spec.catalog import documents
 
 pytest_plugins = ["pytester"]
 
@@ -54,3 +57,12 @@ def test_a_reason_is_known_as_a_whole() -> None:
     assert conftest.too_many(Counter({"this is a CPU build of PyTorch or so": 1})) == [
         "1 skipped: this is a CPU build of PyTorch or so"
     ]
+
+
+@pytest.mark.parametrize(("family", "smaller"), conftest.ALIKE.items())
+def test_a_family_of_a_kind_has_all_ops_of_what_it_stands_for(family: str, smaller: str) -> None:
+    first = {document.name: document.models()[0] for document in documents()}
+    left, taken = load(first[family]), load(first[smaller])
+    assert {layer.op.name for layer in left} <= {layer.op.name for layer in taken}
+    assert len(taken) < len(left)
+    assert smaller not in conftest.ALIKE

@@ -387,7 +387,7 @@ def of_catalog(name: str) -> Network:
     return load(name, **REDUCED.get(name, {}))
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(by="kind")
 @pytest.mark.parametrize("name", catalog())
 def test_the_catalog_agrees_with_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Structure and torch's counter on the meta device; saved bytes and fvcore on the CPU."""
