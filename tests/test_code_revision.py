@@ -140,9 +140,15 @@ def test_a_module_at_a_revision_is_named_as_python_does(
     assert network.source == "main:parts:block"
 
 
-def test_a_revision_is_read_in_training_too(repository: Path) -> None:
+def test_a_revision_is_read_in_training_too(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes: list[Any] = []
+    real = revision._run_apart
+    monkeypatch.setattr(revision, "_run_apart", lambda *how: processes.append(how) or real(*how))
     network = load("main:models/net.py:Net", input="3x32x32")
     assert [layer.path for layer in network.in_training] == ["stem.0", "stem.1", "drop"]
+    assert len(processes) == 1
     assert network.in_training.source == network.source == "main:models/net.py:Net"
     with pytest.raises(ArchcostError, match=r"^main: models/net.py has no 'Nett'"):
         load("main:models/net.py:Nett", input="3x32x32")

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +58,24 @@ def read(model: str, **options: Any) -> Network:
         made = _run_apart(tree / folder, top, f"{path}:{name}", options)
     if isinstance(made, ArchcostError):
         raise ArchcostError(f"{revision}: {made}")
-    network: Network
-    network, remarks, differs = made
+    network, remarks, training = made
 
     def again(**other: Any) -> Network:
         given = {key: value for key, value in other.items() if key in options}
         return read(model, **{**options, **given})
 
-    return replace(
-        network, name=model, family=model, source=model, find_remarks=lambda _: remarks,
-        remake=again, trains=partial(read, model, **options, training=True) if differs else None,
-    )  # fmt: skip
+    def here(network: Network, remarks: list[Remark], **more: Any) -> Network:
+        return replace(
+            network, name=model, family=model, source=model, find_remarks=lambda _: remarks,
+            remake=again, **more,
+        )  # fmt: skip
+
+    def trains() -> Network:
+        if isinstance(training, ArchcostError):
+            raise ArchcostError(f"{revision}: {training}")
+        return here(*training)
+
+    return here(network, remarks, trains=trains if training else None)
 
 
 def _require_module(revision: str, module: str) -> None:
@@ -125,12 +131,27 @@ def main() -> None:
     try:
         network = read_here(model, **options)
         _check_modules(top)
-        remarks: list[Remark] = list(network.remarks)
-        plain = replace(network, find_remarks=no_remarks, remake=None, module=None, trains=None)
-        made = (plain, remarks, network.trains is not None)
+        made = (*_plain(network), _in_training(network))
     except ArchcostError as error:
         made = ArchcostError(str(error))
     answer.write_bytes(pickle.dumps(made))
+
+
+def _plain(network: Network) -> tuple[Network, list[Remark]]:
+    """Return what can be sent to another process: a network without functions, and its remarks."""
+    remarks = list(network.remarks)
+    plain = replace(network, find_remarks=no_remarks, remake=None, module=None, trains=None)
+    return plain, remarks
+
+
+def _in_training(network: Network) -> tuple[Network, list[Remark]] | ArchcostError | None:
+    """Return the network in training mode, read at once: it would take another process later."""
+    if not network.trains:
+        return None
+    try:
+        return _plain(network.in_training)
+    except ArchcostError as error:
+        return ArchcostError(str(error))
 
 
 def _check_modules(top: str) -> None:
