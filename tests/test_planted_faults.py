@@ -6,6 +6,7 @@ import random
 from functools import cache
 from typing import Any
 
+import planted_flow  # noqa: F401, its kinds of faults too
 import pytest
 from helpers import failures
 from planted_faults import PLANTERS, Fault, plant
