@@ -107,6 +107,28 @@ def test_the_counter_finds_the_attention_of_a_cpu(tmp_path: Path) -> None:
     assert [check for check in replay(tmp_path / "attention.json") if not check.passed] == []
 
 
+@pytest.mark.reference
+def test_networks_that_nobody_wrote_a_spec_for_are_recorded(
+    tmp_path: Path, torchvision: Any
+) -> None:
+    """Of torchvision, of timm and of a file: the record names the code, and is compared with it."""
+    pytest.importorskip("timm", reason="timm is not installed")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\ndef net(): return nn.Conv2d(3, 4, 3)\n"
+    )
+    models = ["torchvision:squeezenet1_1", "timm:resnet10t", f"{tmp_path}/net.py:net"]
+    path = tmp_path / "code.json"
+    options = ["--input", "3x64x64", "--batch", "2", "--runs", "1", "--record", str(path)]
+    done = CliRunner().invoke(cli, ["profile", *models, *options])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(path.read_text())["measurements"]
+    assert [(row["model"], row["status"]) for row in rows] == [(name, "ok") for name in models]
+    checks = [check for check in replay(path) if "hard bound" not in check.name]
+    # params, shape, counter, saved bytes, bytes of parameters, gradients, state
+    assert len(checks) == 3 * 7
+    assert [check for check in checks if check.skipped or not check.passed] == []
+
+
 def test_a_record_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "whole.json"
     profiled(path, "--resume")  # there is none yet: it is begun

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_reference import PAIRS
+from test_reference_collections import PAIRS
 
 import archcost
 from archcost.proofs import Check, Subject

@@ -193,7 +193,7 @@ layers:
 @pytest.mark.parametrize("name", ["TWINS", "HEADS", "DISTANCE", "TOKENS"])
 def test_pytorch_agrees(name: str) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from test_network import failures
+    from test_network_torch import failures
 
     assert failures(loads(globals()[name]), batch=2) == []
 
