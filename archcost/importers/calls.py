@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, NamedTuple
 
 from archcost.errors import ArchcostError
@@ -183,6 +184,12 @@ class Called(Op):
     def reads(self, x: Shape, *others: Shape) -> Reads:
         """Return that each output may read all."""
         return [[(d, ALL) for d in range(len(x))]] * len(self.made[0])
+
+    def part(self, place: int) -> Op:
+        """Return the call with an output of its own first, which may have other dimensions."""
+        part = copy(self)
+        part.__dict__["made"] = self.made[place:]
+        return part
 
     def settings(self, axes: int = 2) -> str:
         """Return the arguments that are not tensors."""
