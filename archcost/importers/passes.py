@@ -45,8 +45,10 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         yield
         return
     checkpointing: Any = import_module("torch.utils.checkpoint")
-    own = torch.autograd.Function
-    method = own.__dict__["apply"]  # of Python; from PyTorch 2.14 on of C
+    base, method = torch.autograd.Function, torch.autograd.Function.__dict__["apply"]
+    if isinstance(method, classmethod):  # up to PyTorch 2.13; what it calls sees a bound one, too
+        base = torch.autograd.function._SingleLevelFunction
+        method = torch._C._FunctionBase.__dict__["apply"]
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         return method.__get__(None, cls)(*args, **kwargs)
@@ -88,7 +90,7 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         mock.patch.object(
             checkpointing, generator, again if training else getattr(checkpointing, generator)
         ),
-        mock.patch.object(own, "apply", classmethod(applied)),
+        mock.patch.object(base, "apply", classmethod(applied)),
     ):
         yield
 

@@ -109,8 +109,10 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
 
     def keep(self, tensor: Any) -> Any:
         """Note a tensor that is kept for backward; a result would hold the graph that holds it."""
-        self.saved.append(tensor.detach())
-        return self.saved[-1]
+        with torch._C.DisableTorchFunction():
+            kept = tensor.detach()
+        self.saved.append(kept)
+        return kept
 
     def apart(self, apply: Any, own: Any, args: Any, kwargs: Any) -> Any:
         """Run an ``autograd.Function`` as one call, and note what it holds."""
