@@ -367,6 +367,48 @@ def test_what_is_kept_is_measured_where_a_buffer_was() -> None:
     assert sum(kept.bytes for kept in found.storages(()).values()) == 11 * 8 * 4
 
 
+class Decoder(nn.Module):
+    """PyTorch asks whether its mask is causal; code how often to run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.transformer = nn.Linear(16, 16), nn.Transformer(16, 4, 1, 1, 32, 0.0)
+
+    def forward(self, x: Any, y: Any) -> Any:
+        mask = self.transformer.generate_square_subsequent_mask(y.shape[1], device=x.device)
+        for _ in range(int(torch.arange(3, device=x.device).sum())):
+            x = self.fc(x)
+        return self.transformer(x.transpose(0, 1), y.transpose(0, 1), tgt_mask=mask)
+
+
+def test_what_is_in_constants_is_known() -> None:
+    network = load(Decoder(), input={"x": (10, 16), "y": (7, 16)})
+    assert [layer.path for layer in network][:4] == ["fc", "fc#2", "fc#3", "transpose1"]
+    [outcome] = verify(network, Request())
+    assert (outcome.passed, outcome.failures) == (outcome.run, [])
+
+
+class Written(nn.Module):
+    """What a constant holds is not known after a write, nor of what is drawn."""
+
+    def __init__(self, drawn: bool) -> None:
+        super().__init__()
+        self.fc, self.drawn = nn.Linear(8, 8), drawn
+
+    def forward(self, x: Any) -> Any:
+        table = torch.rand(3, device=x.device) if self.drawn else torch.zeros(3, device=x.device)
+        more = table + 1
+        if not self.drawn:
+            table[0] = 5
+        return self.fc(x) if more[0] > 1 else x
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_what_is_written_or_drawn_is_not_known(drawn: bool) -> None:
+    with pytest.raises(ArchcostError, match="__bool__ depends on data"):
+        load(Written(drawn), input=(8,))
+
+
 class Asking(nn.Module):
     """Asks how a tensor lies in memory."""
 

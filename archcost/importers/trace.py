@@ -19,6 +19,7 @@ from typing import Any
 from weakref import ref
 
 from archcost.errors import ArchcostError
+from archcost.importers.constants import Constants
 from archcost.importers.grown import RESHAPED, copies_but_for_one, without_content
 from archcost.importers.inside import (
     Inside,
@@ -73,6 +74,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         self.buffers: dict[int, str] = {}
         self.weights: dict[int, str] = {}  # the storages of parameters and buffers
         self.saved: list[Any] = []
+        self.constants = Constants()
         self.held: dict[int, Any] = {}
         self.bases: dict[int, tuple[int, int]] = {}  # what has made each storage
         self.loose: set[int] = set()  # the storages whose strides are others if the batch is 1
@@ -268,6 +270,8 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             with watch or nullcontext():
                 made = function(*args, **kwargs)
         except (RuntimeError, NotImplementedError) as error:
+            if name in OF_DATA and (known := self.constants.content(given[0])) is not None:
+                return function(known, *args[1:], **kwargs)
             raise self.refused(name, line, error) from error
         outs = [*tensors_in(made)]
         if len(outs) > MOST_OUTPUTS:
@@ -301,6 +305,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         path, module = self.stack[-1] if self.stack else ("", None)
         leaf = type(module).__module__.startswith("torch.nn.modules")
         told = tuple(map(self.see, outs))
+        self.constants.note(function, *seen, outs, changed)
         self.trace.calls.append(Call(short, full, path, leaf, *seen, told, line, in_place, inside))
         for view, before in ((t, t._base) for t in changed if t._base is not None):
             # what is written through a view is written into the tensor that it is a view of

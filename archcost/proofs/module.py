@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from archcost.analysis.training import gradients
@@ -58,17 +59,18 @@ def _operations(subject: Subject) -> Iterator[Check]:
 
 def _macs(subject: Subject, batch: int) -> int:
     """Return those that run on tensors without content, or on the data that decide what runs."""
-    if subject.network.sample is not None:
-        twin = light_copy(subject.twin).eval()
-        with math_attention():
-            return _counted(twin, random_inputs(subject.network, batch))
-    twin = copy_on(subject, "meta").eval()
-    try:
-        return _counted(twin, random_inputs(subject.network, batch, "meta"))
-    except RuntimeError:  # the code makes a tensor on the CPU, which those of meta do not meet
+    if subject.network.sample is None:
+        twin = copy_on(subject, "meta").eval()
+        with suppress(RuntimeError):
+            return _counted(twin, random_inputs(subject.network, batch, "meta"))
+        # the code makes a tensor on the CPU, which those of meta do not meet
         twin, fake = fake_of(subject.twin)
-        with fake:
+        with suppress(RuntimeError), fake:
             return _counted(twin.eval(), random_inputs(subject.network, batch, "cpu"))
+    # or it asks for the content of a constant
+    twin = light_copy(subject.twin).eval()
+    with math_attention():
+        return _counted(twin, random_inputs(subject.network, batch))
 
 
 def _counted(twin: Any, inputs: Sequence[Any]) -> int:
@@ -89,6 +91,10 @@ class _NoModules:
         pass
 
 
+def _data_dependent() -> Any:
+    return import_module("torch._subclasses.fake_tensor").DataDependentOutputException
+
+
 def _mode_of(subject: Subject, network: Network) -> tuple[Any, Any]:
     """Return a copy on tensors without content, unless a CPU runs other operations than these."""
     if has_fused_steps(network) or network.sample is not None:
@@ -106,7 +112,11 @@ def _training(subject: Subject) -> Iterator[Check]:
     expected = saved_for_backward(network, replace(subject.setting, batch=batch, device="cpu"))
     try:
         copy, mode = _mode_of(subject, network)
-        found = run(copy, mode, network.inputs, batch, network.sample)
+        try:
+            found = run(copy, mode, network.inputs, batch, network.sample)
+        except _data_dependent():  # it asks for the content of a constant
+            copy = light_copy(subject.twin).train()
+            found = run(copy, nullcontext(), network.inputs, batch)
     except Exception as error:  # whatever a foreign module raises
         yield Check(GROUP, "saved bytes", "", expected.total, one_line(error))
         return
