@@ -143,6 +143,14 @@ class Tower(nn.Module):
     def forward(self, left, right):
         return self.fc(self.tower(left) * self.tower(right))
 
+class Placed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.positions, self.norm = nn.Embedding(50, 8), nn.Embedding(6, 8), nn.LayerNorm(8)
+        self.register_buffer("ids", torch.arange(6).expand((1, -1)))
+    def forward(self, x):
+        return self.norm(self.words(x) + self.positions(self.ids[:, :x.size(1)]))
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
@@ -195,6 +203,12 @@ layers:
   - add:
       body: linear(8)
       shortcut: linear(8)
+"""),
+    "Placed": ({"x": "6:int64"}, """\
+inputs:
+  x: 6 int64
+layers:
+  - embedding(50, 8) >> position_embedding >> layernorm
 """),
     "Several": ({"picture": "3x8x8", "words": "5"}, """\
 inputs:

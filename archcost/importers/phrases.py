@@ -60,6 +60,8 @@ class Rewriting:
         for layer in self.network:
             if isinstance(layer.op, Called) and layer.op.name == "scaled_dot_product_attention":
                 self._attention(layer)
+            elif isinstance(layer.op, Called) and layer.op.name == "embedding":
+                self._positions(layer, layer.op)
         windowed(self)
         for layer in self.network:
             if layer.path in self.dropped or layer.path in self.said:
@@ -195,6 +197,21 @@ class Rewriting:
             self.dropped.add(first.path)
             names = {"token": first.full_name(own)}
             self.said[layer.path] = [Said(make("class_token"), layer.inputs[1:], names)]
+
+    def _positions(self, layer: Layer, op: Called) -> None:
+        """Say a whole table that constants look up and that is added as ``position_embedding``."""
+        readers = self.readers.get(layer.path, [])
+        own = next((arg for arg in op.args[:2] if isinstance(arg, Own)), None)
+        if own is None or len(readers) != 1 or any(isinstance(arg, Input) for arg in op.args):
+            return
+        [added] = readers
+        others = [name for name in added.inputs if name != layer.path]
+        table, shape = op.params[own.name], added.cost.output
+        if added.op.name != "add" or len(others) != 1 or not shape == table == op.made[0][-2:]:
+            return
+        self.dropped.add(layer.path)
+        names = {"position": layer.full_name(own.name)}
+        self.said[added.path] = [Said(make("position_embedding"), (others[0],), names)]
 
     # One call.
 
