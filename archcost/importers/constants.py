@@ -32,7 +32,7 @@ class Constants:
         if changed:
             written = {_key(tensor)[0] for tensor in changed}
             self.made = {key: made for key, made in self.made.items() if key[0] not in written}
-        if changed or _is_random(function) or not self._knows((args, kwargs)):
+        if changed or not self._knows((args, kwargs)) or _is_random(function):
             return
         for place, out in enumerate(outs):
             if out.numel() <= MOST:
