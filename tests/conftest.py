@@ -1,7 +1,7 @@
 """What several tests need, and which tests `make test` leaves to `make prove`.
 
 A test marked ``sampled`` runs on many models. `make test` runs it on the first model of each
-family (and collection, but for ``DEAR`` ones); the others are marked ``slow``, as all is that only `make prove` runs.
+family; the others are marked ``slow``, as all is that only `make prove` runs.
 
 A test that is skipped always proves nothing. `make test` therefore counts the skipped ones by their
 reasons (``--count-skips``), and fails where one has a reason that is not in ``MAY_SKIP``, or more
@@ -33,9 +33,6 @@ MAY_SKIP = {
     r"the package index lacks the (lowest|newest) versions": 4,
 }
 """Why a test may be skipped where `make test` has installed everything, and how many at most."""
-
-DEAR = ("densenet", "inception_v3", "inception_v4", "pnasnet", "vgg", "xception")
-"""Families whose comparison with a collection takes seconds: `make test` compares with one."""
 
 ALIKE = {
     "amoebanet": "pnasnet", "densenet": "inception_v3", "nasnet": "pnasnet",
@@ -82,8 +79,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         sampled = item.get_closest_marker("sampled")
         if sampled and isinstance(item, pytest.Function):
             params = item.callspec.params
-            family, collection = families[params["name"]], params.get("collection")
-            key = item.originalname, family, None if family in DEAR else collection
+            family = families[params["name"]]
+            key = item.originalname, family
             if key in seen or (family in ALIKE and sampled.kwargs.get("by") == "kind"):
                 item.add_marker(pytest.mark.slow)
             seen.add(key)

@@ -102,6 +102,11 @@ def test_the_help_of_a_command_is_prose_on_its_page(site: Path, name: str) -> No
     assert intro.count("<pre") == 1  # the usage
 
 
+def test_the_site_holds_no_compiled_python(site: Path) -> None:
+    assert [*(ROOT / "docs").rglob("*.py")]  # what makes the pages
+    assert [*site.rglob("*.py*")] == []
+
+
 def test_search_needs_no_server_and_nothing_from_elsewhere(site: Path) -> None:
     for page in (site / "index.html", site / "commands" / "table.html"):
         scripts = re.findall(r'<script src="([^"]+)"', page.read_text("utf-8"))
