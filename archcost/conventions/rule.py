@@ -8,7 +8,7 @@ from functools import cached_property
 
 from archcost.conventions.facts import find_fact, subjects
 from archcost.data import dataclass
-from archcost.network import Layer, Network
+from archcost.network import Layer, Network, maker
 from archcost.registry import Registry
 from archcost.shape import numel
 
@@ -145,14 +145,27 @@ def counted_layers(network: Network, rule: Convention | Activations) -> list[Lay
     If several layers run one module, some tools count only the last. Where layouts count, those
     that read what lies apart say so.
     """
-    layers = [*network]
-    if rule.traced and network.dead:
-        layers = [layer for layer in layers if layer.path not in network.dead]
+    layers = _traced(network) if rule.traced else [*network]
     if isinstance(rule, Convention) and rule.layouts and (apart := _apart(network)):
         layers = [replace(layer, apart=True) if layer.path in apart else layer for layer in layers]
     if isinstance(rule, Convention) and rule.last_run:
         return [*{layer.module: layer for layer in layers}.values()]
     return layers
+
+
+KEPT = ("lstm_cell", "gru_cell")
+"""Cells that a trace keeps though no output depends on them: their gates lie in a list."""
+
+
+def _traced(network: Network) -> list[Layer]:
+    """Return the layers on whose numbers an output depends: the rest leaves a trace."""
+    needed, found = {*map(maker, network.outputs)}, []
+    for layer in reversed(network.layers):
+        if layer.path in needed or layer.op.name in KEPT:
+            found.append(layer)
+            read = (n for i, n in enumerate(layer.inputs) if i not in layer.op.only_shape)
+            needed.update(map(maker, read))
+    return found[::-1]
 
 
 def uncounted(network: Network, rule: Convention | Activations) -> frozenset[str]:

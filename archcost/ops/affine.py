@@ -101,6 +101,7 @@ class Parameter(Op):
     shape: Any = argument("a size, or a list of sizes", sizes().read)
 
     no_gradient: ClassVar[tuple[int, ...]] = (0,)
+    only_shape: ClassVar[tuple[int, ...]] = (0,)
     initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.02"}
     examples: ClassVar[tuple[Example, ...]] = (
         example([5, 8], x=(4, 6, 6)),

@@ -100,6 +100,7 @@ class Op:
         makes: the type of what it makes, if that does not follow from its inputs.
         any_type: whether it takes tensors of any types; ``makes`` says what it makes.
         no_gradient: which inputs get none, because only their shape or their order counts.
+        only_shape: which inputs are read for their shape alone.
         once: whether it runs on parameters alone, and so costs the same for any batch.
         recorded: whether autograd records it; code may run a layer under ``torch.no_grad``.
         integers: which inputs are int64, as the places in a table are.
@@ -120,6 +121,7 @@ class Op:
     makes: ClassVar[str] = ""
     any_type: ClassVar[bool] = False
     no_gradient: ClassVar[tuple[int, ...]] = ()
+    only_shape: ClassVar[tuple[int, ...]] = ()
     once: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
     integers: ClassVar[tuple[int, ...]] = ()

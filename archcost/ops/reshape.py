@@ -232,6 +232,7 @@ class Crop(Op):
     size: Any = sizes(None)
 
     no_gradient: ClassVar[tuple[int, ...]] = (1,)
+    only_shape: ClassVar[tuple[int, ...]] = (1,)
     examples: ClassVar[tuple[Example, ...]] = (
         example(4, x=(3, 9, 8)),
         example((3, 5), x=(3, 9, 8)),
