@@ -26,8 +26,9 @@ from archcost.spec.source import Source
 
 MERGES = [name for name, op in OPS.items() if op.inputs == ("*",)]
 SELDOM = (
-    "attention", "class_token", "embedding", "embedding_bag", "fold", "fractional_maxpool",
-    "gather", "gru", "gru_cell", "interpolate", "lstm", "lstm_cell", "masked_fill", "pixel_shuffle",
+    "attention", "class_token", "embedding", "embedding_bag", "expand", "fold",
+    "fractional_maxpool", "gather", "gru", "gru_cell", "interpolate", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "lstm", "lstm_cell", "masked_fill", "matmul", "pixel_shuffle",
     "pixel_unshuffle", "rnn", "rnn_cell", "roi_pool", "scatter", "scatter_add", "squeeze", "unfold",
     "where", "window_attention",
 )  # fmt: skip
@@ -69,7 +70,7 @@ class Writer(Caller):
         """Return the whole spec."""
         # every op comes first in some networks, on an input of its examples
         first = self.rng.choice(sorted(OPS)) if self.chance(0.4) else ""
-        first = first or (self.rng.choice(SELDOM) if self.chance(0.3) else "")
+        first = first or (self.rng.choice(SELDOM) if self.chance(0.35) else "")
         shape = self._input(first)
         self._values(shape)
         self.document = self._read()
