@@ -94,6 +94,21 @@ def real_peaks(net: Any, batch: int = 4, dtype: str = "float32") -> None:
     assert {phase: run.peaks[phase].total - before for phase in measured} == measured
 
 
+def real_inference_peak(net: Any, batch: int = 4) -> None:
+    """Compare the peak of a pass without gradients with that of PyTorch's allocator on a CPU."""
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from test_memory import backward_peak
+
+    from archcost.setting import Setting
+    from archcost.storage.peaks import inference_peak
+
+    run, twin = inference_peak(net, Setting(batch, device="cpu")), build(net).eval()
+    given = random_inputs(net, batch)
+    with torch.no_grad():
+        measured = backward_peak(torch, lambda: twin(*given))
+    assert run.peak.total - run.params - run.buffers - run.input == measured
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["scatter", "scatter_add"])
 @pytest.mark.parametrize("dim", [0, -1])

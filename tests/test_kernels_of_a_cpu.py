@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_choices import real_peaks
+from test_choices import real_inference_peak, real_peaks
 from test_memory import backward_peak, network
 
 from archcost.measure.profile import saved_bytes
 from archcost.pytorch import build, random_inputs
 from archcost.setting import Setting
-from archcost.storage.peaks import inference_peak, training_peak
+from archcost.storage.peaks import training_peak
 from archcost.storage.saved import saved_for_backward
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -52,11 +52,7 @@ def test_attention(lines: str, batch: int) -> None:
     """A tile of scores and its sums; where the gradient's tokens do not lie so, a copy of it."""
     net = spec(lines)
     real_peaks(net, batch)
-    run, twin = inference_peak(net, Setting(batch, device="cpu")), build(net).eval()
-    given = random_inputs(net, batch)
-    with torch.no_grad():
-        measured = backward_peak(torch, lambda: twin(*given))
-    assert run.peak.total - run.params - run.buffers - run.input == measured
+    real_inference_peak(net, batch)
 
 
 def test_each_further_thread_has_its_own_tile_of_scores() -> None:

@@ -356,6 +356,12 @@ def test_branches_have_names_with_values() -> None:
     assert loads(text)["p1.sub1"].inputs == ("p1.a1.conv1", "p1.b1.conv1")
 
 
+def test_values_stand_anywhere_in_a_name() -> None:
+    text = "name: n\ninput: 3x8x8\nlayers:\n  - for i in range(2):\n      - {}: conv(4, 1)\n"
+    for name, made in (("x-{i}-y", "x-1-y"), ("z+{i}", "z+1"), ("a{i + 10}b{i}", "a11b1")):
+        assert [layer.path for layer in loads(text.replace("{}", name))][1] == made
+
+
 @pytest.mark.parametrize(
     ("plus", "reason"),
     [

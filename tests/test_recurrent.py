@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 from helpers import around
-from test_choices import real_peaks
+from test_choices import real_inference_peak, real_peaks
 
-from archcost import build, load, verify
+from archcost import load, verify
 from archcost.analysis.training import training_step
 from archcost.builder import Builder
 from archcost.errors import ArchcostError, SpecError
 from archcost.network import Network
 from archcost.ops import make
 from archcost.proofs import Subject
-from archcost.pytorch import random_inputs
 from archcost.readings.ledger import INPUTS, SAVED
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
@@ -201,17 +200,11 @@ BEFORE = ("x: relu", "x: scale(per_channel=False)", "x: linear(5); tanh", "permu
 )  # fmt: skip
 def test_peaks_of_single_operations(layers: str, before: str, batch: int) -> None:
     """Of training and of inference, as the allocator of a CPU sees them."""
-    from test_memory import backward_peak
-
     if before.startswith("x"):
         layers = layers.replace("current", "x")
     net = network(f"{before}; {layers}")
     real_peaks(net, batch)
-    run, twin = inference_peak(net, Setting(batch, device="cpu")), build(net).eval()
-    given = random_inputs(net, batch)
-    with torch.no_grad():
-        measured = backward_peak(torch, lambda: twin(*given))
-    assert run.peak.total - run.params - run.buffers - run.input == measured
+    real_inference_peak(net, batch)
 
 
 @pytest.mark.parametrize(

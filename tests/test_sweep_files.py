@@ -88,6 +88,18 @@ def test_rows_are_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert parquet.read_table(target)["macs"].to_pylist() == columns.columns["macs"].tolist()
 
 
+def test_a_part_that_fails_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    def fail(*_: Any) -> None:
+        raise ArchcostError("a number is beyond 64 bits")
+
+    monkeypatch.setattr(files, "_parquet", fail)
+    with pytest.raises(ArchcostError, match="beyond"):
+        files.write_part(None, {}, str(tmp_path / "part-0.parquet"))  # type: ignore[arg-type]
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_an_interrupted_sweep_leaves_a_readable_file(tmp_path: Path) -> None:
     target = tmp_path / "rows.parquet"
     words = ["sweep", "resnet50", "--vary", "width_per_group=1:100000", "--vary", "input=32:4000"]

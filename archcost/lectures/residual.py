@@ -288,9 +288,8 @@ class _Reader:
         blocks = _blocks([_conv(token) for token in convs])
         at = (convs or times)[0]
         if blocks is None or len(blocks) != len(times):
-            given = (
-                f"{number_of(len(times), 'repeat')}" if blocks else "convolutions that are no block"
-            )
+            given = "convolutions that are no block"
+            given = number_of(len(times), "repeat") if blocks else given
             reason = (
                 f"{stage.name}: {given}; a block prints two convolutions of one size, or 1x1, "
                 "3x3, 1x1, and its repeat: `[3x3, 64; 3x3, 64] x2`"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import axis, axis_of, check, flag, one_axis, real
+from archcost.ops.arguments import axis, axis_of, check, flag, real
 from archcost.ops.base import BOOL, INT64, Cost, Example, Op, example, op
 from archcost.ops.choices import Ordered, along
 from archcost.ops.merge import VARIADIC, fitted
 from archcost.ops.reads import Reads
-from archcost.ops.reduction import Reduction
+from archcost.ops.reduction import Max
 from archcost.shape import Shape
 
 
@@ -99,11 +99,8 @@ class LogicalNot(Op):
 
 
 @op("argmax", kind="adaptive_pool")
-class ArgMax(Reduction):
+class ArgMax(Max):
     """The place of the maximum along one dimension (0 = channels), as int64."""
-
-    dim: int = one_axis()
-    keepdim: bool = flag(False)
 
     makes: ClassVar[str] = INT64
     no_gradient: ClassVar[tuple[int, ...]] = (0,)
@@ -112,13 +109,6 @@ class ArgMax(Reduction):
         example([1], keepdim=True, x=(6, 5, 4)),
         example(0, x=(7, 8)),
     )
-
-    @property
-    def dims(self) -> Any:
-        return (self.dim,)
-
-    def options(self, x: Shape) -> dict[str, Any]:
-        return {"dim": self.places(x)[0] + 1, "keepdim": self.keepdim}
 
 
 @op("argmin", kind="adaptive_pool")

@@ -82,9 +82,14 @@ def write_part(sweeper: Sweeper, rows: Columns, path: str) -> None:
     Several may write the same rows at once: the last one replaces the others.
     """
     with NamedTemporaryFile(dir=Path(path).parent, prefix=".part-", delete=False) as file:
-        _parquet(sweeper, [rows], file)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+        made = Path(file.name)
+        try:
+            _parquet(sweeper, [rows], file)
+        except BaseException:
+            made.unlink()
+            raise
+    made.chmod(0o644)
+    made.replace(path)
 
 
 def _type(sweeper: Sweeper, name: str) -> Any:

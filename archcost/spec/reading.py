@@ -208,7 +208,7 @@ class Reading:
         """Return a name with the values in it, as ``stage{i}`` in a loop over ``i``."""
         if "{" not in key.text:
             return key
-        name = self._filled(key, key.text, scope, current).strip()
+        name = self._filled(key, key.text, scope, current, columns=False)
         return yaml.Scalar(name, key.line, key.column)
 
     def _new_name(self, key: yaml.Scalar, scope: Scope, numbered: bool = False) -> str:
@@ -233,8 +233,13 @@ class Reading:
         lines[path] = key.line
         return name
 
-    def _filled(self, node: yaml.Scalar, text: str, scope: Scope, current: Value) -> str:
-        """Return a text with the values of what stands in braces; what follows keeps its column."""
+    def _filled(
+        self, node: yaml.Scalar, text: str, scope: Scope, current: Value, columns: bool = True
+    ) -> str:
+        """Return a text with the values of what stands in braces.
+
+        With ``columns``, spaces after a name keep what follows at its column.
+        """
 
         def word(match: re.Match[str]) -> str:
             def value(inner: re.Match[str]) -> str:
@@ -242,7 +247,7 @@ class Reading:
                 made = self.evaluate(node, inner[1].strip(), scope, current, offset)
                 return str(pinned(made))
 
-            return IN_BRACES.sub(value, match[0]).ljust(len(match[0]))
+            return IN_BRACES.sub(value, match[0]).ljust(len(match[0]) * columns)
 
         return WORD.sub(word, text) if "{" in text else text
 
