@@ -164,6 +164,7 @@ class Caller:
         scope = Scope("", dict(place.values))
         given = expander.builder.input
         known = {name: (shape, FLOAT) for name, shape in place.labels.items()} | place.typed
+        known = {name: own for name, own in known.items() if len(own[0]) <= 8}  # as of an input
         scope.labels = {name: given(n, f"label-{name}", t) for name, (n, t) in known.items()}
         self.counts["asked"] += 1
         try:

@@ -392,6 +392,7 @@ FOUND = {
     "window_attention of the input": ("4x6x12", "- window_attention(2, 2)"),
     "instancenorm of a slice": ("8x3x5", "- bias\n  - slice(stop=4)\n  - instancenorm"),
     "a convolution whose size counts": ("4x9x9", "- c: conv(8, 3)\n  - crop(input, c)"),
+    "attention that drops all scores": ("7x6", "- linear(18)\n  - attention(2, dropout=1)"),
     "a cell that nothing reads": ("5", "- gru_cell(input, 3)\n  - lstm_cell(input, 2)\n  - take(input)"),
 }  # fmt: skip
 """Networks on which archcost and PyTorch once differed, by what was wrong."""
@@ -412,6 +413,8 @@ def test_what_was_found(name: str) -> None:
         ("3x5", "batchnorm(0)", "eps must be more than 0"),
         ("3x1x1", "groupnorm(3)", "groupnorm needs more than one value per group, not 3x1x1"),
         ("5x5x3x2", "avgpool(3, padding=1)", "3-D kernel_size 3 is more than the input 2"),
+        ("4x5x6 bool", "pad(2, 'replicate')", "PyTorch pads no masks by mode 'replicate'"),
+        ("4x5 bool", "pad(2, 'reflect')", "PyTorch pads no masks by mode 'reflect'"),
         ("8x1x12", "mean([2, 2])", "mean names a dimension twice: [2, 2]"),
     ],
 )

@@ -208,6 +208,10 @@ class Op:
         """Return the type of its input at a place: ``float``, ``int64`` or ``bool``."""
         return INT64 if place in cls.integers else BOOL if place in cls.masks else FLOAT
 
+    def refuses(self, dtype: str) -> str:
+        """Return why it does not take a type that others of its kind take; empty if it does."""
+        return ""
+
     def may_be_masks(self, count: int) -> tuple[int, ...]:
         """Return which of so many inputs may be booleans, though they may also be numbers."""
         return ()
@@ -360,6 +364,8 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
         return op.makes
     typed = op.integers or op.masks
     if (op.kind == "reshape" and not typed) or op.name == "concat":
+        if reason := op.refuses(dtypes[0]):
+            raise OpError(reason)
         if len(set(dtypes)) > 1:
             raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
         return dtypes[0]

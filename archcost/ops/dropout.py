@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from archcost.ops.arguments import number
 from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.programs import dropped
 from archcost.shape import Shape, spatial
 
 
@@ -21,11 +22,7 @@ class Dropout(Op):
     def forward(self, F: Any, x: Any) -> Any:
         if not F.training or not self.p:
             return x
-        if self.p == 1:  # PyTorch multiplies by a zero
-            return F.mul(x, F.full(shape=(), like=x))
-        if x.device == "cuda":
-            return F.dropout(x, p=self.p)
-        return F.mul(x, F.noise(shape=x.shape, like=x, p=self.p))
+        return dropped(F, x, self.p)
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
         return torch.nn.Dropout(self.p)

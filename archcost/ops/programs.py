@@ -50,6 +50,15 @@ def transpose(F: Any, x: Any, a: int, b: int) -> Any:
     return F.permute(x, dims=tuple(dims))
 
 
+def dropped(F: Any, x: Any, p: float) -> Any:
+    """Drop elements with probability ``p``; if it is 1, PyTorch multiplies by a zero."""
+    if p == 1:
+        return F.mul(x, F.full(shape=(), like=x))
+    if x.device == "cuda":
+        return F.dropout(x, p=p)
+    return F.mul(x, F.noise(shape=x.shape, like=x, p=p))
+
+
 def product(F: Any, a: Any, b: Any) -> Any:
     """Return the matrix products of the last two dimensions, as ``torch.matmul`` makes them.
 

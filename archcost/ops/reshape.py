@@ -18,7 +18,7 @@ from archcost.ops.arguments import (
     show_argument,
     sizes,
 )
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import BOOL, Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, pad, transpose, unflatten
 from archcost.ops.reads import SAME, Reads, Window, along, kept
 from archcost.shape import LARGEST, Shape, numel, padding_sides, per_axis, show, spatial
@@ -189,6 +189,10 @@ class Pad(Op):
         example(((-1, 2), (0, -2)), value=1.5, x=(4, 5, 6)),
         example(-1, x=(4, 5)),
     )
+
+    def refuses(self, dtype: str) -> str:
+        masks = dtype == BOOL and self.mode in ("reflect", "replicate")
+        return f"PyTorch pads no masks by mode {self.mode!r}" * masks
 
     def sides(self, x: Shape) -> tuple[tuple[int, int], ...]:
         """Return (before, after) for the channels and each spatial axis."""

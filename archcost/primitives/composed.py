@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archcost.number import ceil_div
-from archcost.ops.programs import product, transpose, unflatten
+from archcost.ops.programs import dropped, product, transpose, unflatten
 from archcost.primitives.row import LOWER, Tensor, composite
 
 BOOL, HALF, FLOAT = 1, 2, 4  # bytes per element
@@ -87,10 +87,7 @@ def _by_products(
         scores = (F.add if F.observed else F.sum_in_place)(scores, mask)
     scores = F.safe_softmax(scores, dim=3)
     if dropout_p:
-        drawn = q.device == "cpu"
-        noise = F.noise(shape=scores.shape, like=scores, p=dropout_p) if drawn else None
-        scores = F.mul(scores, noise) if drawn else F.dropout(scores, p=dropout_p)
-        del noise
+        scores = dropped(F, scores, dropout_p)
     made = product(F, scores, value)
     return made if itemsize == made.itemsize else F.cast(made, itemsize=itemsize)
 
