@@ -169,6 +169,11 @@ def elementwise(*inputs: Layout) -> Strides:
     return _packed(shape, _ordered(shape, tensors))
 
 
+def preserved(tensor: Layout) -> Strides:
+    """Return the strides of ``empty_like``: those of a dense tensor, in sizes of 1 as well."""
+    return tensor.strides if tensor.is_dense else elementwise(tensor)
+
+
 def _widened(tensor: Layout, rank: int) -> Layout:
     missing = rank - len(tensor.shape)
     return Layout((1,) * missing + tensor.shape, (0,) * missing + tensor.strides)

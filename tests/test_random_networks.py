@@ -393,6 +393,8 @@ FOUND = {
     "instancenorm of a slice": ("8x3x5", "- bias\n  - slice(stop=4)\n  - instancenorm"),
     "a convolution whose size counts": ("4x9x9", "- c: conv(8, 3)\n  - crop(input, c)"),
     "attention that drops all scores": ("7x6", "- linear(18)\n  - attention(2, dropout=1)"),
+    "a sequence of length 1": ("1x5", "- permute([1, 0])\n  - conv(5, 1, padding=2)\n  - multiply:\n      a: linear(5)\n      b: identity"),
+    "attention of one head": ("7x3", "- attention(1)\n  - adaptive_avgpool([3])\n  - multiply:\n      a: linear(3)\n      b: identity"),
     "a cell that nothing reads": ("5", "- gru_cell(input, 3)\n  - lstm_cell(input, 2)\n  - take(input)"),
 }  # fmt: skip
 """Networks on which archcost and PyTorch once differed, by what was wrong."""

@@ -423,4 +423,4 @@ class FromBatch(Op):
         return F.reshape(x, shape=(x.shape[0] // self.count, self.count, *x.shape[1:]))
 
     def build(self, torch: Any, x: Shape, *_: Shape) -> Any:
-        return torch.nn.Unflatten(0, (-1, self.count))
+        return None if self.count == 1 else torch.nn.Unflatten(0, (-1, self.count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archcost.layout import contiguous, elementwise
+from archcost.layout import contiguous, elementwise, preserved
 from archcost.number import maximum
 from archcost.primitives.pointwise import broadcast
 from archcost.primitives.row import (
@@ -92,7 +92,7 @@ def sort(x: Tensor, *, dim: int, descending: bool = False) -> Row:
     """The elements in order along a dimension; their places are counted up before."""
     row = _chosen(x, dim, x.shape[dim])
     row.passing = (x.shape[dim] * PLACE_BYTES,)
-    row.strides = elementwise(x.layout)
+    row.strides = preserved(x.layout)
     return row
 
 

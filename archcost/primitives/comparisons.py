@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from archcost.layout import contiguous, elementwise
+from archcost.layout import contiguous, preserved
 from archcost.primitives.choices import PLACE_BYTES
-from archcost.primitives.pointwise import broadcast
+from archcost.primitives.pointwise import broadcast, calculated, tensors_of
 from archcost.primitives.reductions import reduced
 from archcost.primitives.row import Own, Row, Tensor, primitive
 
 
 def _mask(a: Tensor, b: Tensor | float | None = None) -> Row:
     """Return the row of a mask of the broadcast shape."""
-    tensors: list[Any] = [each for each in (a, b) if hasattr(each, "shape")]
-    strides = elementwise(*(tensor.layout for tensor in tensors))
+    given = (a,) if b is None else (a, b)
+    tensors = tensors_of(*given)
     mixed = len({tensor.itemsize for tensor in tensors}) > 1
     return Row(
-        broadcast(*tensors), strides, itemsize=1,
+        broadcast(*tensors), calculated(*given), itemsize=1,
         unknown="the peak of a comparison of two types is not known" * mixed,
     )  # fmt: skip
 
@@ -51,7 +49,7 @@ def argmin(x: Tensor, *, dim: int, keepdim: bool = False) -> Row:
 @primitive(differentiable=False)
 def argsort(x: Tensor, *, dim: int, descending: bool = False) -> Row:
     """The places of the elements in order, which are made too; places are counted up before."""
-    strides = elementwise(x.layout)
+    strides = preserved(x.layout)
     made = Own("in order", x.shape, x.itemsize)
     passing = (x.shape[dim] * PLACE_BYTES,)
     return Row(x.shape, strides, itemsize=PLACE_BYTES, makes=(made,), passing=passing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from archcost.layout import as_maps, contiguous, elementwise
+from archcost.layout import Layout, Strides, as_maps, channels_last, contiguous, elementwise
 from archcost.number import maximum
 from archcost.primitives.row import (
     COPIED,
@@ -40,7 +40,7 @@ def batch_norm(
     sums = x.shape[1] * width * (2 if x.layout.is_contiguous and len(x.shape) > 2 else 3)
     return Row(
         x.shape,
-        as_maps(x.shape, x.layout),
+        _normalised(x.layout),
         observed=elementwise(x.layout),
         widens=False,
         makes=statistics,
@@ -49,6 +49,16 @@ def batch_norm(
         copies_inside=_made_inside(x) if cpu else None,
         passing=(sums,) if cpu else (),
     )
+
+
+def _normalised(x: Layout) -> Strides:
+    """Return the strides of a batch normalisation: ``suggest_memory_format_contig``.
+
+    A map that is contiguous and channels-last, as one of 1 x 1 may be, becomes contiguous.
+    """
+    if x.is_contiguous:
+        return contiguous(x.shape)
+    return channels_last(x.shape) if x.is_channels_last else as_maps(x.shape, x)
 
 
 def _made_inside(x: Tensor) -> Callable[[Tensor], int]:

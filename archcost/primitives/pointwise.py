@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archcost.layout import Layout, contiguous, elementwise
+from archcost.layout import Layout, Strides, contiguous, elementwise, fresh, preserved
 from archcost.primitives.row import (
     FULL,
     KEEPS,
@@ -48,11 +48,26 @@ IN_FLOAT32 = ("exp", "log", "reciprocal", "rsqrt", "softplus")
 """Those that autocast runs in float32 on CUDA."""
 
 
-def _function(kept: str, temporaries: int) -> Callable[..., Row]:
+def tensors_of(*args: Any) -> list[Tensor]:
+    """Return the tensors among tensors and numbers."""
+    return [arg for arg in args if not isinstance(arg, (int, float))]
+
+
+def calculated(*args: Any) -> Strides:
+    """Return the strides of what is computed of tensors and numbers, which have no dimensions."""
+    return elementwise(*(arg.layout if hasattr(arg, "layout") else fresh(()) for arg in args))
+
+
+CLAMPED = ("hardtanh", "relu6")
+"""Those that write into what ``empty_like`` makes."""
+
+
+def _function(name: str, kept: str, temporaries: int) -> Callable[..., Row]:
     """Return the row of a function of each element."""
+    arranged = preserved if name in CLAMPED else elementwise
     return lambda x, **_: Row(
         x.shape,
-        elementwise(x.layout),
+        arranged(x.layout),
         saves={INPUT: (x,), OUTPUT: (OUT,), NOTHING: ()}[kept],
         scratch=(elements(x),) * temporaries,
     )
@@ -60,7 +75,7 @@ def _function(kept: str, temporaries: int) -> Callable[..., Row]:
 
 for _name, _kept in KEPT.items():
     _class = float32_on("cuda") if _name in IN_FLOAT32 else KEEPS
-    PRIMITIVES[_name] = Primitive(_name, _function(*_kept), _class)
+    PRIMITIVES[_name] = Primitive(_name, _function(_name, *_kept), _class)
 
 
 def _copied(x: Tensor) -> tuple[int, ...]:
@@ -162,15 +177,13 @@ def log_softmax(x: Tensor, *, dim: int) -> Row:
 def prelu(x: Tensor, weight: Tensor) -> Row:
     """Leaky ReLU with a learnt slope; its backward always makes both gradients."""
     unasked = () if x.needs and weight.needs else (elements(x),)
-    return Row(x.shape, elementwise(x.layout), saves=(x, weight), gradient=FULL, scratch=unasked)
+    return Row(x.shape, preserved(x.layout), saves=(x, weight), gradient=FULL, scratch=unasked)
 
 
 @primitive()
 def add(a: Tensor, b: Tensor | float) -> Row:
     """The sum."""
-    tensors = _tensors(a, b)
-    strides = elementwise(*(tensor.layout for tensor in tensors))
-    return Row(broadcast(*tensors), strides, gradient=SAME)
+    return Row(broadcast(*tensors_of(a, b)), calculated(a, b), gradient=SAME)
 
 
 @primitive()
@@ -190,10 +203,9 @@ def sub(a: Tensor, b: Tensor | float) -> Row:
 @primitive()
 def mul(a: Tensor, b: Tensor | float) -> Row:
     """The product: each factor is kept for the gradient of the other."""
-    tensors = _tensors(a, b)
+    tensors = tensors_of(a, b)
     saves = needed((a, tensors[1]), (tensors[1], a)) if len(tensors) > 1 else ()
-    strides = elementwise(*(tensor.layout for tensor in tensors))
-    return Row(broadcast(*tensors), strides, saves=saves, gradient=FULL)
+    return Row(broadcast(*tensors), calculated(a, b), saves=saves, gradient=FULL)
 
 
 @primitive()
@@ -255,7 +267,7 @@ def cast(x: Tensor, *, like: Tensor | None = None, itemsize: int = 0) -> Row:
         return Row(x.shape, x.strides, view=True, gradient=SAME)
     return Row(
         x.shape,
-        elementwise(x.layout),
+        preserved(x.layout),
         itemsize=itemsize,
         gradient=(lambda gradient: gradient.like(gradient.shape, gradient.strides, width),),
     )
@@ -312,7 +324,3 @@ def scaled_in_place(x: Tensor, factor: float) -> Row:
 def added_in_place(x: Tensor, addend: float) -> Row:
     """The tensor itself, with a number added."""
     return Row(x.shape, x.strides, view=True, gradient=SAME)
-
-
-def _tensors(*args: Any) -> list[Tensor]:
-    return [arg for arg in args if not isinstance(arg, (int, float))]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from archcost.layout import Layout, Strides, channels_last, contiguous, elementwise, merged_stride
+from archcost.layout import (
+    Layout,
+    Strides,
+    channels_last,
+    contiguous,
+    elementwise,
+    layout_of,
+    merged_stride,
+    preserved,
+)
 from archcost.number import maximum, minimum
 from archcost.primitives.row import (
     COPIED,
@@ -34,10 +43,25 @@ def convolved(out: Shape, *tensors: Layout) -> Strides:
     """Return the strides of a convolution's output, or of its weight's gradient.
 
     Their channels are last if those of the input or the weight are, in PyTorch's
-    ``_conv_determine_backend_memory_format``.
+    ``_conv_determine_backend_memory_format``. A sequence is made contiguous and viewed as a map of
+    one line: one of length 1 may then be channels-last, in numbers alone.
     """
-    last = len(out) > 3 and any(tensor.suggests_channels_last for tensor in tensors)
+    if len(out) == 3:
+        batch, channels, _, step = convolved(_line(out), *map(_as_line, tensors))
+        return batch, channels, step
+    last = any(tensor.suggests_channels_last for tensor in tensors)
     return channels_last(out) if last else contiguous(out)
+
+
+def _line(shape: Shape) -> Shape:
+    return (*shape[:2], 1, *shape[2:])
+
+
+def _as_line(sequence: Layout) -> Layout:
+    strides = sequence.strides if sequence.is_contiguous else contiguous(sequence.shape)
+    return layout_of(
+        _line(sequence.shape), (*strides[:2], sequence.shape[2] * strides[2], strides[2])
+    )
 
 
 @primitive(LOWER)
@@ -53,6 +77,7 @@ def conv(
         out,
         convolved(out, x.layout, weight.layout),
         saves=(x, weight),
+        observed=contiguous(out) if len(out) == 3 else None,
         macs=numel(out) * numel(weight.shape[1:]),
         weight_strides=convolved(weight.shape, x.layout, weight.layout),
     )
@@ -73,6 +98,7 @@ def conv_transpose(
         out,
         convolved(out, x.layout, weight.layout),
         saves=(x, weight),
+        observed=contiguous(out) if len(out) == 3 else None,
         macs=elements(x) * numel(weight.shape[1:]),
         weight_strides=convolved(weight.shape, x.layout, weight.layout),
     )
@@ -215,7 +241,8 @@ def fused_attention(
     forward, backward = _tiles(q, k) if cpu else ((), ())
     return Row(
         out,
-        elementwise(q.layout) if cpu else _by_tokens(out),
+        preserved(q.layout) if cpu else _by_tokens(out),
+        observed=elementwise(q.layout) if cpu else None,
         widens=False,
         makes=(logsumexp,),
         saves=(q, k, v, *masks, OUT, logsumexp),

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from archcost.layout import (
+    Layout,
     Strides,
     as_maps,
     contiguous,
     differing,
     elementwise,
     layout_of,
+    preserved,
     viewed_strides,
 )
 from archcost.primitives.row import (
@@ -198,8 +200,20 @@ def contiguous_(x: Tensor) -> Row:
 @primitive()
 def roll(x: Tensor, *, shifts: Sequence[int], dims: Sequence[int]) -> Row:
     """Elements moved around along dimensions, one dimension after the other."""
-    strides = as_maps(x.shape, x.layout) if x.device == "cpu" else contiguous(x.shape)
+    strides = x.strides
+    for shift, dim in zip(shifts, dims, strict=True):
+        strides = _rolled(layout_of(x.shape, strides), shift, dim)
+    strides = strides if x.device == "cpu" else contiguous(x.shape)
     return Row(x.shape, strides, inner=elements(x) * (len(dims) - 1))
+
+
+def _rolled(x: Layout, shift: int, dim: int) -> Strides:
+    """Return the strides of two pieces that are concatenated; one of them may be empty."""
+    size = x.shape[dim]
+    if shift % size == 0:
+        return contiguous(x.shape)
+    sizes = ((*x.shape[:dim], n, *x.shape[dim + 1 :]) for n in (shift % size, -shift % size))
+    return as_maps(x.shape, *(layout_of(shape, x.strides) for shape in sizes))
 
 
 @primitive()
@@ -278,7 +292,7 @@ def _rearranged(x: Tensor, out: Shape) -> Strides:
 @primitive()
 def flip(x: Tensor, *, dims: Sequence[int]) -> Row:
     """Elements in reverse order along dimensions."""
-    return Row(x.shape, elementwise(x.layout))
+    return Row(x.shape, preserved(x.layout))
 
 
 @primitive()
