@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -81,10 +81,12 @@ def test_strides_of_every_op(name: str, case: Example) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     op = OPS[name].create(list(case.args), dict(case.kwargs))
     module = module_of(torch, op, case.inputs).train()
-    for x in inputs(torch, case.inputs[0]):
+    for x, turns in product(inputs(torch, case.inputs[0]), {False, len(case.inputs) > 1}):
         of_floats = op.takes(0) == "float"
         first = x.requires_grad_() if of_floats else x.abs().to(getattr(torch, op.takes(0)))
         others = samples(torch, op, *((BATCH, *shape) for shape in case.inputs))[1:]
+        if turns:
+            others = [t.transpose(1, -1).contiguous().transpose(1, -1) for t in others]
         tensors = [first, *others]
         try:
             result = module(*tensors)
@@ -95,7 +97,7 @@ def test_strides_of_every_op(name: str, case: Example) -> None:
         layouts = [Layout(tuple(t.shape), t.stride()) for t in tensors]
         found = run(op, layouts, case.inputs)
         for strides, each in zip(found, several(result), strict=True):
-            assert strides == each.stride(), (x.stride(), each.stride())
+            assert strides == each.stride(), [layout.strides for layout in layouts]
 
 
 def run(op: Op, layouts: list[Layout], shapes: tuple[Shape, ...]) -> list[Strides]:

@@ -37,10 +37,9 @@ def where(mask: Tensor, a: Tensor, b: Tensor) -> Row:
 
 @primitive()
 def masked_fill(x: Tensor, mask: Tensor, *, value: float) -> Row:
-    """The tensor with one value where a mask says so."""
-    return Row(
-        broadcast(x, mask), elementwise(x.layout), saves=(mask,), gradient=FULL, widens=False
-    )
+    """The tensor with one value where a mask says so: a contiguous copy, which is filled."""
+    out = broadcast(x, mask)
+    return Row(out, contiguous(out), saves=(mask,), gradient=FULL, widens=False)
 
 
 @primitive()
