@@ -183,6 +183,22 @@ APART = (
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(
+    ("mask", "each"), [("linear(5)", 2 * 5 * 5 * 2), ("slice(stop=5, dim=-1)", 0)]
+)
+def test_ptflops_counts_the_products_of_attention_whose_mask_learns(mask: str, each: int) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    branches = f"{{x: identity, mask: 'take(input) >> {mask}'}}"
+    net = loads(f"name: masked\ninput: 5x6\nlayers: [{{attention(2): {branches}}}]\n")
+    tool = next(tool for tool in TOOLS if tool.convention == "ptflops_aten")
+    import_package(tool.package)
+    measured = tool.run(build(net).eval(), list(random_inputs(net, 1)))
+    counted = count_operations(net, find_convention("ptflops_aten"))
+    assert counted == sum(measured.values())
+    assert counted == each + sum(x.macs + x.op.bias * numel(x.cost.output) for x in net if x.params)
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize(("shape", "before", "each"), APART)
 @pytest.mark.parametrize("bias", [True, False])
 def test_ptflops_counts_no_bias_on_rows_that_lie_apart(

@@ -95,8 +95,8 @@ def dimensions(layer: Any) -> int:
 
 @of("attention")
 def fused(layer: Any) -> int:
-    """Multiply-accumulates of fused attention, which a CPU runs unless the widths differ."""
-    return layer.cost.macs if layer.op.fused(*layer.shapes) else 0
+    """Multiply-accumulates of fused attention: of equal widths, with no mask that learns."""
+    return layer.cost.macs if layer.op.fused(*layer.shapes) and not layer.apart else 0
 
 
 @of("attention")

@@ -9,6 +9,7 @@ from functools import cached_property
 from archcost.conventions.facts import find_fact, subjects
 from archcost.data import dataclass
 from archcost.network import Layer, Network, maker
+from archcost.ops.base import BYTES
 from archcost.registry import Registry
 from archcost.shape import numel
 
@@ -42,7 +43,7 @@ class Convention:
         last_run: whether a module that runs several times counts its last run only.
         once: the terms that count once for a batch, as sums of parameters do.
         traced: whether it counts a trace of PyTorch's JIT, which leaves out what no output needs.
-        layouts: whether what it counts depends on how tensors lie in memory.
+        layouts: whether what it counts depends on how tensors lie in memory, and on gradients.
     """
 
     name: str
@@ -142,11 +143,15 @@ def unhooked(layer: Layer) -> bool:
 def counted_layers(network: Network, rule: Convention | Activations) -> list[Layer]:
     """Return the layers that a convention looks at: all, or those that an output depends on.
 
-    If several layers run one module, some tools count only the last. Where layouts count, those
-    that read what lies apart say so.
+    If several layers run one module, some tools count only the last. Where layouts count, layers
+    that PyTorch runs by several operations for it say so.
     """
     layers = _traced(network) if rule.traced else [*network]
-    if isinstance(rule, Convention) and rule.layouts and (apart := _apart(network)):
+    if (
+        isinstance(rule, Convention)
+        and rule.layouts
+        and (apart := _apart(network) | _unfused(network))
+    ):
         layers = [replace(layer, apart=True) if layer.path in apart else layer for layer in layers]
     if isinstance(rule, Convention) and rule.last_run:
         return [*{layer.module: layer for layer in layers}.values()]
@@ -174,6 +179,20 @@ def uncounted(network: Network, rule: Convention | Activations) -> frozenset[str
     if len(layers) == len(network):
         return frozenset()
     return frozenset(layer.path for layer in network) - {layer.path for layer in layers}
+
+
+def _unfused(network: Network) -> set[str]:
+    """Return the attention whose mask needs a gradient: a CPU takes its products one by one."""
+    learning: set[str] = set()
+    found = set()
+    for layer in network:
+        masked = layer.op.name == "attention" and len(layer.inputs) in (2, 4)
+        if masked and layer.inputs[-1] in learning:
+            found.add(layer.path)
+        learns = layer.params or not learning.isdisjoint(layer.inputs)
+        if learns and layer.op.makes not in BYTES:
+            learning.update(layer.outputs)
+    return found
 
 
 def _apart(network: Network) -> set[str]:
