@@ -113,9 +113,7 @@ def test_networks_that_nobody_wrote_a_spec_for_are_recorded(
 ) -> None:
     """Of torchvision, of timm and of a file: the record names the code, and is compared with it."""
     pytest.importorskip("timm", reason="timm is not installed")
-    (tmp_path / "net.py").write_text(
-        "from torch import nn\n\ndef net(): return nn.Conv2d(3, 4, 3)\n"
-    )
+    (tmp_path / "net.py").write_text(NETS)
     models = ["torchvision:squeezenet1_1", "timm:resnet10t", f"{tmp_path}/net.py:net"]
     path = tmp_path / "code.json"
     options = ["--input", "3x64x64", "--batch", "2", "--runs", "1", "--record", str(path)]
@@ -123,10 +121,61 @@ def test_networks_that_nobody_wrote_a_spec_for_are_recorded(
     assert done.exit_code == 0, done.output
     rows = json.loads(path.read_text())["measurements"]
     assert [(row["model"], row["status"]) for row in rows] == [(name, "ok") for name in models]
-    checks = [check for check in replay(path) if "hard bound" not in check.name]
     # params, shape, counter, saved bytes, bytes of parameters, gradients, state
-    assert len(checks) == 3 * 7
+    assert compared(path) == 3 * 7
+
+
+NETS = """from torch import nn
+
+def net(width=4): return nn.Conv2d(3, width, 3)
+
+class Words(nn.Module):
+    def __init__(self, words=50):
+        super().__init__()
+        self.table, self.head = nn.Embedding(words, 8), nn.Linear(8, 3)
+    def forward(self, ids, places): return self.head(self.table(ids) + places)
+
+def make(batch):
+    import torch
+    return torch.zeros(batch, 5, dtype=torch.int64), torch.zeros(batch, 5, 8)
+"""
+
+
+def compared(path: Path) -> int:
+    """Return how many figures of a record are compared with those predicted; all are equal."""
+    checks = [check for check in replay(path) if "hard bound" not in check.name]
     assert [check for check in checks if check.skipped or not check.passed] == []
+    return len(checks)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "load"),
+    [
+        ("net.py:net", "--input 3x8x8 --arg width=7", {"knobs": {"width": "7"}}),
+        ("net.py:net", "--input input=3x8x8", {"input": {"input": "3x8x8"}}),
+        (
+            "net.py:Words",
+            "--input ids=5:int64 --input places=5x8 --arg words=70",
+            {"input": {"ids": "5:int64", "places": "5x8"}, "knobs": {"words": "70"}},
+        ),
+        ("net.py:Words", "--inputs net.py:make", {"inputs": "net.py:make"}),
+        ("net.py:net", "--input 3x8x8 --run", {"model": "net.py:net", "run": True}),
+        ("resnet20", "--input 3x16x16", None),
+        ("resnet20", "--no-bias --set classes=7", {"knobs": {"classes": "7"}, "bias": False}),
+    ],
+)
+def test_a_row_says_how_its_network_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, options: str, load: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NETS)
+    arguments = ["profile", model, *options.split(), "--batch", "2", "--runs", "1", "--resume"]
+    for _ in range(2):  # the second finds it in the record
+        done = CliRunner().invoke(cli, [*arguments, "--record", "code.json"])
+        assert done.exit_code == 0, done.output
+    (row,) = json.loads(Path("code.json").read_text())["measurements"]
+    assert (row["status"], row.get("load")) == ("ok", load), row
+    assert compared(Path("code.json")) == 7
 
 
 def test_a_record_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

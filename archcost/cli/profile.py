@@ -90,7 +90,12 @@ def command(
     from archcost.measure.profile import check_device, machine, to_record, torch_dtype
     from archcost.measure.series import measure, plan
     from archcost.optimizers import find_optimizer
-    from archcost.performance.measured import continued, measured_table, read_record
+    from archcost.performance.measured import (
+        continued,
+        load_arguments,
+        measured_table,
+        read_record,
+    )
     from archcost.performance.proof import proof_table
     from archcost.report.comparison import select
 
@@ -109,7 +114,10 @@ def command(
     if resume and record is not None and Path(record).exists():
         old = read_record(record)
         about, before = continued(record, old, about), old["measurements"]
-    networks = [load_network(name, **options) for name in names]
+    networks = [
+        (network, load_arguments(name, network, options))
+        for name in names for network in [load_network(name, **options)]
+    ]  # fmt: skip
     jobs = plan(networks, batches, dtypes, [None] if no_training else optimizers, before)
     done: list[Any] = []
     code, saved = 0, time.monotonic()

@@ -41,7 +41,8 @@ class Measurement:
     are None. There is a peak of allocated blocks. Training has more: of requested bytes, of tensors
     without workspaces, of reserved bytes, and of the whole device. ``counters`` are
     for the whole batch; ``saved_bytes`` is what autograd keeps for backward, storage by storage,
-    parameters aside. ``layers`` are seconds of the forward pass.
+    parameters aside. ``layers`` are seconds of the forward pass. ``load`` is how the network
+    is read again, where its name and input are not enough.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Measurement:
     gradient_bytes: int | None = None
     optimizer_state_bytes: int | None = None
     layers: dict[str, float] | None = None
+    load: dict[str, Any] | None = None
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from archcost.measure.profile import REFUSED, Measurement, check_answers, profile
@@ -22,6 +22,7 @@ class Job:
         dtype: data type of parameters and activations.
         optimizer: of the training step, None to measure no training.
         inference: whether to measure a forward pass too; one optimizer's measurement does.
+        load: what :func:`archcost.performance.measured.load_arguments` gives of it.
     """
 
     network: Network
@@ -29,18 +30,19 @@ class Job:
     dtype: str
     optimizer: str | None
     inference: bool = True
+    load: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells it from others, as :func:`row_key` does the rows of a record."""
         return row_key({
             "model": self.network.name, "input": self.network.input, "batch": self.batch,
-            "dtype": self.dtype, "optimizer": self.optimizer,
+            "dtype": self.dtype, "optimizer": self.optimizer, "load": self.load,
         })  # fmt: skip
 
 
 def plan(
-    networks: Sequence[Network],
+    networks: Sequence[tuple[Network, Mapping[str, Any]]],
     batches: Sequence[int],
     dtypes: Sequence[str],
     optimizers: Sequence[str | None] = (None,),
@@ -50,15 +52,16 @@ def plan(
 
     So a series that is cut short has something of every network. The data type changes first,
     then the batch, then the optimizer, where None is to measure no training. What is among the
-    ``rows`` of a record, also as refused or out of memory, is left out.
+    ``rows`` of a record, also as refused or out of memory, is left out. Each network comes with how
+    to load it.
     """
     known = {row_key(row) for row in rows}
     jobs = [
-        Job(network, batch, dtype, optimizer, inference=optimizer == optimizers[0])
+        Job(network, batch, dtype, optimizer, optimizer == optimizers[0], load)
         for optimizer in optimizers
         for batch in batches
         for dtype in dtypes
-        for network in networks
+        for network, load in networks
     ]
     return [job for job in jobs if job.key not in known]
 
@@ -77,7 +80,7 @@ def measure(jobs: Iterable[Job], device: str, runs: int) -> Iterator[Measurement
                 training=job.optimizer is not None, optimizer=job.optimizer or "sgd",
                 inference=job.inference,
             )  # fmt: skip
-            yield row
+            yield replace(row, load=dict(job.load) or None)
             if row.status == REFUSED:
                 check_answers(device)
     finally:

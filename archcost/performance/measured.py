@@ -9,6 +9,9 @@ from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.hardware import Device, find_reported, read_devices
+from archcost.network import Network
+from archcost.ops.base import FLOAT
+from archcost.spec.catalog import load
 from archcost.spec.source import Source
 from archcost.table import Cell, Column, Table
 from archcost.units import number_of
@@ -48,8 +51,32 @@ CHANGING = ("date", "python", "driver")
 
 def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what tells a measurement from the others of its record."""
-    shape = tuple(row["input"])
-    return row["model"], shape, row["batch"], row["dtype"], row.get("optimizer")
+    how = json.dumps(row.get("load") or {}, sort_keys=True)
+    return row["model"], tuple(row["input"]), row["batch"], row["dtype"], row.get("optimizer"), how
+
+
+def load_arguments(model: str, network: Network, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of ``load(model, **options)`` does not follow from the network's name and input.
+
+    A record keeps it as ``load``. It is empty for a model of the catalog without options.
+    """
+    usual: dict[str, Any] = {"input": None, "knobs": {}, "aux": False, "bias": True}
+    how = {key: value for key, value in options.items() if value != usual.get(key, False)}
+    if not isinstance(how.get("input"), Mapping) and network.inputs[0].dtype == FLOAT:
+        how.pop("input", None)
+    return how if model == network.name else {"model": model, **how}
+
+
+def load_row(row: Mapping[str, Any]) -> Network:
+    """Return the network of a row of a record, as it is read today.
+
+    Raises:
+        ArchcostError: it cannot be read any more.
+    """
+    how = {"model": row["model"], **(row.get("load") or {})}
+    if "inputs" not in how:
+        how.setdefault("input", tuple(row["input"]))
+    return load(**how)
 
 
 def continued(

@@ -13,9 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 from archcost.errors import ArchcostError
-from archcost.performance.measured import measurements, record_device
+from archcost.performance.measured import load_row, measurements, record_device
 from archcost.setting import OPTIONS, Setting
-from archcost.spec.catalog import load
 from archcost.storage.fit import INFERENCE, RUNS, TRAINING
 from archcost.storage.workspace import peak_with_workspace
 from archcost.table import Cell, Column, Table
@@ -74,7 +73,7 @@ def proofs(record: Mapping[str, Any]) -> Iterator[Proof]:
         if not measured:
             continue
         try:
-            network = load(row["model"], input=tuple(row["input"]))
+            network = load_row(row)
             setting = row_setting(row, "cuda")
             for use, size in measured.items():
                 label = f"{use}, {setting.optimizer}" if use == TRAINING else use

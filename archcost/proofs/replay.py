@@ -13,10 +13,9 @@ from archcost.conventions import CONVENTIONS
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.performance.bounds import hard_bound
-from archcost.performance.measured import measurements, read_record, record_device
+from archcost.performance.measured import load_row, measurements, read_record, record_device
 from archcost.performance.proof import LARGE, proofs, row_setting
 from archcost.proofs import Check
-from archcost.spec.catalog import load
 from archcost.storage.peaks import training_peak
 from archcost.storage.saved import saved_for_backward
 
@@ -42,7 +41,7 @@ def replay(path: str | Path) -> Iterator[Check]:
             yield _check(row, "measurement", None, None, skipped=row["status"])
     for row in measurements(record):
         try:
-            network = load(row["model"], input=tuple(row["input"]))
+            network = load_row(row)
         except ArchcostError as error:
             yield _check(row, "model", None, None, skipped=str(error))
             continue
