@@ -77,9 +77,8 @@ class Layer:
         ties: parameters that belong to another module: from the op's name to the full name.
         rows: rows of the batch per sample in its inputs.
         names: full names of its own parameters, if they do not begin with its path.
-        apart: whether PyTorch runs it by several operations in place of one, as a linear layer
-            whose rows lie apart. It is only known where a convention asks
-            (:func:`archcost.conventions.counted_layers`).
+        apart: whether PyTorch runs it as several operations: a linear layer whose rows lie apart.
+            It is only known where a convention asks (:func:`archcost.conventions.counted_layers`).
         function: whether the network calls a function instead of a module. This changes only what
             counters see that hook modules.
         in_place: whether it changes the first tensor that it reads, and returns that.

@@ -72,6 +72,7 @@ def measure(jobs: Iterable[Job], device: str, runs: int) -> Iterator[Measurement
     Raises:
         ArchcostError: the device does not answer any more; what did that was yielded before.
     """
+    frozen = gc.get_freeze_count()
     gc.freeze()  # what exists by now stays: to look through it after each model takes long
     try:
         for job in jobs:
@@ -84,4 +85,5 @@ def measure(jobs: Iterable[Job], device: str, runs: int) -> Iterator[Measurement
             if row.status == REFUSED:
                 check_answers(device)
     finally:
-        gc.unfreeze()
+        if not frozen:  # what the caller has frozen stays so
+            gc.unfreeze()

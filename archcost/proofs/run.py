@@ -135,12 +135,14 @@ def verify_all(
             (heavy if footprint(network, request.setting.batch) > HEAVY else light).append(network)
     yield from _side_by_side(light, request, jobs)
     yield from _side_by_side(heavy, request, 1)
+    frozen = gc.get_freeze_count()
     try:
         for network in here:
             yield from verify(network, request)
             settle()
     finally:
-        gc.unfreeze()
+        if not frozen:  # what the caller has frozen stays so
+            gc.unfreeze()
 
 
 def _side_by_side(networks: Sequence[Network], request: Request, jobs: int) -> Iterator[Outcome]:
