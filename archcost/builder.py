@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from archcost.errors import ArchcostError, LookupFailed, OpError, did_you_mean, shorten
@@ -19,6 +20,9 @@ from archcost.units import number_of
 MAX_LAYERS = 20_000
 MOST_WORK = 2**100
 
+name_of, told_of = attrgetter("name"), attrgetter("shape", "dtype", "rows")
+"""The name of a tensor, and what a layer makes of it depends on."""
+
 Made = tuple[Cost, tuple[Shape, ...], str, int]
 """What an op makes of tensors: its cost on their shapes, the type, the rows of the batch."""
 
@@ -30,8 +34,8 @@ class TooManyLayers(ArchcostError):
 class Builder:
     """Builds a network layer by layer: infers shapes and costs, finds names, keeps within limits.
 
-    ``layers`` holds the layers so far. ``lines`` holds the paths that are taken, each with its line
-    in the spec if there is one.
+    ``layers`` holds the layers so far. ``places`` holds the paths that are taken, each with its
+    place in the spec if there is one.
 
     Examples:
         >>> from archcost.ops import make
@@ -46,7 +50,7 @@ class Builder:
         self.inputs: list[Value] = []
         self.layers: list[Layer] = []
         self.folded = 0  # layers that repeats stand for besides, at most
-        self.lines: dict[str, int] = {}
+        self.places: dict[str, Any] = {}
         self._numbers: Counter[str] = Counter()
         self._known: dict[Any, tuple[Op, Made]] = {}
         self._values: dict[str, Value] = {}
@@ -99,7 +103,7 @@ class Builder:
         self._check_name(path)
         if len(self.layers) + self.folded >= MAX_LAYERS:
             raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
-        values = [self._find(value) if isinstance(value, str) else value for value in inputs]
+        values: Sequence[Value] = [self._find(v) if isinstance(v, str) else v for v in inputs]
         if self._retyped:
             values = [self._values[v.name] if v.name in self._retyped else v for v in values]
         if op.integers or op.masks:
@@ -110,7 +114,7 @@ class Builder:
         except OpError as error:
             shapes = tuple([value.shape for value in values])
             raise OpError(refused(path, op.name, shapes, error)) from None
-        reads, rows = tuple([value.name for value in values]), values[0].rows
+        reads, rows = tuple(map(name_of, values)), values[0].rows
         layer = Layer(path, op, reads, shapes, cost, module, ties, False, rows, names)
         self._append(layer)
         value = self._values[path] = Value(path, cost.output, dtype, made_rows)
@@ -141,20 +145,18 @@ class Builder:
             self._values[name] = Value(name, value.shape, value.dtype, value.rows)
         for layer in layers:
             path = names[layer.path]
-            inputs = tuple([names[name] for name in layer.inputs])
+            inputs = tuple(map(names.__getitem__, layer.inputs))
             ties = layer.ties and {key: new + full[cut:] for key, full in layer.ties.items()}
             shapes, cost, rows = layer.shapes, layer.cost, layer.rows
             made = Layer(path, layer.op, inputs, shapes, cost, path, ties, False, rows, NO_NAMES)
-            self.layers.append(made)
-            self._layers[path] = made
-        for around in {names[layer.path].rpartition(".")[0] for layer in layers}:
-            self._groups.update(prefixes(around), [around])
+            self._append(made)
 
     def _append(self, layer: Layer) -> None:
+        path = layer.path
         self.layers.append(layer)
-        self._layers[layer.path] = layer
-        if layer.path.rpartition(".")[0] not in self._groups:
-            self._groups.update(prefixes(layer.path))
+        self._layers[path] = layer
+        if path.rpartition(".")[0] not in self._groups:
+            self._groups.update(prefixes(path))
 
     def has(self, path: str) -> bool:
         """Whether there is a layer at a path."""
@@ -216,7 +218,7 @@ class Builder:
     def number(self, group: str, name: str, first: int = 1) -> str:
         """Return the path of the next layer or group of that name in a group, numbered."""
         stem = join(group, name)
-        while (path := f"{stem}{self._numbers[stem] + first}") in self.lines:
+        while (path := f"{stem}{self._numbers[stem] + first}") in self.places:
             self._numbers[stem] += 1
         self._numbers[stem] += 1
         return path
@@ -250,7 +252,7 @@ class Builder:
         Raises:
             OpError: the op does not take them.
         """
-        key: Any = (id(op), *[(v.shape, v.dtype, v.rows) for v in values])
+        key: Any = (id(op), *map(told_of, values))
         try:
             if key in self._known:
                 return self._known[key][1]

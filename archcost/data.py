@@ -28,7 +28,7 @@ else:
         cls = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
         fields = dataclasses.fields(cls)
         _check(cls, fields, slots)
-        methods = _methods(cls, fields, slots) | {"__hash__": _hash if frozen else None}
+        methods = _methods(cls, fields, slots, frozen) | {"__hash__": _hash if frozen else None}
         if frozen:
             methods |= {"__setattr__": _frozen, "__delattr__": _frozen}
         if frozen and slots:
@@ -49,7 +49,9 @@ def _check(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool) -
         raise TypeError(f"{cls.__name__} takes dataclasses.dataclass")
 
 
-def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool) -> dict[str, Any]:
+def _methods(
+    cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool, frozen: bool
+) -> dict[str, Any]:
     """Return the methods of a class that know its fields."""
     positional = [field.name for field in fields if not field.kw_only]
     named = [field.name for field in fields if field.kw_only]
@@ -85,26 +87,34 @@ def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...], slots: bool)
         told_apart = type(self)._told_apart
         return bool(told_apart(self) == told_apart(other))
 
-    init = _init_of_slots(cls, fields) if slots else in_dict
+    init = _init_of_slots(cls, fields, frozen) if slots else in_dict
     return {"__init__": init, "__repr__": __repr__, "__eq__": __eq__}
 
 
-def _init_of_slots(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Any:
-    """Return ``__init__`` of a class with slots, which calls the ``__set__`` of each slot."""
-    space: dict[str, Any] = {"unset": MISSING}
+def _init_of_slots(cls: type, fields: tuple[dataclasses.Field[Any], ...], frozen: bool) -> Any:
+    """Return ``__init__`` of a class with slots.
+
+    While it runs, an object of a frozen class is of one that is not frozen: Python sets a slot in a
+    fraction of the time where no method decides whether it may.
+    """
+    free = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    filled = type(cls.__name__, (cls,), {"__slots__": (), **free})
+    become = vars(object)["__class__"].__set__
+    space: dict[str, Any] = {"unset": MISSING, "filled": filled, "become": become}
     lines, arguments = [], {False: ["self"], True: ["*"]}  # of fields that are named only
     for field in fields:
         name = value = argument = field.name
-        space[f"put_{name}"] = getattr(cls, name).__set__
         if field.default is not MISSING:
             argument, space[f"usual_{name}"] = f"{name}=usual_{name}", field.default
         elif field.default_factory is not MISSING:
             argument, space[f"make_{name}"] = f"{name}=unset", field.default_factory
             value = f"make_{name}() if {name} is unset else {name}"
         arguments[field.kw_only is True].append(argument)
-        lines.append(f" put_{name}(self, {value})")
+        lines.append(f"self.{name} = {value}")
     told = arguments[False] + (arguments[True] if arguments[True][1:] else [])
-    exec("\n".join([f"def __init__({', '.join(told)}):", *lines]), space)
+    if frozen:
+        lines = ["own = type(self)", "become(self, filled)", *lines, "self.__class__ = own"]
+    exec("\n ".join([f"def __init__({', '.join(told)}):", *lines]), space)
     return space["__init__"]
 
 

@@ -109,6 +109,8 @@ class Op:
         initial: what parameters and buffers of its program are at first, as PyTorch source with
             ``{}`` for the sizes and ``{op.x}`` for what the op has; zeros unless given.
         examples: arguments and input shapes from which generic tests are driven.
+
+    ``unnamed`` holds the arguments that were written without their names, as they were written.
     """
 
     arguments: ClassVar[Mapping[str, Argument]] = MappingProxyType({})
@@ -129,6 +131,7 @@ class Op:
     integer_buffers: ClassVar[tuple[str, ...]] = ()
     initial: ClassVar[Mapping[str, str]] = MappingProxyType({})
     examples: ClassVar[tuple[Example, ...]]
+    unnamed: Sequence[Any] = ()
     forward: ClassVar[Callable[..., Any]]
     """``forward(F, *inputs, **params)``: the op as a program over the primitives of a reading.
 
@@ -185,7 +188,9 @@ class Op:
 
     def replaced(self: T, **changes: Any) -> T:
         """Return the op with other values of some arguments, which are as checked."""
-        return type(self)(**{**dict(zip(self.arguments, self.values, strict=True)), **changes})
+        made = type(self)(**{**dict(zip(self.arguments, self.values, strict=True)), **changes})
+        made.__dict__["unnamed"] = self.unnamed
+        return made
 
     def cost(self, x: Shape, *others: Shape) -> Cost:
         """Return the cost for one sample of the given input shapes; by default the shape stays.
@@ -302,7 +307,9 @@ class Op:
                 given[name] = argument.read(name, given[name])
             elif argument.default is REQUIRED:
                 raise OpError(f"{cls.name} needs {name}")
-        return cls(**given)
+        made = cls(**given)
+        made.__dict__["unnamed"] = args
+        return made
 
 
 OPS = Registry[type[Op]]("op")

@@ -395,20 +395,17 @@ def expand(
         expander.run(inputs)
     except RecursionError:
         raise SpecError("nested too deeply", source.name) from None
-    places = dict(expander.places)
-    if input is None:
-        places |= {n: header.get(f"inputs.{n}", at) for n, at in document.inputs.items()} or {
-            NETWORK_INPUT: header["input"]
-        }
+    places = {**expander.builder.places, **expander.written}
+    for name in [value.name for value in inputs]:
+        at = document.inputs.get(name, header.get("input"))
+        places[name] = header.get(f"inputs.{name}", at) if input is None else None
     return replace(
         model,
         inputs=tuple(expander.builder.inputs),
         layers=tuple(expander.builder.layers),
         outputs=tuple(expander.outputs),
         knobs=MappingProxyType({key: values[key] for key in document.knobs}),
-        find_remarks=partial(
-            find_remarks, places=places, positional=expander.positional, meant=document.meant
-        ),
+        find_remarks=partial(find_remarks, places=places, meant=document.meant),
         remake=partial(expand, document, variant, input=input, knobs=knobs, aux=aux, bias=bias),
     )
 

@@ -16,7 +16,7 @@ from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.habits import meant_call, meant_input
 from archcost.spec.reading import TooLarge, flattened, is_merge, ties_of
 from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use, has_weights
-from archcost.spec.template import Repeating
+from archcost.spec.template import PLAIN, Repeating
 from archcost.spec.values import FUNCTIONS, Refused
 
 
@@ -31,6 +31,8 @@ class Expander(Repeating):
         self.input: Shape = ()
         self._ops: dict[Any, Op] = {}
         self._firsts: dict[str, dict[str, Layer]] = {}
+        self.written: dict[str, yaml.Scalar] = {}
+        """Where the spec has the layers of shared items, by path; others are at their names."""
 
     def run(self, inputs: list[Value]) -> None:
         """Expand the document's layers: ``builder`` then has them, and ``outputs`` the outputs.
@@ -47,8 +49,7 @@ class Expander(Repeating):
         scope.labels.update(dict.fromkeys(names, UNKNOWN))
         for value in inputs:
             scope.labels[value.name] = self.builder.input(value.shape, value.name, value.dtype)
-        for name, place in self.document.inputs.items():
-            self.builder.lines[name] = place.line
+        self.builder.places.update(self.document.inputs)
         current = inputs[0] if inputs else UNKNOWN
         self.input = current.shape
         with self.mistakes.kept():
@@ -369,44 +370,45 @@ class Expander(Repeating):
         self, at: yaml.Scalar, name: str, args: list[Any], kwargs: dict[str, Any],
         scope: Scope, current: Value, label: str = "",
     ) -> Value:  # fmt: skip
-        ties = ties_of(name, kwargs)
-        kwargs = {key: kwargs[key] for key in kwargs if key not in ties} if ties else kwargs
-        if not self.bias:
-            ties.pop("bias", None)
-        args = flattened(name, args)
-        tensors = [arg for arg in args if type(arg) is Value]
-        if tensors and any(type(arg) is Value for arg in args[len(tensors) :]):
-            raise self._error(at, scope, f"{name}: tensors come before other arguments")
+        ties: dict[str, Value] = {}
+        tensors: list[Value] = []
+        if not PLAIN.issuperset(map(type, (*args, *kwargs.values()))):
+            ties = ties_of(name, kwargs)
+            kwargs = {key: kwargs[key] for key in kwargs if key not in ties}
+            if not self.bias:
+                ties.pop("bias", None)
+            args = flattened(name, args)
+            tensors = [arg for arg in args if type(arg) is Value]
+            args = args[len(tensors) :]
+            if any(type(arg) is Value for arg in args):
+                raise self._error(at, scope, f"{name}: tensors come before other arguments")
         builder = self.builder
         path = join(scope.group, label) if label else builder.number(scope.group, name)
-        builder.lines.setdefault(path, at.line)
-        given = args[len(tensors) :]
+        builder.places.setdefault(path, at)
         try:
-            op = self._op(name, given, kwargs)
+            op = self._op(name, args, kwargs)
             check_inputs(op, len(tensors))
         except OpError as error:
             seen = [t.shape for t in tensors or [current] if t is not UNKNOWN]
             reason = refused(path, name, seen, error)
-            raise self._refusal(at, reason, name, given, kwargs, tensors or [current]) from None
+            raise self._refusal(at, reason, name, args, kwargs, tensors or [current]) from None
         inputs = tensors + [current] * (len(op.inputs) - len(tensors))
         for tensor in inputs:
             if tensor is UNKNOWN:
                 raise Skipped
-        use = scope.use
-        first = use.first.get(path[len(use.group) + 1 :]) if use else None
-        same = first.path if first and (first.op == op or has_weights(first)) else None
-        at = use.at if use and use.again else at
+        use, same = scope.use, None
+        if use:
+            first = use.first.get(path[len(use.group) + 1 :])
+            same = first.path if first and (first.op == op or has_weights(first)) else None
+            self.written[path] = at = use.at if use.again else at
         try:
             made = builder.add(op, *inputs, name=path, params=same or self._tied(ties))
         except OpError as error:
-            raise self._refusal(at, str(error), name, given, kwargs, inputs) from None
+            raise self._refusal(at, str(error), name, args, kwargs, inputs) from None
         except TooManyLayers as error:
             raise self._error(at, scope, str(error), kind=TooLarge) from None
         if use:
             use.take(builder.layers[-1])
-        self.places[path] = at
-        if given:
-            self.positional[path] = given
         return made
 
     def _refusal(
@@ -425,14 +427,16 @@ class Expander(Repeating):
         values = (*args, *kwargs.values())
         key: Any = (name, *values, *kwargs, *map(type, values))  # 1 is no True
         try:
-            hash(key)
+            op = self._ops.get(key)
         except TypeError:  # a list, or a size that knows its formula
             key = (name, repr(args), repr(kwargs))
-        if key not in self._ops:
+            op = self._ops.get(key)
+        if op is None:
             op = OPS[name].create(args, kwargs)
-            biased = not self.bias and getattr(op, "bias", False) is True
-            self._ops[key] = op.replaced(bias=False) if biased else op
-        return self._ops[key]
+            if not self.bias and getattr(op, "bias", False) is True:
+                op = op.replaced(bias=False)
+            self._ops[key] = op
+        return op
 
 
 def _explained(name: str) -> str:

@@ -8,7 +8,7 @@ kernel_size=64)``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from archcost.errors import written
@@ -64,17 +64,10 @@ def _has_three_axes(op: Op) -> bool:
     return any(isinstance(value, tuple) and len(value) == 3 for value in values)
 
 
-def layer_habits(
-    network: Network, positional: Mapping[str, Sequence[Any]]
-) -> Iterator[tuple[Layer, str, str]]:
-    """Yield layers with the kind of a remark and its text.
-
-    Args:
-        network: the expanded spec.
-        positional: the arguments that a call has without their names, by the layer's path.
-    """
+def layer_habits(network: Network) -> Iterator[tuple[Layer, str, str]]:
+    """Yield layers of an expanded spec with the kind of a remark and its text."""
     for layer in network:
-        args = positional.get(layer.path, ())
+        args = layer.op.unnamed
         if not args and layer.op.name not in MAPS_BY_DIM:
             continue
         if text := _torch_order(layer, args) or _factor(layer, args):

@@ -122,14 +122,16 @@ class Reading:
             except KeyError:
                 if name in self.document.blocks or name in OPS or name in self.document.broken:
                     return name  # a block or op passed as an argument
-                lines, path = self.builder.lines, join(scope.group, name)
+                places, path = self.builder.places, join(scope.group, name)
                 if self.builder.has(path) and path not in self.results:
-                    reason = f"{name} is the layer of line {lines[path]}, which has no name yet"
+                    line = places[path].line
+                    reason = f"{name} is the layer of line {line}, which has no name yet"
                     raise Refused(f"{reason}; write `{name}: ...` there") from None
-                for path, line in lines.items():
+                for path, place in places.items():
                     if path.endswith(f".{name}"):
                         group = path.removesuffix(f".{name}")
-                        reason = f"{name} is set in line {line}, in {group}, and not seen here"
+                        where = f"set in line {place.line}, in {group}"
+                        reason = f"{name} is {where}, and not seen here"
                         raise Refused(reason) from None
                 if set_in := self.document.named.get(name):
                     raise Refused(f"{name} is set in line {set_in}, and not seen here") from None
@@ -221,16 +223,15 @@ class Reading:
             raise self._error(key, scope, f"{shorten(name)!r} is not a layer name: {NAMES}")
         if name in RESERVED or is_alone(name):
             raise self._error(key, scope, f"{name!r} is a word of the language, not a layer name")
-        stem, lines = join(scope.group, name), self.builder.lines
-        while (path := join(scope.group, name)) in lines:
-            again = lines[path] < scope.loop or (scope.loop and lines[path] == key.line)
+        stem, places = join(scope.group, name), self.builder.places
+        while (path := join(scope.group, name)) in places:
+            line = places[path].line
+            again = line < scope.loop or (scope.loop and line == key.line)
             if not numbered and not again:
-                raise self._error(
-                    key, scope, f"duplicate name {name!r}; first in line {lines[path]}"
-                )
+                raise self._error(key, scope, f"duplicate name {name!r}; first in line {line}")
             self._numbers[stem] = number = self._numbers.get(stem, 1) + 1
             name = f"{key.text}{number}"
-        lines[path] = key.line
+        places[path] = key
         return name
 
     def _filled(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
 from archcost.network import Layer, Network, Remark, maker
 from archcost.shape import numel
@@ -17,8 +16,7 @@ MEANT = (UNREAD, INPUT, ARGUMENTS, DIMENSIONS)
 
 def find_remarks(
     network: Network,
-    places: Mapping[str, Scalar],
-    positional: Mapping[str, Sequence[Any]],
+    places: Mapping[str, Scalar | None],
     meant: Collection[str] = (),
 ) -> list[Remark]:
     """Return the remarks on a network, in the order of its spec's lines.
@@ -27,19 +25,17 @@ def find_remarks(
         network: the expanded spec.
         places: where the spec has each layer, by path, and its input; without a place for that,
             it is not the spec's own.
-        positional: the arguments that a call has without their names, by the layer's path.
         meant: kinds of remarks of which the spec says that it means what it says.
     """
     remarks = [*_unread(network, places)]
     for value in network.inputs:
         if value.name not in network.last_readers and value.name not in network.outputs:
-            place, text = places.get(value.name), f"nothing reads the input {value.name}"
-            remarks.append(Remark(UNREAD, text, *((place.line, place.column) if place else (0, 0))))
-    for layer, kind, text in layer_habits(network, positional):
-        remarks.append(Remark(kind, text, places[layer.path].line, places[layer.path].column))
+            text = f"nothing reads the input {value.name}"
+            remarks.append(Remark(UNREAD, text, *_place(places, value.name)))
+    for layer, kind, text in layer_habits(network):
+        remarks.append(Remark(kind, text, *_place(places, layer.path)))
     if text := input_habit(network):
-        place = places.get(network.inputs[0].name)
-        remarks.append(Remark(INPUT, text, *((place.line, place.column) if place else (0, 0))))
+        remarks.append(Remark(INPUT, text, *_place(places, network.inputs[0].name)))
     remarks = [remark for remark in dict.fromkeys(remarks) if remark.kind not in meant]
     if network.claims:
         from archcost.printed import find_lecture_remarks
@@ -48,7 +44,13 @@ def find_remarks(
     return sorted(remarks, key=lambda remark: (remark.line, remark.column))
 
 
-def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
+def _place(places: Mapping[str, Scalar | None], name: str) -> tuple[int, int]:
+    """Return the line and column of a layer or an input; 0 and 0 if it is not the spec's own."""
+    place = places.get(name)
+    return (place.line, place.column) if place else (0, 0)
+
+
+def _unread(network: Network, places: Mapping[str, Scalar | None]) -> Iterator[Remark]:
     """Yield each layer that no layer reads and that is not an output, with its cost.
 
     What leads only to it costs in vain too, and counts with it.
@@ -78,7 +80,7 @@ def _unread(network: Network, places: Mapping[str, Scalar]) -> Iterator[Remark]:
             f"nothing reads {layer.path}; it costs {params:,} parameters and {macs:,} MACs of the "
             f"totals{before}"
         )
-        yield Remark(UNREAD, text, places[layer.path].line, places[layer.path].column)
+        yield Remark(UNREAD, text, *_place(places, layer.path))
 
 
 MAX_REMARKS = 5

@@ -18,7 +18,8 @@ from archcost.spec.source import Node, Scalar
 if TYPE_CHECKING:
     from archcost.graph import Graph
 
-PLAIN = (int, float, bool, str, type(None))
+PLAIN = frozenset({int, float, bool, str, type(None)})
+"""The types of values that are neither tensors nor lists, and that do not know their formula."""
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Template:
         outputs: the tensors that they make.
         tensors: the names of the tensors that the block was called on.
         result: the name of the tensor after it.
-        lines, places, positional: what the expansion notes of paths, by path.
+        places: where the spec has its layers and groups, by path.
         results: the names of the tensors after its groups and named layers, by path.
         steps, work: how much it took of what a spec may do.
     """
@@ -41,9 +42,7 @@ class Template:
     outputs: list[Value]
     tensors: list[str]
     result: str
-    lines: dict[str, int]
     places: dict[str, Scalar]
-    positional: dict[str, list[Any]]
     results: dict[str, str]
     steps: int = 0
     work: int = 0
@@ -69,8 +68,6 @@ class Repeating(Reading):
         self, document: Document, values: Mapping[str, Any], options: tuple[bool, ...]
     ) -> None:
         super().__init__(document, values)
-        self.places: dict[str, Scalar] = {}
-        self.positional: dict[str, list[Any]] = {}
         self.outputs: list[str] = []
         self.options = options
 
@@ -171,8 +168,7 @@ class Repeating(Reading):
     ) -> Value:
         """Expand a block, and keep what it has made as a template."""
         builder = self.builder
-        first, lines, places = len(builder.layers), len(builder.lines), len(self.places)
-        given, named = len(self.positional), len(self.results)
+        first, places, named = len(builder.layers), len(builder.places), len(self.results)
         others = self._noted()
         steps, left = self.steps, self.budget.left
         made = self.items(block.body, inner, current)
@@ -180,8 +176,7 @@ class Repeating(Reading):
         if others == self._noted() and type(made) is Value and ties_inside(layers, inner.group):
             self.document.templates[key] = Template(
                 inner.group, layers, [builder.value(n) for each in layers for n in each.outputs],
-                tensors, made.name, added(builder.lines, lines), added(self.places, places),
-                added(self.positional, given), added(self.results, named),
+                tensors, made.name, added(builder.places, places), added(self.results, named),
                 self.steps - steps, left - self.budget.left,
             )  # fmt: skip
         return made
@@ -190,9 +185,7 @@ class Repeating(Reading):
         """Make the layers of a template in a group."""
         names = dict(zip(known.tensors, tensors, strict=True))
         self.builder.add_again(known.layers, known.outputs, known.group, group, names)
-        self.builder.lines.update(known.renamed(group, known.lines))
-        self.places.update(known.renamed(group, known.places))
-        self.positional.update(known.renamed(group, known.positional))
+        self.builder.places.update(known.renamed(group, known.places))
         for path, result in known.renamed(group, known.results).items():
             self.results[path] = names.get(result, "")
         self.steps += known.steps
