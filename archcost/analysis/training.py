@@ -35,13 +35,22 @@ class Gradients:
     reached: frozenset[str]
 
 
+def learning(network: Network, freeze: Sequence[str] = ()) -> frozenset[str]:
+    """Return the full names of the parameters that are trained if the named layers are not.
+
+    Raises:
+        LookupFailed: a pattern matches no layer.
+    """
+    return frozenset(network.params) - frozen_params(network, freeze)
+
+
 def gradients(network: Network, freeze: Sequence[str] = ()) -> Gradients:
     """Return what needs a gradient if the input does not and the named layers are not trained.
 
     Raises:
         LookupFailed: a pattern matches no layer.
     """
-    learns = frozenset(network.params) - frozen_params(network, freeze)
+    learns = learning(network, freeze)
     trained = {
         layer.path for layer in network
         if is_recorded(layer) and not learns.isdisjoint(layer.param_names)

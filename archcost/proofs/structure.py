@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from archcost.analysis.report import analyze
-from archcost.analysis.training import gradients
+from archcost.analysis.training import learning
 from archcost.network import Layer, Network, maker, prefixes
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.dataflow import tensors_of
@@ -230,7 +230,7 @@ def _check_own(subject: Subject, modules: Mapping[str, Any]) -> Iterator[Check]:
     """Find parameters that are shared or not, and frozen or not, as they should not be."""
     homes: dict[int, str] = {}
     known: dict[str, int] = {}
-    learns = gradients(subject.network, subject.setting.freeze).learns
+    learns = learning(subject.network, subject.setting.freeze)
     for layer in subject.network:
         shared = layer.module != layer.path
         named = (

@@ -17,10 +17,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from heapq import heappop, heappush
 
-from archcost.layout import Layout, elementwise
+from archcost.layout import elementwise
 from archcost.primitives.row import FULL, JOIN, NEW, SAME
 from archcost.readings.ledger import BACKWARD, FORWARD, TRANSIENT, Ledger
 from archcost.readings.tensors import Edge, Node, Parameter, Tensor
@@ -56,12 +55,13 @@ def sweep(ledger: Ledger, arrived: dict[Node, dict[int, Tensor]], observed: bool
     while ahead:
         node = heappop(ahead)[1]
         ledger.enter(BACKWARD, node.layer)
-        gradients = node.recompute or partial(_gradients, ledger, node)
-        results = gradients(arrived.pop(node))
-        del gradients
+        if node.recompute:
+            results = node.recompute(arrived.pop(node))
+        else:
+            results = _gradients(ledger, node, arrived.pop(node))
         node.saved = ()
         learnt: list[tuple[Edge, Tensor]] = []
-        alone = len({*results}) == len(results)
+        alone = len(results) < 2 or len({*results}) == len(results)
         added: list[Tensor] = []
         results.reverse()
         for edge in node.edges:
@@ -166,7 +166,7 @@ def _arrive(edge: Edge, gradient: Tensor, shared: bool) -> None:
     assert isinstance(parameter, Parameter)
     if parameter.grad is not None:  # of a backward pass within this one: it is added in place
         return
-    if shared or not Layout(edge.shape, parameter.strides).same_order(gradient.strides):
+    if shared or not parameter.layout.same_order(gradient.strides):
         gradient = gradient.like(edge.shape, parameter.strides, kind=edge.kind)
     if gradient.storage.kind == TRANSIENT:
         gradient.storage.become(edge.kind)

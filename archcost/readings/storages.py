@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from archcost.errors import ArchcostError
-from archcost.layout import Layout, arranged
+from archcost.layout import Layout, Strides, arranged, layout_of
 from archcost.network import NETWORK_INPUT, Layer, Network, maker
 from archcost.number import maximum
 from archcost.ops import Cost, Op
@@ -59,8 +59,14 @@ class Place(NamedTuple):
     """Where the output of a layer lies: the layer that made the storage, and how it lies in it."""
 
     owner: str
-    layout: Layout
+    shape: Shape
+    strides: Strides
     itemsize: int
+
+    @property
+    def layout(self) -> Layout:
+        """Its sizes and strides."""
+        return layout_of(self.shape, self.strides)
 
 
 class Storages:
@@ -224,18 +230,19 @@ class Storages:
         if not isinstance(rules, tuple):
             rules = (rules,) * len(args)
         node.edges = edges = []
-        for place in row.order or range(len(args)):
-            arg = args[place] if place < min(len(args), len(rules)) else None
+        most = min(len(args), len(rules))
+        for place in [p for p in row.order if p < most] if row.order else range(most):
+            arg = args[place]
             if isinstance(arg, Tensor) and arg.needs:
-                edge = Edge(arg, rules[place], row.weight_strides if place == 1 else None)
-                edge.late = place in row.late
-                edges.append(edge)
-        hidden = (row.zeros,) if self.observed else (row.inner, row.hidden)
+                strides = row.weight_strides if place == 1 else None
+                edges.append(Edge(arg, rules[place], strides, place in row.late))
+        hidden = row.zeros if self.observed else row.inner or row.hidden
         unasked = row.unasked if self.observed or self.device == "cuda" else ()
         node.scratch = []
-        if row.scratch or row.masks or any(hidden) or unasked:
+        if hidden or row.scratch or row.masks or unasked:
             width = self._width(row, [arg for arg in args if isinstance(arg, Tensor)])
-            node.scratch += [(n, width) for n in (*row.scratch, *hidden, *unasked) if n]
+            own = (row.zeros,) if self.observed else (row.inner, row.hidden)
+            node.scratch += [(n, width) for n in (*row.scratch, *own, *unasked) if n]
             node.scratch += [(n, BOOL_BYTES) for n in row.masks]
         return node
 
@@ -319,10 +326,11 @@ class Storages:
         if not layer.cost.params and not layer.cost.buffers:
             self.params[path] = {}
             return
-        learnt = [name for name in layer.params if layer.full_name(name) in learns]
+        names = {name: layer.full_name(name) for name in layer.params}
+        learnt = [name for name, full in names.items() if full in learns]
         shared = {name: known[full] for name, full in layer.ties.items()}
         self.place_params(path, layer.op, layer.cost, itemsize, learnt, shared)
-        known |= {layer.full_name(name): self.params[path][name] for name in layer.params}
+        known |= {full: self.params[path][name] for name, full in names.items()}
 
     def place_params(
         self, path: str, op: Op, cost: Cost, itemsize: int, learnt: Collection[str],
@@ -377,7 +385,7 @@ class Storages:
         storage = made.storage
         if storage.owner == maker(path):
             storage.what = "output"
-        self.places[path] = Place(storage.owner, made.layout, made.itemsize)
+        self.places[path] = Place(storage.owner, made.shape, made.strides, made.itemsize)
 
     def _finish(self, layer: Layer, tensors: dict[str, Tensor]) -> None:
         """Drop what nothing holds any more."""

@@ -131,7 +131,7 @@ class Edge:
 
     to: Node | Parameter
 
-    def __init__(self, tensor: Any, rule: Any, strides: Strides | None) -> None:
+    def __init__(self, tensor: Any, rule: Any, strides: Strides | None, late: bool = False) -> None:
         self.to, self.kind = tensor.node, TRANSIENT
         if tensor.node is None:
             self.to = tensor
@@ -141,7 +141,7 @@ class Edge:
                 tensor.storage.ledger.shared = True
         self.place, self.shape, self.itemsize = tensor.place, tensor.shape, tensor.itemsize
         self.strides = strides or tensor.strides
-        self.rule, self.late = rule, False
+        self.rule, self.late = rule, late
 
 
 class Node:

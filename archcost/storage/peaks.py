@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from archcost.analysis.training import gradients, reached_from
+from archcost.analysis.training import learning, reached_from
 from archcost.collector import uncollected
 from archcost.errors import ArchcostError
 from archcost.network import Network
@@ -101,8 +101,8 @@ def training_peak(network: Network, setting: Setting) -> Run:
     setting.check_type()
     rule, device = find_optimizer(setting.optimizer), setting.device
     kernel = find_kernel(setting.kernel, device)
-    learns = gradients(network, setting.freeze).learns
-    trained = [numel(shape) * setting.itemsize for shape in _updated(network, learns)]
+    learns, itemsize = learning(network, setting.freeze), setting.itemsize
+    trained = [numel(shape) * itemsize for shape in _updated(network, learns)]
     run = Storages(setting)
     state = rule.state(trained, kernel, device)
     held = [Storage(run.ledger, size, STATE) for size in state]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from archcost.analysis.training import gradients
+from archcost.analysis.training import learning
 from archcost.network import Network
 from archcost.ops import OUTPUT
 from archcost.readings.ledger import FORWARD
@@ -71,7 +71,7 @@ def saved_for_backward(network: Network, setting: Setting) -> SavedForBackward:
     network = network.in_training
     setting.check_type()
     run = Storages(setting, exact=False)
-    outputs = run.forward(network, gradients(network, setting.freeze).learns)
+    outputs = run.forward(network, learning(network, setting.freeze))
     run.ledger.enter(FORWARD)
     storages = tuple(
         Storage(
