@@ -259,14 +259,14 @@ class Builder:
         except TypeError:  # sizes that know their formula have no hash
             key = None
         check_inputs(op, len(values), all_given=True)
-        dtype, rows = made_dtype(op, [value.dtype for value in values]), values[0].rows
-        shapes = tuple([value.shape for value in values])
+        shapes, dtypes, every = zip(*map(told_of, values), strict=True)
+        dtype, rows = made_dtype(op, dtypes), every[0]
         cost = op.cost(*shapes)
-        large = any(size > LARGEST for shape in cost.outputs for size in shape)
+        large = [size for shape in cost.outputs for size in shape if size > LARGEST]
         if large or numel(cost.output) + cost.macs > MOST_WORK:
             raise OpError("the layer is larger than archcost counts (2**53 per dimension)")
-        if not op.any_rows and any(value.rows != rows for value in values):
-            told = ", ".join(str(value.rows) for value in values)
+        if len(every) > 1 and not op.any_rows and any(own != rows for own in every):
+            told = ", ".join(map(str, every))
             reason = "needs the same number of rows of the batch in each input"
             raise OpError(f"{op.name} {reason}; got {told}")
         made = cost, shapes, dtype, op.rows(rows, *shapes)

@@ -336,8 +336,8 @@ class Network:
         """
         depth = {value.name: 0 for value in self.inputs}
         for layer in self.layers:
-            most = max([depth[maker(name)] for name in layer.inputs])
-            depth[layer.path] = most + (layer.op.kind in WEIGHT_KINDS and chosen(layer))
+            own = layer.op.kind in WEIGHT_KINDS and chosen(layer)
+            depth[layer.path] = max(map(depth.__getitem__, map(maker, layer.inputs))) + own
         return depth
 
     @cached_property

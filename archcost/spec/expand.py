@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from archcost.builder import MAX_LAYERS, TooManyLayers, check_inputs, join, refused
@@ -17,7 +18,7 @@ from archcost.spec.habits import meant_call, meant_input
 from archcost.spec.reading import TooLarge, flattened, is_merge, ties_of
 from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use, has_weights
 from archcost.spec.template import PLAIN, Repeating
-from archcost.spec.values import FUNCTIONS, Refused
+from archcost.spec.values import Refused
 
 
 class Expander(Repeating):
@@ -302,19 +303,6 @@ class Expander(Repeating):
         self._step(node, scope)
         return self._call(node, node, arg, scope, current)
 
-    def _makes_tensor(self, arg: ast.expr, around: ast.expr) -> bool:
-        """Whether an argument is a chain or a call of an op; ``max`` is one in a merge only."""
-        if isinstance(arg, ast.BinOp):
-            return isinstance(arg.op, ast.RShift)
-        if isinstance(arg, ast.IfExp):
-            return any(self._makes_tensor(part, around) for part in (arg.body, arg.orelse))
-        if not isinstance(arg, ast.Call) or not isinstance(arg.func, ast.Name):
-            return False
-        name = arg.func.id
-        if name in FUNCTIONS and not (isinstance(around, ast.Name) and is_merge(around.id)):
-            return False
-        return name in OPS or name in self.document.blocks or name == "take"
-
     def _enter(
         self, node: yaml.Scalar, block: Block, args: list[Any], kwargs: dict[str, Any],
         scope: Scope, current: Value, name: str,
@@ -425,18 +413,25 @@ class Expander(Repeating):
 
     def _op(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Op:
         values = (*args, *kwargs.values())
-        key: Any = (name, *values, *kwargs, *map(type, values))  # 1 is no True
+        key: Any = (name, values, tuple(kwargs), tuple(map(type, values)))
         try:
-            op = self._ops.get(key)
+            op = self._ops.get(key) or _created(*key)
         except TypeError:  # a list, or a size that knows its formula
             key = (name, repr(args), repr(kwargs))
-            op = self._ops.get(key)
-        if op is None:
-            op = OPS[name].create(args, kwargs)
-            if not self.bias and getattr(op, "bias", False) is True:
-                op = op.replaced(bias=False)
-            self._ops[key] = op
+            op = self._ops.get(key) or OPS[name].create(args, kwargs)
+        if not self.bias and getattr(op, "bias", False) is True:
+            op = op.replaced(bias=False)
+        self._ops[key] = op
         return op
+
+
+@lru_cache(maxsize=4096)
+def _created(
+    name: str, values: tuple[Any, ...], named: tuple[str, ...], types: tuple[type, ...]
+) -> Op:
+    """Return the op of such a call, whose last arguments are named; 1 is not True, by the types."""
+    given = len(values) - len(named)
+    return OPS[name].create(values[:given], dict(zip(named, values[given:], strict=True)))
 
 
 def _explained(name: str) -> str:

@@ -34,6 +34,8 @@ from archcost.units import number_of
 MAX_LENGTH = 2_000
 MAX_WORK = 500_000
 MAX_NESTING = 50
+WHOLE = (ast.Add, ast.Sub, ast.Mult)
+"""The operators that take all whole numbers."""
 WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
 MISSPELT = {
     "was never closed": "a bracket is not closed",
@@ -189,8 +191,10 @@ class Evaluator:
     def _binary(self, node: ast.BinOp, depth: int) -> Any:
         if type(node.op) not in BINARY:
             raise self._no_part(node)
-        left, right = self._operand(node.left, depth), self._operand(node.right, depth)
-        return binary(type(node.op), left, right)
+        left, right = self(node.left, depth), self(node.right, depth)
+        if type(left) is type(right) is int and isinstance(node.op, WHOLE):
+            return BINARY[type(node.op)][1](left, right)
+        return binary(type(node.op), Operand(node.left, left), Operand(node.right, right))
 
     def _part(self, node: ast.Subscript, depth: int) -> Any:
         index = node.slice

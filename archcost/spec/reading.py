@@ -206,6 +206,19 @@ class Reading:
                 return False
         return True
 
+    def _makes_tensor(self, arg: ast.expr, around: ast.expr) -> bool:
+        """Whether an argument is a chain or a call of an op; ``max`` is one in a merge only."""
+        if isinstance(arg, ast.BinOp):
+            return isinstance(arg.op, ast.RShift)
+        if isinstance(arg, ast.IfExp):
+            return any(self._makes_tensor(part, around) for part in (arg.body, arg.orelse))
+        if not isinstance(arg, ast.Call) or not isinstance(arg.func, ast.Name):
+            return False
+        name = arg.func.id
+        if name in FUNCTIONS and not (isinstance(around, ast.Name) and is_merge(around.id)):
+            return False
+        return name in OPS or name in self.document.blocks or name == "take"
+
     def _written_out(self, key: yaml.Scalar, scope: Scope, current: Value) -> yaml.Scalar:
         """Return a name with the values in it, as ``stage{i}`` in a loop over ``i``."""
         if "{" not in key.text:
