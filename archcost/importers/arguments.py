@@ -212,10 +212,14 @@ def _parameters(module: Any) -> list[str]:
     return [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
+SCALAR = "scalar"
+"""How a shape is written if a sample is a number."""
+
+
 def _typed(value: Any) -> tuple[Shape, str]:
     if not isinstance(value, str):
-        return read_shape(value), "float32"
+        return () if value == () else read_shape(value), "float32"
     text, _, dtype = value.replace(" ", ":").partition(":")
     if dtype and dtype not in ("int64", "float32"):
         raise ArchcostError(f"an input holds float32 or int64; got {shorten(dtype)!r}")
-    return read_shape(text), dtype or "float32"
+    return () if text == SCALAR else read_shape(text), dtype or "float32"

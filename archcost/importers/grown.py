@@ -1,12 +1,16 @@
-"""What a pass does otherwise when its batch is a large prime: constants, and what is a view."""
+"""What a pass does otherwise when its batch is a large prime.
+
+Constants take no memory. Code that compares a size with a number is answered as for a batch of 2.
+Some copies are views where the batch is 1.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from archcost.importers.seen import BATCH
+from archcost.importers.seen import BATCH, of_batch
 from archcost.layout import viewed_strides
 
 torch: Any = import_module("torch")
@@ -39,7 +43,64 @@ def without_content(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 def _is_large(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(map(_is_large, value))
-    return isinstance(value, int) and value > BATCH // 2
+    return isinstance(value, int) and int(value) > BATCH // 2
+
+
+class Size(int):
+    """A size with the batch in it, as code sees it.
+
+    Code that compares it with a number gets the answer for a batch of 2. ``asked`` is called with
+    the answers for a batch of 1, of 2 and of the pass.
+    """
+
+    asked: Asked
+
+    __hash__ = int.__hash__
+
+    def __mul__(self, other: Any) -> Any:
+        """Return a size in which the batch is more often."""
+        return sized(int.__mul__(self, other), self.asked)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        """Return a size in which the batch is less often, or a number without it."""
+        return sized(int.__floordiv__(self, other), self.asked)
+
+
+Asked = Callable[[bool, bool, bool], None]
+
+
+def sized(value: Any, asked: Asked) -> Any:
+    """Return a size, or several, with those that have the batch as :class:`Size`."""
+    if isinstance(value, torch.Size):
+        large = max(value, default=0) > MOST
+        return torch.Size([sized(n, asked) for n in value]) if large else value
+    if isinstance(value, int) and value > MOST and value % BATCH == 0:
+        value = Size(value)
+        value.asked = asked
+    return value
+
+
+MOST = BATCH // 2
+
+
+def _compares(name: str) -> Callable[[Size, Any], Any]:
+    exact = getattr(int, name)
+
+    def compare(self: Size, other: Any) -> Any:
+        value = int(self)
+        if not isinstance(other, int) or (other and int(other) % BATCH == 0):
+            return exact(value, int(other) if isinstance(other, int) else other)
+        one, two = (exact(value // BATCH * batch, other) for batch in (1, 2))
+        self.asked(one, two, exact(value, other))
+        return two
+
+    return compare
+
+
+for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(Size, _name, _compares(_name))
 
 
 RESHAPED = ("reshape", "reshape_as", "flatten")
@@ -55,6 +116,13 @@ def copies_but_for_one(before: Any, after: Any) -> bool:
     return viewed_strides(shape, strides, new) is not None
 
 
+def turns(before: Any, after: Any) -> bool:
+    """Whether a map without content is laid out anew where a CPU leaves its channels last."""
+    if before.dim() != 4 or after.dim() != 4 or before.is_contiguous():
+        return False
+    return bool(before.is_contiguous(memory_format=torch.channels_last) and after.is_contiguous())
+
+
 def one_sample(tensor: Any) -> Any:
     """Return a tensor without content as it is where the batch is 1."""
     return torch.empty(_of_one(tensor.shape), dtype=tensor.dtype, device="meta")
@@ -63,3 +131,9 @@ def one_sample(tensor: Any) -> Any:
 def _of_one(sizes: Sequence[int]) -> tuple[int, ...]:
     """Return sizes or strides as they are where the batch is 1."""
     return tuple(n if n % BATCH else n // BATCH for n in sizes)
+
+
+def goes_through_the_batch(x: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a tensor is taken apart along the dimension of the batch, of a trace's size."""
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    return bool(x.shape) and of_batch(x.shape[dim])

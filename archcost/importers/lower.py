@@ -49,7 +49,7 @@ class Lowering:
         self.in_place: set[str] = set()
         self.buffers: set[int] = set()  # the memory of those that a layer before has
         self.places: list[tuple[int, str]] = []
-        self.live = _live(trace)
+        self.live = live_calls(trace)
         self.last = {
             seen.storage: call
             for number, call in enumerate(trace.calls) if number in self.live
@@ -424,7 +424,7 @@ def _seen_in(value: Any) -> Iterable[Seen]:
             yield from _seen_in(inner)
 
 
-def _live(trace: Trace) -> frozenset[int]:
+def live_calls(trace: Trace) -> frozenset[int]:
     """Return the numbers of the calls that depend on an input, a parameter or a product."""
     live: set[int] = set()
     for number, call in enumerate(trace.calls):

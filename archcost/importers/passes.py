@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from itertools import zip_longest
 from typing import Any, cast
@@ -15,9 +15,11 @@ from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.grown import one_sample
 from archcost.importers.inside import tensors_in
 from archcost.importers.lines import at, line_of_code
-from archcost.importers.sample import traced
+from archcost.importers.lower import live_calls
+from archcost.importers.probe import seen_in
+from archcost.importers.sample import alike, traced
 from archcost.importers.seen import Call, Trace
-from archcost.importers.trace import Tracer
+from archcost.importers.trace import Tracer, Undecided
 from archcost.proofs.counterparts import FOREIGN, one_line
 
 torch: Any = import_module("torch")
@@ -95,6 +97,27 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _autocast_of(tracer: Tracer) -> Iterator[None]:
+    """Take tensors without content as a CPU's where code turns autocast off; else refuse it."""
+    kind = torch.amp.autocast_mode.autocast
+    begin = kind.__init__
+
+    def begins(
+        self: Any, device_type: str, dtype: Any = None, enabled: bool = True,
+        cache_enabled: bool | None = None,
+    ) -> None:  # fmt: skip
+        if enabled and device_type in ("meta", "cpu"):
+            raise ArchcostError(
+                f"{tracer.where(line_of_code())}: code turns torch.autocast on; leave that to --amp"
+            )
+        device = "cpu" if device_type == "meta" else device_type
+        begin(self, device, dtype, enabled, cache_enabled)
+
+    with mock.patch.object(kind, "__init__", begins):
+        yield
+
+
 def _reentrant(tracer: Tracer, function: Any, _: Any, *args: Any) -> Any:
     """Run what ``use_reentrant=True`` runs again if an argument needs a gradient, and only then."""
     learns = any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args)
@@ -126,33 +149,73 @@ def trace(
     if inputs.sample:
         return traced(lambda batch: _settled(module, inputs, training, known, inputs.copies(batch)))
     found = _settled(module, inputs, training, known, inputs.tensors)
-    if found.asks_layout:
+    if found.asks_batch:
         alone = [one_sample(tensor) for tensor in inputs.tensors]
-        other = _settled(module, inputs, training, known, alone)
-        found.otherwise = _parting(found.calls, other.calls)
+        with suppress(_Raises):  # as batch statistics of one sample do
+            other = _settled(module, inputs, training, known, alone)
+            found.otherwise = _parting(found, other)
     return found
 
 
-def _parting(calls: Sequence[Call], others: Sequence[Call]) -> str:
-    """Return the line of the first call that the others do not make, empty if they are the same."""
-    moved = ([call for call in known if call.name != "contiguous"] for known in (calls, others))
-    for call, other in zip_longest(*moved):  # of one sample, contiguous may copy nothing
-        if call is None or other is None or (call.full, call.path) != (other.full, other.path):
+def _parting(*traces: Trace) -> str:
+    """Return the line of the first call that the other does not make, empty if they are the same.
+
+    A call of constants alone makes no difference; of one sample, contiguous may copy nothing.
+    """
+
+    def made(trace: Trace) -> list[Call]:
+        live = live_calls(trace)
+        calls = (call for n, call in enumerate(trace.calls) if n in live)
+        return [call for call in calls if call.name != "contiguous"]
+
+    def told(call: Call) -> tuple[Any, ...]:
+        return call.full, call.path, len(seen_in((call.args, call.kwargs)))
+
+    for call, other in zip_longest(*map(made, traces)):
+        if call is None or other is None or told(call) != told(other):
             return at((call or other).line)
     return ""
 
 
 def _settled(*how: Any) -> Trace:
+    return _decided({}, *how)
+
+
+class _Raises(ArchcostError):
+    """The module raises an error of its own."""
+
+
+MOST_QUESTIONS = 4
+
+
+def _decided(answers: Mapping[tuple[str, int], bool], *how: Any) -> Trace:
+    """Return the calls of a pass, also where code asks questions of data that decide nothing.
+
+    That is so if the same calls follow from both answers, or if code raises an error for one.
+    """
     module = how[0]
     before = state_of(module)
-    found = _pass(*how)
-    return found if state_of(module) == before else _pass(*how)
+    try:
+        found = _pass(answers, *how)
+        return found if state_of(module) == before else _pass(answers, *how)
+    except Undecided as question:
+        if question.line in answers or len(answers) == MOST_QUESTIONS:
+            raise
+        ways = []
+        for answer in (False, True):
+            with suppress(_Raises):
+                ways.append(_decided({**answers, question.line: answer}, *how))
+        if not ways or not alike(ways[0].calls, ways[-1].calls):
+            raise
+        return ways[0]
 
 
 def _pass(
-    module: Any, inputs: Arguments, training: bool, known: Container[str], tensors: Sequence[Any]
-) -> Trace:
+    answers: Mapping[tuple[str, int], bool], module: Any, inputs: Arguments, training: bool,
+    known: Container[str], tensors: Sequence[Any],
+) -> Trace:  # fmt: skip
     tracer = Tracer(module, dict(zip(inputs.names, tensors, strict=True)), known)
+    tracer.answers = answers
     tracer.on_data = bool(inputs.sample)
     tracer.keeping = tracer.trace.training = training
     saved = torch.autograd.graph.saved_tensors_hooks(tracer.keep, lambda kept: kept)
@@ -161,6 +224,7 @@ def _pass(
             torch.set_grad_enabled(training),
             saved if training else nullcontext(),
             _own_functions(tracer, training),
+            _autocast_of(tracer),
             tracer,
         ):
             made = inputs.call(module, *tensors)
@@ -169,7 +233,7 @@ def _pass(
     except FOREIGN as error:
         if tracer.refusal:
             raise tracer.refusal from None
-        raise ArchcostError(
+        raise _Raises(
             f"{type(module).__name__} does not run on these inputs: {one_line(error)}"
         ) from error
     tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))

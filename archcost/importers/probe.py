@@ -36,7 +36,7 @@ class _Probe(Storages):
         self.saved: list[Tensor] = []
         self.pack = lambda tensor, _: self.saved.append(tensor)
         assert call.inside is not None
-        self.needs = dict(zip(map(_id, _seen_in(call)), call.inside.learning, strict=False))
+        self.needs = dict(zip(map(_id, seen_in(call)), call.inside.learning, strict=False))
 
     def tensor(self, seen: Seen) -> Tensor:
         """Return a tensor as it was seen; those in the same memory lie in one storage."""
@@ -85,7 +85,7 @@ def probed(
     if [out.itemsize for out in outs] != [out.itemsize for out in inside.outs]:
         return False
     places = [F.known[seen.storage].storage if seen.storage in F.known else None
-              for seen in _seen_in(call)]  # fmt: skip
+              for seen in seen_in(call)]  # fmt: skip
     views = [places.index(out.storage) if out.storage in places else -1 for out in outs]
     if views != [out.view for out in inside.outs]:
         return False
@@ -151,13 +151,14 @@ def _id(seen: Seen) -> tuple[int, Any, Any]:
     return (seen.storage, seen.shape, seen.strides)
 
 
-def _seen_in(value: Any) -> list[Seen]:
+def seen_in(value: Any) -> list[Seen]:
+    """Return the tensors among the arguments of a call."""
     if isinstance(value, Call):
-        return _seen_in((value.args, value.kwargs))
+        return seen_in((value.args, value.kwargs))
     if isinstance(value, Seen):
         return [value]
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
-        return [seen for inner in value for seen in _seen_in(inner)]
+        return [seen for inner in value for seen in seen_in(inner)]
     return []

@@ -63,6 +63,15 @@ def _joined(first: Trace, second: Trace) -> Trace:
     return replace(first, calls=calls, outputs=outputs)
 
 
+def alike(calls: Sequence[Call], others: Sequence[Call]) -> bool:
+    """Whether two passes make the same calls on tensors of the same sizes."""
+
+    def told(call: Call) -> tuple[Any, ...]:
+        return (*_what(call), call.in_place, [(out.shape, out.strides) for out in call.outs])
+
+    return [*map(told, calls)] == [*map(told, others)]
+
+
 def _what(call: Call) -> tuple[Any, ...]:
     """Return what is the same in every batch: the function, where, and which tensors it reads."""
     return (call.full, call.path, len(call.outs), _kinds((call.args, call.kwargs)))

@@ -105,8 +105,10 @@ class Trace:
         freed: for the output of a call, how many calls had begun when no name held it any more.
         reruns: the calls that backward runs again.
         frozen: the parameters that need no gradient.
-        asks_layout: whether code asks how a tensor of the batch lies in memory.
+        asks_batch: whether code may do otherwise if the batch is 1: it compares the batch with a
+            number, or asks how a tensor of the batch lies in memory.
         otherwise: the line at which it goes another way if the batch is 1, empty if it does not.
+        larger: the line at which it asks whether the batch is large, empty if it does not.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -118,8 +120,9 @@ class Trace:
     freed: dict[tuple[int, int], int] = field(default_factory=dict)
     reruns: list[Rerun] = field(default_factory=list)
     frozen: frozenset[str] = frozenset()
-    asks_layout: bool = False
+    asks_batch: bool = False
     otherwise: str = ""
+    larger: str = ""
 
 
 def of_batch(size: int) -> bool:

@@ -83,7 +83,7 @@ def read(
     missing = lowering.missing
     text = f", without {', '.join(dict.fromkeys(missing))}" if missing else ""
     text += _data(inputs) if run else ""
-    about = bind(_remarks, found.parameters, tuple(missing))
+    about = bind(_remarks, found.parameters, tuple(missing), found.larger)
     return replace(network, name=name + text, find_remarks=about)
 
 
@@ -110,9 +110,9 @@ def _filled(torch: Any, model: Any, arguments: Mapping[str, Any], given: Any) ->
 
 
 def _remarks(
-    parameters: Mapping[str, Shape], missing: tuple[str, ...], network: Network
+    parameters: Mapping[str, Shape], missing: tuple[str, ...], larger: str, network: Network
 ) -> list[Remark]:
-    """Say which parameters of the module no layer reads, and which calls count nothing."""
+    """Say which calls count nothing, for which batches the figures are, and what is not read."""
     said = []
     for name, times in Counter(missing).items():
         calls, own = (f"{times} calls", "their") if times > 1 else ("a call", "its")
@@ -122,6 +122,9 @@ def _remarks(
     if network.otherwise:
         text = f"with a batch of 1, {network.otherwise} goes another way: the figures are of larger"
         said.append(Remark("batch", f"{text} batches", 0, 0))
+    if larger:
+        text = f"{larger} asks whether the batch is large: the figures are of the smaller ones"
+        said.append(Remark("batch", text, 0, 0))
     unread = [name for name in parameters if name not in network.params]
     if unread:
         size = sum(numel(parameters[name]) for name in unread)

@@ -10,17 +10,25 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 from weakref import ref
 
 from archcost.errors import ArchcostError
 from archcost.importers.constants import Constants
-from archcost.importers.grown import RESHAPED, copies_but_for_one, without_content
+from archcost.importers.grown import (
+    RESHAPED,
+    Size,
+    copies_but_for_one,
+    goes_through_the_batch,
+    sized,
+    turns,
+    without_content,
+)
 from archcost.importers.inside import (
     Inside,
     Made,
@@ -32,6 +40,21 @@ from archcost.importers.inside import (
     tensors_in,
 )
 from archcost.importers.lines import at, caller, is_foreign, line_of_code
+from archcost.importers.named import (
+    ASKS,
+    BY_PLACES,
+    DEPENDS,
+    DETECTOR,
+    HIDES,
+    OF_DATA,
+    OF_LAYOUT,
+    OF_MANY,
+    OPENED,
+    QUERIES,
+    SIZES,
+    YES_OR_NO,
+    name_of,
+)
 from archcost.importers.seen import (
     BATCH,
     BUFFER,
@@ -49,7 +72,15 @@ from archcost.importers.seen import (
 torch: Any = import_module("torch")
 overrides: Any = import_module("torch.overrides")
 
-MOST_OUTPUTS = 10_000
+MOST_OUTPUTS, MOST_ANSWERS = 10_000, 1_000
+
+
+class Undecided(ArchcostError):
+    """Code asks a question of data at a line, whose answer is yes or no."""
+
+    def __init__(self, text: str, line: tuple[str, int]) -> None:
+        super().__init__(text)
+        self.line = line
 
 
 class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
@@ -70,6 +101,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         self.alive: list[Any] = [module, inputs]  # so that no id is given twice
         self.stack: list[tuple[str, Any]] = []
         self.visits: Counter[str] = Counter()
+        self.asked: Counter[tuple[str, int]] = Counter()
         self.paths: dict[Any, str] = {}
         self.buffers: dict[int, str] = {}
         self.weights: dict[int, str] = {}  # the storages of parameters and buffers
@@ -77,7 +109,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         self.constants = Constants()
         self.held: dict[int, Any] = {}
         self.bases: dict[int, tuple[int, int]] = {}  # what has made each storage
-        self.loose: set[int] = set()  # the storages whose strides are others if the batch is 1
+        self.loose: set[int] = set()  # the storages whose strides may be others
         for name, child in module.named_modules():
             self.paths.setdefault(child, name)
         for name, tensor in held_tensors(module):  # what stands in plain attributes
@@ -108,6 +140,9 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
 
     rerunning = False
     """Whether what runs is computed again in backward."""
+
+    answers: Mapping[tuple[str, int], bool] = MappingProxyType({})
+    """What data are taken to say, by the lines that ask a question of them."""
 
     def keep(self, tensor: Any) -> Any:
         """Note a tensor that is kept for backward; a result would hold the graph that holds it."""
@@ -208,15 +243,16 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         """Return arguments with tensors as calls see them."""
         if isinstance(value, torch.Tensor):
             return self.see(value)
-        if isinstance(value, torch.Size):
-            return tuple(value)
+        if isinstance(value, Size):
+            return int(value)
         if isinstance(value, (list, tuple)):
-            made = [self.seen(inner) for inner in value]
-            return tuple(made) if isinstance(value, tuple) else made
+            return (list if isinstance(value, list) else tuple)(map(self.seen, value))
         if isinstance(value, dict):
             return {key: self.seen(inner) for key, inner in value.items()}
         if isinstance(value, slice):
-            return slice(*map(self.seen, (value.start, value.stop, value.step)))
+            ends = (value.start, value.stop, value.step)
+            held = [isinstance(end, torch.Tensor) and not end.is_meta for end in ends]
+            return slice(*(int(n) if h else self.seen(n) for n, h in zip(ends, held, strict=True)))
         return value
 
     def __torch_function__(
@@ -224,12 +260,14 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
     ) -> Any:
         """Run a function, and note the call if it makes tensors."""
         kwargs = kwargs or {}
-        name = _name(function)
+        name = name_of(function)
+        if name in SIZES:
+            return sized(function(*args, **kwargs), self.compared)
         if name in QUERIES:
-            own = name in OF_LAYOUT and not is_foreign(sys._getframe(1).f_globals["__name__"])
-            if own and name == "data_ptr" and not self.on_data:
-                raise self.refused(name, line_of_code(), RuntimeError("meta"))
-            self.trace.asks_layout |= own and any(map(of_batch, args[0].shape))
+            if name in OF_LAYOUT and not is_foreign(sys._getframe(1).f_globals["__name__"]):
+                if name == "data_ptr" and not self.on_data:
+                    raise self.refused(name, line_of_code(), RuntimeError("meta"))
+                self.trace.asks_batch |= any(map(of_batch, args[0].shape))
             return function(*args, **kwargs)
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
@@ -255,7 +293,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
                 "torch.func, which hides the shapes"
             )
         given = [*tensors_in(args), *tensors_in(kwargs)]
-        if name in ("__iter__", "unbind") and _goes_through_the_batch(given[0], args, kwargs):
+        if name in ("__iter__", "unbind") and goes_through_the_batch(given[0], args, kwargs):
             parts = [part for part in DETECTOR if hasattr(self.alive[0], part)]
             more = f"; a module of its {' and '.join(parts)} alone can be read" if parts else ""
             raise ArchcostError(f"{self.where(line)}: {name} takes the samples one by one{more}")
@@ -270,9 +308,18 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             with watch or nullcontext():
                 made = function(*args, **kwargs)
         except (RuntimeError, NotImplementedError) as error:
-            if name in OF_DATA and (known := self.constants.content(given[0])) is not None:
-                return function(known, *args[1:], **kwargs)
-            raise self.refused(name, line, error) from error
+            if name in ASKS:
+                with suppress(LookupError):
+                    return self.constants.answer(function, *seen)
+            refusal = self.refused(name, line, error)
+            if name in YES_OR_NO and DEPENDS in str(refusal):
+                return self.answered(line, refusal)
+            raise refusal from error
+        if name in ASKS and not self.on_data and self.constants.drawn & {*places}:
+            raise ArchcostError(
+                f"{self.where(line)}: {name} depends on numbers drawn at random; --run draws them "
+                "from a fixed seed"
+            )
         outs = [*tensors_in(made)]
         if len(outs) > MOST_OUTPUTS:
             raise ArchcostError(f"{at(line)}: {name} makes {len(outs):,} tensors")
@@ -322,10 +369,12 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
     def loosen(
         self, name: str, given: Sequence[Any], places: list[int], outs: Sequence[Any]
     ) -> None:
-        """Note which results have other strides if the batch is 1, so that they may be copied."""
+        """Note which results have other strides if the batch is 1, or on a CPU."""
         made = {storage_of(tensor) for tensor in outs}
-        copied = name in RESHAPED and not made & {*places} and not self.on_data
-        if self.loose & {*places} or (copied and copies_but_for_one(given[0], outs[0])):
+        own = bool(given) and not made & {*places} and not self.on_data
+        copied = own and name in RESHAPED and copies_but_for_one(given[0], outs[0])
+        turned = own and name not in (*RESHAPED, "contiguous") and turns(given[0], outs[0])
+        if self.loose & {*places} or copied or turned:
             self.loose |= made
 
     def gone(self, key: int, _: Any) -> None:
@@ -349,6 +398,21 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             return Inside(told, keeps, learning, again=again)
         operations = tuple(watch.operations)
         return Inside(told, keeps, learning, operations, watch.macs, watch.unpriced, again)
+
+    def compared(self, one: bool, two: bool, large: bool) -> None:
+        """Note that code compares the batch with a number: the answers for 1, 2 and many."""
+        frame = sys._getframe(2)  # of what compares
+        if not is_foreign(frame.f_globals.get("__name__", "")):
+            self.trace.asks_batch |= one != two
+            if two != large:
+                self.trace.larger = at((frame.f_code.co_filename, frame.f_lineno))
+
+    def answered(self, line: tuple[str, int], refusal: ArchcostError) -> bool:
+        """Return the answer that this pass tries for a question of data at a line."""
+        self.asked[line] += 1
+        if line not in self.answers or self.asked[line] > MOST_ANSWERS:  # as a loop asks
+            raise Undecided(str(refusal), line) from None
+        return self.answers[line]
 
     def where(self, line: tuple[str, int]) -> str:
         """Return where the pass is: the module's path, the file and the line."""
@@ -382,54 +446,5 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
                 "the input is; make it with device=x.device"
             )
         if not self.on_data and (name in OF_DATA or "meta" in text):
-            return ArchcostError(
-                f"{where}: {name} depends on data, which archcost does not have; --run runs the "
-                "code on random data"
-            )
+            return ArchcostError(f"{where}: {name} {DEPENDS}; --run runs the code on random data")
         return ArchcostError(f"{where}: {name}: {text}")
-
-
-HIDES = "code that hides its calls runs here, as a function of TorchScript"
-
-OF_DATA = ("item", "__int__", "__float__", "__bool__", "__index__", "tolist", "nonzero", "numpy")
-"""Functions whose result is in the content of a tensor."""
-
-BY_PLACES = ("__getitem__",)
-"""Functions whose program does not know what a mask leaves."""
-
-OF_MANY = ("einsum",)
-"""Functions of any number of products, which PyTorch orders."""
-
-DETECTOR = ("backbone", "rpn", "roi_heads", "head")
-"""Parts of a detector, which resizes images one by one and chooses boxes by what it finds."""
-
-OPENED = ("multi_head_attention_forward",)
-"""Functions in Python that are no layer: the calls inside are noted."""
-
-QUERIES = frozenset({
-    "size", "dim", "numel", "stride", "is_contiguous", "element_size", "is_floating_point",
-    "get_device", "_assert", "is_complex", "ndimension", "__len__", "nelement", "storage_offset",
-    "data_ptr", "is_same_size", "requires_grad_", "_assert_async", "is_tensor", "is_inference",
-})  # fmt: skip
-"""Functions that make no tensor."""
-
-OF_LAYOUT = ("stride", "is_contiguous", "storage_offset", "data_ptr")
-"""Queries whose answer may be another one if the batch is 1."""
-
-_NAMES: dict[Any, str] = {}
-
-
-def _name(function: Any) -> str:
-    """Return the last part of a function's name; of an attribute, the attribute's."""
-    if function not in _NAMES:
-        own = getattr(function, "__name__", "") or str(function)
-        if own == "__get__":  # x.T, x.mT, x.data; x.shape gives no tensor
-            own = getattr(getattr(function, "__self__", None), "__name__", own)
-        _NAMES[function] = own
-    return _NAMES[function]
-
-
-def _goes_through_the_batch(x: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a tensor is taken apart along the dimension of the batch, of a trace's size."""
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-    return bool(x.shape) and of_batch(x.shape[dim])

@@ -23,13 +23,16 @@ def attention(
 ) -> Any:  # fmt: skip
     """``scaled_dot_product_attention`` of batch, heads, tokens, width, by the kernel it chooses.
 
-    ``fused`` says whether it may choose: of tensors of other dimensions it takes the products.
+    ``fused`` says whether it may choose: of tensors of other dimensions it takes the products, as
+    of keys that are repeated to as many samples or heads.
     """
     if mask is not None and mask.itemsize == BOOL:
         mask = F.added_mask(mask, like=q)
-    kernel = chosen(q, k, v, mask, enable_gqa and q.shape[1] != k.shape[1]) if fused else MATH
+    grouped = enable_gqa and q.shape[1] != k.shape[1]
+    repeated = q.shape[0] != k.shape[0] or (not enable_gqa and q.shape[1] != k.shape[1])
+    kernel = chosen(q, k, v, mask, grouped) if fused and not repeated else MATH
     if kernel == MATH or (dropout_p and q.device == "cpu"):
-        return _by_products(F, q, k, v, mask, is_causal, dropout_p)
+        return _by_products(F, q, k, v, mask, is_causal, dropout_p, grouped)
     tokens, width = q.shape[2:]
     if q.device == "cpu":
         return F.fused_attention(q, k, v, mask, lines=tokens)
@@ -66,7 +69,7 @@ def chosen(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool) 
 
 
 def _by_products(
-    F: Any, q: Any, k: Any, v: Any, mask: Any, is_causal: bool, dropout_p: float
+    F: Any, q: Any, k: Any, v: Any, mask: Any, is_causal: bool, dropout_p: float, grouped: bool
 ) -> Any:
     """Return attention by its products: ``_scaled_dot_product_attention_math``.
 
@@ -80,15 +83,15 @@ def _by_products(
     query = F.mul(q, root)
     if is_causal:
         mask = F.causal_mask(shape=(q.shape[2], k.shape[2]), like=query)
-    heads = q.shape[1]
-    key, value = (_for_each_head(F, part, heads) for part in (k, v))
-    scores = product(F, query, F.mul(transpose(F, key, 2, 3), root))
+    if grouped:
+        k, v = (_for_each_head(F, part, q.shape[1]) for part in (k, v))
+    scores = product(F, query, F.mul(transpose(F, k, 2, 3), root))
     if mask is not None:  # an observer has it add out of place
         scores = (F.add if F.observed else F.sum_in_place)(scores, mask)
     scores = F.safe_softmax(scores, dim=3)
     if dropout_p:
         scores = dropped(F, scores, dropout_p)
-    made = product(F, scores, value)
+    made = product(F, scores, v)
     return made if itemsize == made.itemsize else F.cast(made, itemsize=itemsize)
 
 
