@@ -26,6 +26,7 @@ from typing import Any
 from archcost.network import Network
 from archcost.packages import import_package
 from archcost.proofs.counterparts import build_reference, counterpart
+from archcost.proofs.reference import without_initialisation
 from archcost.proofs.tools import TOOLS, TOTAL, Counter, quiet
 from archcost.spec.catalog import load
 
@@ -71,10 +72,15 @@ def small(collection: str, model: str) -> Network:
 
 
 def build(collection: str, model: str) -> Any:
-    """Return the counterpart in evaluation mode, without trained weights."""
+    """Return the counterpart in evaluation mode; its matrices and kernels are one zero, expanded."""
     reference = counterpart(collection, load(model))
     assert reference
-    return build_reference(collection, *reference).eval()
+    with without_initialisation():
+        module = build_reference(collection, *reference).eval()
+    for weight in module.parameters():
+        zero = weight.new_zeros(() if weight.dim() > 1 else weight.shape)
+        weight.data = zero.expand(weight.shape)
+    return module
 
 
 def run(tool: Counter, module: Any, network: Network) -> int:
