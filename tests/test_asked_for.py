@@ -90,7 +90,7 @@ KEEPS = "the meta device keeps other tensors than a real one"
             [f"the check memory compared nothing: {KEEPS}"],
         ),
         (
-            "own.yaml resnet18 --device meta --checks memory",
+            "own.yaml resnet18 --device meta --checks memory --jobs 1",
             [
                 f"the check memory compared nothing: {KEEPS}",
                 f"nothing of own was compared: {KEEPS}",

@@ -17,7 +17,7 @@ from archcost.network import Network
 from archcost.proofs import Check, Subject
 from archcost.proofs.counterparts import build_reference, counterpart
 from archcost.proofs.dataflow import pair, trace
-from archcost.proofs.reference import TOLERANCE, reference
+from archcost.proofs.reference import TOLERANCE, randomise, reference
 from archcost.setting import CPU
 
 pytestmark = pytest.mark.torch
@@ -135,9 +135,23 @@ def checks(network: Network, *against: str, twin: Any = None, device: str = "cpu
     return list(reference(Subject(network, twin, device, CPU, against=against)))
 
 
+def test_weights_of_large_networks_share_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archcost.proofs.reference.MOST", 0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 50, 2), torch.nn.Linear(40, 30))
+    randomise(module, torch.Generator())
+    for layer in module:
+        weight = layer.weight.detach()
+        rows = weight.flatten(1)
+        assert len(torch.unique(rows, dim=0)) == len(rows)
+        assert weight.untyped_storage().nbytes() // 4 == 7 * (len(rows) - 1) + rows.shape[1]
+        assert len(torch.unique(layer.bias)) == len(rows)
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
 def test_another_order_other_names_and_functions_are_the_same_network(
-    network: Network, theirs: str
+    network: Network, theirs: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("archcost.proofs.reference.MOST", most)
     found = checks(network, theirs)
     assert [check.name.removeprefix(f"{theirs}: ") for check in found] == [
         "uses of weights",

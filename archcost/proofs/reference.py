@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from archcost.counterparts import COLLECTIONS
+from archcost.layout import contiguous
 from archcost.network import Network, maker
 from archcost.ops.base import FLOAT
 from archcost.ops.embedding import Embedding
@@ -32,10 +33,16 @@ from archcost.proofs.kept import Training
 from archcost.proofs.observe import drop_nothing
 from archcost.proofs.weights import Pairing, elements, inventory, pairs_of
 from archcost.pytorch import import_torch
-from archcost.shape import Shape, show
+from archcost.shape import Shape, numel, show
 
 TOLERANCE = 1e-9
 REASON = "in float64, relative to the largest value: sums may run in another order"
+
+MOST = 4 * 10**8
+"""Elements of weights that are drawn one by one: 3.2 GB in float64."""
+
+STEP = 7
+"""How far apart rows of larger networks begin in the sequence of numbers that they share."""
 
 DRAWS = frozenset({"uniform_", "normal_", "erfinv_"})
 """Operations by which an initialisation fills a tensor (the last for a truncated normal one)."""
@@ -337,12 +344,17 @@ def without_initialisation() -> Iterator[None]:
 def randomise(module: Any, generator: Any) -> None:
     """Give every weight a random value that an error would show through.
 
-    Initialisations hide faults: factors of 1, biases and last factors of 0, variances of 1.
+    Initialisations hide faults: factors of 1, biases and last factors of 0, variances of 1. In a
+    module of more than :data:`MOST` elements, the rows of a matrix are windows of one sequence of
+    random numbers, so that it takes little memory. No two rows are equal.
     """
     torch = import_torch()
+    large = sum(p.numel() for p in module.parameters()) > MOST
     for name, tensor in state(module).items():
         shape: Shape = tuple(tensor.shape)
-        value = torch.rand(shape, generator=generator, dtype=torch.float32)
+        windows = large and len(shape) > 1 and isinstance(tensor, torch.nn.Parameter)
+        drawn = (STEP * (shape[0] - 1) + numel(shape[1:]),) if windows else shape
+        value = torch.rand(drawn, generator=generator, dtype=torch.float32)
         if len([size for size in shape if size > 1]) > 1:
             inputs = tensor.numel() / shape[0]
             value.sub_(0.5).mul_((24 / inputs) ** 0.5)  # keeps the size of the data
@@ -351,7 +363,10 @@ def randomise(module: Any, generator: Any) -> None:
         else:
             value.sub_(0.5)
         if isinstance(tensor, torch.nn.Parameter):
-            tensor.data = value.to(tensor.device, tensor.dtype)  # it may be one number, expanded
+            value = value.to(tensor.device, tensor.dtype)
+            if windows:
+                value = value.as_strided(shape, (STEP, *contiguous(shape)[1:]))
+            tensor.data = value  # in place of one number, expanded
         else:
             tensor.copy_(value)
 
