@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -34,8 +33,8 @@ class TooManyLayers(ArchcostError):
 class Builder:
     """Builds a network layer by layer: infers shapes and costs, finds names, keeps within limits.
 
-    ``layers`` holds the layers so far. ``places`` holds the paths that are taken, each with its
-    place in the spec if there is one.
+    ``layers`` holds the layers so far, ``values`` the tensors by name. ``places`` holds the paths
+    that are taken, each with its place in the spec if there is one.
 
     Examples:
         >>> from archcost.ops import make
@@ -51,9 +50,9 @@ class Builder:
         self.layers: list[Layer] = []
         self.folded = 0  # layers that repeats stand for besides, at most
         self.places: dict[str, Any] = {}
-        self._numbers: Counter[str] = Counter()
+        self._numbers: dict[str, int] = {}
         self._known: dict[Any, tuple[Op, Made]] = {}
-        self._values: dict[str, Value] = {}
+        self.values: dict[str, Value] = {}
         self._retyped: set[str] = set()  # inputs that are not of floats, as it turned out
         self._layers: dict[str, Layer] = {}
         self._groups: set[str] = set()
@@ -68,7 +67,7 @@ class Builder:
         if dtype not in DTYPES:
             raise LookupFailed("type of an input", dtype, DTYPES)
         sizes = () if shape == () else read_shape(shape)  # a number for each sample
-        value = self._values[name] = Value(name, sizes, dtype)
+        value = self.values[name] = Value(name, sizes, dtype)
         self.inputs.append(value)
         return value
 
@@ -105,7 +104,7 @@ class Builder:
             raise TooManyLayers(f"more than {MAX_LAYERS:,} layers")
         values: Sequence[Value] = [self._find(v) if isinstance(v, str) else v for v in inputs]
         if self._retyped:
-            values = [self._values[v.name] if v.name in self._retyped else v for v in values]
+            values = [self.values[v.name] if v.name in self._retyped else v for v in values]
         if op.integers or op.masks:
             values = self._typed(op, values)
         try:
@@ -117,12 +116,12 @@ class Builder:
         reads, rows = tuple(map(name_of, values)), values[0].rows
         layer = Layer(path, op, reads, shapes, cost, module, ties, False, rows, names)
         self._append(layer)
-        value = self._values[path] = Value(path, cost.output, dtype, made_rows)
+        value = self.values[path] = Value(path, cost.output, dtype, made_rows)
         if not cost.others:
             return (value,)
         others = zip(layer.outputs[1:], cost.others, strict=True)
         more = [Value(name, shape, dtype, made_rows) for name, shape in others]
-        self._values.update({value.name: value for value in more})
+        self.values.update({value.name: value for value in more})
         return (value, *more)
 
     def add_again(
@@ -142,7 +141,7 @@ class Builder:
         cut = len(group)
         for value in outputs:
             names[value.name] = name = new + value.name[cut:]
-            self._values[name] = Value(name, value.shape, value.dtype, value.rows)
+            self.values[name] = Value(name, value.shape, value.dtype, value.rows)
         for layer in layers:
             path = names[layer.path]
             inputs = tuple(map(names.__getitem__, layer.inputs))
@@ -168,7 +167,7 @@ class Builder:
 
     def value(self, name: str) -> Value:
         """Return a tensor by its name."""
-        return self._values[name]
+        return self.values[name]
 
     def _shared(
         self, op: Op, cost: Cost, path: str, params: str | Mapping[str, str]
@@ -199,11 +198,11 @@ class Builder:
         """Return what an op reads; an input that nothing has read has the type that it takes."""
         found = []
         for place, value in enumerate(values):
-            known, wanted = self._values.get(value.name, value), op.takes(place)
+            known, wanted = self.values.get(value.name, value), op.takes(place)
             read = any(value.name in layer.inputs for layer in self.layers)
             if known in self.inputs and known.dtype == FLOAT and not read:
                 self.inputs[self.inputs.index(known)] = known = replace(known, dtype=wanted)
-                self._values[value.name] = known
+                self.values[value.name] = known
                 self._retyped.add(value.name)
             found.append(known)
         return found
@@ -213,14 +212,15 @@ class Builder:
         layer = self._layers.get(value.name)
         if layer is None or not layer.cost.others:
             return value
-        return [self._values[name] for name in layer.outputs]
+        return [self.values[name] for name in layer.outputs]
 
     def number(self, group: str, name: str, first: int = 1) -> str:
         """Return the path of the next layer or group of that name in a group, numbered."""
         stem = join(group, name)
-        while (path := f"{stem}{self._numbers[stem] + first}") in self.places:
-            self._numbers[stem] += 1
-        self._numbers[stem] += 1
+        number = self._numbers.get(stem, first)
+        while (path := f"{stem}{number}") in self.places:
+            number += 1
+        self._numbers[stem] = number + 1
         return path
 
     def network(self, name: str, *outputs: Value | str, **about: Any) -> Network:
@@ -234,17 +234,17 @@ class Builder:
         known = around in self._groups  # and so the names in it fit
         if not (_is_part(own) if known else _PATH.fullmatch(path)):
             raise ArchcostError(f"{shorten(path)!r} is not a path: {NAMES}, with dots between")
-        if path in self._values or path in self._groups:
+        if path in self.values or path in self._groups:
             raise ArchcostError(f"two layers or groups are named {path}")
         if not known:
             for group in prefixes(path):
-                if group in self._values:
+                if group in self.values:
                     raise ArchcostError(f"{path} lies in {group}, which is a layer")
 
     def _find(self, name: str) -> Value:
-        if name not in self._values:
-            raise LookupFailed("tensor", name, self._values)
-        return self._values[name]
+        if name not in self.values:
+            raise LookupFailed("tensor", name, self.values)
+        return self.values[name]
 
     def _made(self, op: Op, values: Sequence[Value]) -> Made:
         """Return what an op makes of tensors: the same objects where it is asked again.

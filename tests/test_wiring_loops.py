@@ -97,3 +97,9 @@ def test_a_block_that_reads_what_changes_is_expanded_anew() -> None:
     )
     text += "".join(f"  - let: {{k: {k}}}\n  - own\n" for k in (3, 5, 3))
     assert [layer.op.kernel_size for layer in loads(text)] == [3, 5, 3]  # type: ignore[attr-defined]
+
+
+def test_a_block_is_told_apart_by_the_names_of_its_arguments() -> None:
+    text = "name: net\ninput: 8x16x16\nblocks:\n  own(a, b):\n    - x: conv(a, b, padding='same')\n"
+    text += "layers: ['own(a=8, b=3)', 'own(b=8, a=3)', 'own(3, 8)']\n"
+    assert [layer.op.values[:2] for layer in loads(text)] == [(8, 3), (3, 8), (3, 8)]

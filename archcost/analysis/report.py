@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from archcost.conventions import (
@@ -180,19 +181,9 @@ class Report(Tabled):
         return self.network.weight_layers
 
     def _sum(self, rows: Sequence[Row]) -> Totals:
-        params = sum(row.params for row in rows)
-        return Totals(
-            params=params,
-            trainable_params=sum(row.trainable_params for row in rows),
-            param_bytes=params * dtype_bytes(self.dtype),
-            macs=sum(row.macs for row in rows),
-            flops=sum(row.flops for row in rows),
-            counted=sum(row.counted for row in rows),
-            activations=sum(row.activations for row in rows),
-            activation_bytes=sum(row.activation_bytes for row in rows),
-            layers=len(rows),
-            buffers=sum(row.buffers for row in rows),
-        )
+        sums = {name: sum(map(attrgetter(name), rows)) for name in ROW_FIGURES}
+        size = sums["params"] * dtype_bytes(self.dtype)
+        return Totals(param_bytes=size, layers=len(rows), **sums)
 
     # Tables.
 

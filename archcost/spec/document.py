@@ -79,10 +79,9 @@ class Document:
     """What blocks have made (:mod:`archcost.spec.template`), by what it depends on."""
 
     @cached_property
-    def mentioned(self) -> tuple[str, ...]:
+    def mentioned(self) -> frozenset[str]:
         """The words in the blocks, of which some name values of the network."""
-        words = (word for block in self.blocks.values() for word in _words(block.body))
-        return tuple(dict.fromkeys(words))
+        return frozenset(word for block in self.blocks.values() for word in _words(block.body))
 
     @cached_property
     def named(self) -> Mapping_[str, int]:

@@ -260,7 +260,7 @@ class Expander(Repeating):
         callee = value if isinstance(value, str) else func.id
         if callee in self.document.broken:
             raise Skipped
-        if callee != "take" and callee not in OPS and callee not in self.document.blocks:
+        if callee not in self.document.blocks and callee not in OPS and callee != "take":
             if isinstance(value, Value):
                 reason = (
                     f"{callee} is a layer; take({callee}) goes on from its output; to run it "
@@ -307,7 +307,6 @@ class Expander(Repeating):
         self, node: yaml.Scalar, block: Block, args: list[Any], kwargs: dict[str, Any],
         scope: Scope, current: Value, name: str,
     ) -> Value:  # fmt: skip
-        globals_ = Scope("", self.values)
         if block.shared:
             return self._again(node, block, args, kwargs, scope, current, name)
         values = self._bind(node, block, args, kwargs, scope, current)
@@ -315,7 +314,7 @@ class Expander(Repeating):
             group = join(scope.group, name) if name else self.builder.number(scope.group, "", 0)
         else:
             group = scope.group
-        inner = Scope(group, values, outer=globals_, depth=scope.depth + 1, use=scope.use)
+        inner = Scope(group, values, outer=self.around, depth=scope.depth + 1, use=scope.use)
         if group == scope.group:
             return self.items(block.body, inner, current)
         shared, body = scope.use, block.body
@@ -339,7 +338,7 @@ class Expander(Repeating):
         first = self._firsts.setdefault(block.name, {})
         use = Use(join(scope.group, name), node, first, again=bool(first))
         self.uses += 1
-        inner = Scope(scope.group, {}, outer=Scope("", self.values), depth=scope.depth + 1, use=use)
+        inner = Scope(scope.group, {}, outer=self.around, depth=scope.depth + 1, use=use)
         self._step(node, inner)
         if isinstance(block.body, yaml.Scalar):
             made = self.call(block.body, block.body, inner, x, name)

@@ -25,6 +25,8 @@ LEAST_SIDE = 16
 """A side that no number of channels of a picture has, and hardly a kernel."""
 LARGEST_KERNEL = 11
 SLIDING = ("conv", "pool")
+TOLD = ("batchnorm", "interpolate", "flatten", "reshape")
+"""Ops whose arguments without names may tell a habit, beside convolutions and those that follow."""
 MAPS_BY_DIM = ("concat", "chunk", "softmax", "log_softmax", "softmin", "glu", "max", "min")
 """Ops that on a map hardly ever work along its height, which is dim 1."""
 
@@ -67,8 +69,8 @@ def _has_three_axes(op: Op) -> bool:
 def layer_habits(network: Network) -> Iterator[tuple[Layer, str, str]]:
     """Yield layers of an expanded spec with the kind of a remark and its text."""
     for layer in network:
-        args = layer.op.unnamed
-        if not args and layer.op.name not in MAPS_BY_DIM:
+        args, name = layer.op.unnamed, layer.op.name
+        if name not in MAPS_BY_DIM and not (args and (name in TOLD or layer.op.kind == "conv")):
             continue
         if text := _torch_order(layer, args) or _factor(layer, args):
             yield layer, ARGUMENTS, text

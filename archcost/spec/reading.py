@@ -39,6 +39,8 @@ class Reading:
     def __init__(self, document: Document, values: Mapping[str, Any]) -> None:
         self.document = document
         self.values = dict(values)
+        self.around = Scope("", self.values)
+        """What a block sees of the network: its values, and none of its layers."""
         self.builder = Builder()
         self.source = document.source
         self.mistakes = Mistakes(document.mistakes)
@@ -79,7 +81,8 @@ class Reading:
         self, node: yaml.Scalar, text: str, scope: Scope, current: Value, offset: int = 0
     ) -> ast.expr:
         """Return the tree of an expression, with the values in it that names are made of."""
-        return self._parse(node, self._filled(node, text, scope, current), scope, offset)
+        text = self._filled(node, text, scope, current) if "{" in text else text
+        return self._parse(node, text, scope, offset)
 
     def _parse(
         self, node: yaml.Scalar, text: str, scope: Scope | None, offset: int = 0
@@ -96,7 +99,7 @@ class Reading:
         if type(tree) is ast.Constant:
             value = tree.value
         elif type(tree) is ast.Name:
-            value = scope.values.get(tree.id)
+            value = scope.value(tree.id)
         if type(value) in QUICK and -MAX_NUMBER <= value <= MAX_NUMBER:  # most by far
             self.budget.spend(1)
             return value
@@ -174,7 +177,7 @@ class Reading:
             if param not in values:
                 if default is None:
                     raise self._error(node, scope, f"{block.name} needs {param}")
-                defaults = Scope("", dict(values), outer=Scope("", self.values))
+                defaults = Scope("", dict(values), outer=self.around)
                 values[param] = self._evaluated(block.node, default, defaults, current)
         return values
 
@@ -263,7 +266,7 @@ class Reading:
 
             return IN_BRACES.sub(value, match[0]).ljust(len(match[0]) * columns)
 
-        return WORD.sub(word, text) if "{" in text else text
+        return WORD.sub(word, text)
 
     def _tied(self, ties: Mapping[str, Value]) -> dict[str, str]:
         """Return the full names of parameters, by the layers whose tensors are given."""

@@ -86,6 +86,15 @@ class Scope:
             group, {} if values is None else values, outer=self, depth=self.depth + 1, use=self.use
         )
 
+    def value(self, name: str) -> Any:
+        """Return the value of a name, as it was set, or None if it is a label's or nothing's."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = None if name in scope.labels else scope.outer
+        return None
+
     def find(self, name: str) -> Any:
         """Return a value or a label.
 

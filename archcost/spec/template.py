@@ -141,41 +141,40 @@ class Repeating(Reading):
         key = self._key(block, inner, seen, current)
         if key is None:
             return self.items(block.body, inner, current)
-        tensors = [tensor.name for tensor in tensors_of(seen, current)]
+        tensors = [tensor.name for tensor in tensors_of(seen.values(), current)]
         known = self.document.templates.get(key)
         if known and known.fits(self.builder, MAX_STEPS - self.steps, self.budget.left):
             return self._repeat(known, inner.group, tensors)
         return self._expand(key, block, inner, current, tensors)
 
-    def _seen(self, inner: Scope) -> list[Any]:
+    def _seen(self, inner: Scope) -> dict[str, Any]:
         """Return the values that a block sees: what it mentions of the network's, and its own."""
-        values = self.values
-        around = [values[name] for name in self.document.mentioned if name in values]
-        return [*around, *inner.values.values()]
+        mentioned = self.document.mentioned
+        return {n: v for n, v in self.values.items() if n in mentioned} | inner.values
 
-    def _key(self, block: Block, inner: Scope, seen: list[Any], current: Value) -> Any:
+    def _key(self, block: Block, inner: Scope, seen: dict[str, Any], current: Value) -> Any:
         """Return what a block's layers depend on, nothing if they have to be made again."""
-        known = [name in self.values for name in self.document.mentioned]
-        told = key_of(seen, current)
+        told = key_of(seen.values(), current)
         try:
             hash(told)
         except TypeError:  # sizes that know their formula
             return None
-        return told and (block.name, inner.depth, self.options, *known, *told)
+        return told and (block.name, inner.depth, self.options, *seen, *told)
 
     def _expand(
         self, key: Any, block: Block, inner: Scope, current: Value, tensors: list[str]
     ) -> Value:
         """Expand a block, and keep what it has made as a template."""
         builder = self.builder
-        first, places, named = len(builder.layers), len(builder.places), len(self.results)
+        first, values = len(builder.layers), len(builder.values)
+        places, named = len(builder.places), len(self.results)
         others = self._noted()
         steps, left = self.steps, self.budget.left
         made = self.items(block.body, inner, current)
         layers = builder.layers[first:]
         if others == self._noted() and type(made) is Value and ties_inside(layers, inner.group):
             self.document.templates[key] = Template(
-                inner.group, layers, [builder.value(n) for each in layers for n in each.outputs],
+                inner.group, layers, [*added(builder.values, values).values()],
                 tensors, made.name, added(builder.places, places), added(self.results, named),
                 self.steps - steps, left - self.budget.left,
             )  # fmt: skip
@@ -213,9 +212,15 @@ def key_of(values: Iterable[Any], current: Value) -> tuple[Any, ...] | None:
         return None
     told: list[Any] = []
     for value in values:
-        if type(value) is not Value and not is_plain(value):
+        kind = type(value)
+        if kind in PLAIN:
+            told += kind, value
+        elif kind is Value:
+            told.append(kind)
+        elif is_plain(value):
+            told.append(repr(value))
+        else:
             return None
-        told.append(None if type(value) is Value else repr(value))
     told += ((t.shape, t.dtype, t.rows, names.index(t.name)) for t in tensors)
     return tuple(told)
 
