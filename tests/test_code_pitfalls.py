@@ -450,7 +450,11 @@ class Chosen(nn.Module):
 REFUSED: Mapping[str, tuple[Callable[[], Any], str]] = {
     "jit": (Scripted, "the module (test_code_pitfalls.py:%s): code that hides its calls runs here"),
     "vmap": (Mapped, "the module (test_code_pitfalls.py:%s): sum runs under torch.vmap"),
-    "batch": (Across, "mixes the samples of the batch"),
+    "batch": (
+        Across,
+        "(test_code_pitfalls.py:%s): torch.Tensor.matmul mixes the samples of the batch, so that "
+        "what one costs depends on how many there are; a module without this call can be read",
+    ),
     "iterate": (lambda: Chosen("iterate"), "(test_code_pitfalls.py:%s): unbind takes the samples"),
     "detector": (Detector, "one by one; a module of its backbone and head alone can be read"),
     "item": (lambda: Chosen("item"), "(test_code_pitfalls.py:%s): item depends on data"),
@@ -459,7 +463,7 @@ REFUSED: Mapping[str, tuple[Callable[[], Any], str]] = {
     "if": (lambda: Chosen("if"), "(test_code_pitfalls.py:%s): __bool__ depends on data"),
 }
 LINES = {"iterate": "for row in x", "jit": "self.fc(self.act", "vmap": "torch.vmap", "item": ".item()", "nonzero": ".nonzero()",
-         "mask": "x[x > 0]", "if": "if x.sum() > 0"}  # fmt: skip
+         "mask": "x[x > 0]", "if": "if x.sum() > 0", "batch": "x @ x.T"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)

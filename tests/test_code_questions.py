@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from archcost.proofs.run import Request, verify
 from archcost.setting import Setting
 from archcost.storage.saved import saved_for_backward
 
+np: Any = pytest.importorskip("numpy", reason="numpy is not installed")
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
 nn, F = torch.nn, torch.nn.functional
 pytestmark = pytest.mark.torch
@@ -67,13 +69,21 @@ def asked_to_be_sure(self: Any, x: Any) -> Any:
     return self.fc(x)
 
 
+def asked_for_one_warning_of_two(self: Any, x: Any) -> Any:
+    y = self.fc(x)
+    if x.isnan().any() or x.isinf().any():
+        self.warned = True
+    return y
+
+
 def turned_off(self: Any, x: Any) -> Any:
     with torch.autocast(x.device.type, enabled=False):
         return self.fc(x)
 
 
 READ = (
-    all_ones, like_another, from_one_to_another, asked_for_a_warning, asked_to_be_sure, turned_off,
+    all_ones, like_another, from_one_to_another, asked_for_a_warning, asked_to_be_sure,
+    asked_for_one_warning_of_two, turned_off,
 )  # fmt: skip
 
 
@@ -160,6 +170,25 @@ def test_sizes_that_code_compares_are_those_of_small_batches() -> None:
             f"{HERE.name}:{line_of(text)} asks whether the batch is large: the figures are of the "
             "smaller ones"
         ]
+
+
+class Filled(nn.Module):
+    """Fills a table with numbers of a tensor that it holds, and takes numbers of numpy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.strides = nn.Conv2d(3, 4, 3), torch.tensor([8.0, 16.0])
+
+    def forward(self, x: Any) -> Any:
+        table = [x.new_full((x.shape[2],), stride) for stride in self.strides]
+        size = math.prod(np.array([2, 2]))
+        return F.avg_pool2d(self.conv(x), size) * torch.cat(table).mean()
+
+
+def test_numbers_may_be_of_tensors_and_of_numpy() -> None:
+    network = load(Filled(), input=(3, 18, 18))
+    assert analyze(network).total.macs == 16 * 16 * 4 * 27
+    assert saved_for_backward(network.in_training, Setting(batch=2, device="cpu")).total > 0
 
 
 class Timed(nn.Module):

@@ -28,6 +28,25 @@ GROWN = (
 """Functions that make a tensor of a larger size of another."""
 
 
+FILLED = ("full", "full_like", "new_full")
+"""Functions that fill a tensor with a number, which may be one of a tensor."""
+
+
+def with_numbers(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return arguments in which a tensor without content stands for no number to fill with."""
+
+    def number(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or not value.is_meta or value.dim():
+            return value
+        return 0.0 if value.is_floating_point() else 0
+
+    if name not in FILLED:
+        return args, kwargs
+    first = 0 if name == "full" else 1  # of another tensor
+    numbers = {key: number(value) for key, value in kwargs.items()}
+    return (*args[:first], *map(number, args[first:])), numbers
+
+
 def without_content(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return arguments with which a constant as large as the batch takes no memory."""
     values = (*args, *kwargs.values())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from archcost.importers.seen import Seen
 from archcost.proofs.peaks import tracker
 from archcost.pytorch.counter import LEFT_OUT
 
@@ -96,7 +97,7 @@ def run_again(
             leaf = value.detach()
             leaves.append(leaf.requires_grad_(training and learning[len(leaves)]))
             return leaf
-        if hasattr(value, "strides"):
+        if isinstance(value, Seen):
             dtype = getattr(torch, value.dtype)
             leaf = torch.empty_strided(value.shape, value.strides, dtype=dtype, device="meta")
             leaves.append(leaf.requires_grad_(training and learning[len(leaves)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,19 @@ from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import is_of_one
 from archcost.importers.lines import at
 from archcost.importers.modules import OPS_OF, REFUSED, Said, Unlike
-from archcost.importers.probe import probed, seen_of
-from archcost.importers.seen import BATCH, CALL, INPUT, PARAMETER, Call, Rerun, Seen, Trace
+from archcost.importers.probe import probed, seen_in, seen_of
+from archcost.importers.seen import (
+    BATCH,
+    CALL,
+    INPUT,
+    PARAMETER,
+    Call,
+    Rerun,
+    Seen,
+    Trace,
+    mixes,
+    place_of,
+)
 from archcost.layout import contiguous
 from archcost.network import Network, Value
 from archcost.ops.base import made_dtype
@@ -53,7 +64,7 @@ class Lowering:
         self.last = {
             seen.storage: call
             for number, call in enumerate(trace.calls) if number in self.live
-            for seen in (*_seen_in(call.args), *_seen_in(call.kwargs))
+            for seen in (*seen_in(call.args), *seen_in(call.kwargs))
         }  # fmt: skip
         self.leaves = _leaves(trace, self.live)
 
@@ -98,7 +109,7 @@ class Lowering:
         """Return the layers that backward computes again, None if they are none."""
         paths = frozenset(path for number, path in self.places if number in rerun.calls)
         calls = [self.trace.calls[number] for number in rerun.calls if number in self.live]
-        read = [seen for call in calls for seen in _seen_in((call.args, call.kwargs))]
+        read = [seen for call in calls for seen in seen_in((call.args, call.kwargs))]
         given = {_same(seen) for seen in rerun.given}
         saves: dict[str, None] = {}
         constants: dict[int, tuple[Constant, bool]] = {}
@@ -132,8 +143,8 @@ class Lowering:
     def parted(shape: Sequence[int]) -> tuple[Shape, int, int | None]:
         """Return a shape without the batch, the rows of it, and where it is, None if nowhere."""
         where = [d for d, n in enumerate(shape) if n and n % BATCH == 0]
-        if len(where) > 1 or any(n > BATCH // 2 and n % BATCH for n in shape):
-            raise ArchcostError("a tensor mixes the samples of the batch")
+        if mixes(shape):
+            raise ArchcostError("a tensor that the module returns mixes the samples of the batch")
         if not where:
             return tuple(shape), 1, None
         [at] = where
@@ -145,18 +156,21 @@ class Lowering:
             return self.inputs[seen.name]
         return self.values.get((seen.call, seen.place)) if seen.kind == CALL else None
 
-    # Calls.
-
     def lower(self, number: int, call: Call) -> None:
         """Add the layer of a call; what depends on constants only is none."""
         if number not in self.live:
             return
         if is_same(call):
-            known = self.value(next(iter(_seen_in(call.args))))
+            known = self.value(next(iter(seen_in(call.args))))
             if known is not None:
                 self.values[number, 0] = known
             return
         path = self.path(call)
+        if any(mixes(seen.shape) for seen in (*seen_in((call.args, call.kwargs)), *call.outs)):
+            raise ArchcostError(
+                f"{place_of(call)}: {call.full} mixes the samples of the batch, so that what one "
+                "costs depends on how many there are; a module without this call can be read"
+            )
         try:
             made = self.as_op(call, path)
         except Unlike:
@@ -164,7 +178,7 @@ class Lowering:
         self.places.append((number, path))
         if not call.leaf:
             self.functions.add(path)
-        if call.in_place and self.value(next(iter(_seen_in(call.args)))) is not None:
+        if call.in_place and self.value(next(iter(seen_in(call.args)))) is not None:
             self.in_place.add(path)
         for place, (value, seen) in enumerate(zip(made, call.outs, strict=False)):
             self.values[number, place] = value
@@ -247,7 +261,7 @@ class Lowering:
         parts = [self.parted(seen.shape) for seen in call.outs]
         rows = parts[0][1]
         macs = total = self.macs(call)
-        seen = [*_seen_in((call.args, call.kwargs)), *call.outs]
+        seen = [*seen_in((call.args, call.kwargs)), *call.outs]
         once = all(self.parted(each.shape)[2] is None for each in seen)
         if not once:
             macs, each = macs // BATCH, tensors[0].rows if tensors else 1
@@ -321,9 +335,8 @@ class Lowering:
 
     def unknown(self, call: Call) -> str:
         """Return why a function that has no program cannot be priced."""
-        where = f"{call.path or 'the module'} ({at(call.line)})"
         why = f": what {call.inside.unpriced} multiplies is not known" if call.inside else ""
-        return f"{where}: {call.full} has no formula{why}"
+        return f"{place_of(call)}: {call.full} has no formula{why}"
 
 
 NEW = (
@@ -367,7 +380,7 @@ def is_same(call: Call) -> bool:
     """Whether a call is a cast from a type of floats to one."""
     if call.name not in SAME:
         return False
-    return all("float" in seen.dtype for seen in (next(iter(_seen_in(call.args))), *call.outs))
+    return all("float" in seen.dtype for seen in (next(iter(seen_in(call.args))), *call.outs))
 
 
 class Known:
@@ -382,7 +395,7 @@ def _macs(call: Call) -> int:
     """Return the multiply-accumulates of a call on the whole batch."""
     if call.inside is not None and call.inside.operations is not None:
         return call.inside.macs
-    given = [*_seen_in(call.args), *_seen_in(call.kwargs)]
+    given = [*seen_in(call.args), *seen_in(call.kwargs)]
     if call.name in PRODUCTS:
         return numel(call.outs[0].shape) * given[0].shape[-1]
     if call.name == "scaled_dot_product_attention":
@@ -395,7 +408,7 @@ def _macs(call: Call) -> int:
     if call.name in ("conv1d", "conv2d", "conv3d"):
         return numel(call.outs[0].shape) * numel(given[1].shape[1:])
     if call.name in RECURRENT:
-        x, weights = given[0].shape, [seen.shape for seen in _seen_in(call.args[2])]
+        x, weights = given[0].shape, [seen.shape for seen in seen_in(call.args[2])]
         return numel(x[:-1]) * sum(numel(shape) for shape in weights if len(shape) == 2)
     if call.name == "einsum":
         return einsum_macs(call.args[0], [seen.shape for seen in given])
@@ -413,22 +426,11 @@ def _own_name(name: str, seen: Seen, known: Mapping[str, Seen], others: Mapping[
     return own
 
 
-def _seen_in(value: Any) -> Iterable[Seen]:
-    if isinstance(value, Seen):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _seen_in(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _seen_in(inner)
-
-
 def live_calls(trace: Trace) -> frozenset[int]:
     """Return the numbers of the calls that depend on an input, a parameter or a product."""
     live: set[int] = set()
     for number, call in enumerate(trace.calls):
-        given = [*_seen_in(call.args), *_seen_in(call.kwargs)]
+        given = [*seen_in(call.args), *seen_in(call.kwargs)]
         depends = (seen.kind in (INPUT, PARAMETER) or seen.call in live for seen in given)
         if call.name not in NEW and (any(depends) or _macs(call)):
             live.add(number)

@@ -16,8 +16,8 @@ from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.importers.inside import OWN, Between, Inside, Made
-from archcost.importers.lines import at
-from archcost.importers.seen import BATCH, Call, Seen, Trace
+from archcost.importers.probe import seen_in
+from archcost.importers.seen import BATCH, Call, Seen, Trace, place_of
 
 torch: Any = import_module("torch")
 
@@ -63,13 +63,32 @@ def _joined(first: Trace, second: Trace) -> Trace:
     return replace(first, calls=calls, outputs=outputs)
 
 
-def alike(calls: Sequence[Call], others: Sequence[Call]) -> bool:
-    """Whether two passes make the same calls on tensors of the same sizes."""
+def alike(one: Trace, two: Trace) -> bool:
+    """Whether what two passes return is made by the same calls on tensors of the same sizes."""
+    return _leading(one) == _leading(two)
 
-    def told(call: Call) -> tuple[Any, ...]:
-        return (*_what(call), call.in_place, [(out.shape, out.strides) for out in call.outs])
 
-    return [*map(told, calls)] == [*map(told, others)]
+def _leading(trace: Trace) -> list[Any]:
+    """Return what tells the calls that lead to the outputs of a pass, or that write."""
+    ahead = [seen.call for seen in trace.outputs]
+    ahead += [number for number, call in enumerate(trace.calls) if call.in_place]
+    numbers: set[int] = set()
+    while ahead:
+        number = ahead.pop()
+        if number >= 0 and number not in numbers:
+            numbers.add(number)
+            call = trace.calls[number]
+            ahead += [seen.call for seen in seen_in((call.args, call.kwargs))]
+    place = {number: i for i, number in enumerate(sorted(numbers))}
+
+    def told(call: Call) -> Any:
+        read = [
+            (seen.kind, seen.name, place.get(seen.call), seen.place, seen.shape, seen.dtype)
+            for seen in seen_in((call.args, call.kwargs))
+        ]
+        return call.full, call.path, read, [(out.shape, out.strides) for out in call.outs]
+
+    return [told(trace.calls[number]) for number in sorted(numbers)]
 
 
 def _what(call: Call) -> tuple[Any, ...]:
@@ -90,10 +109,9 @@ def _kinds(value: Any) -> Any:
 def _require(call: Call, same: bool) -> None:
     """Refuse a call that no figure for a sample exists for."""
     if not same:
-        where = f"{call.path or 'the module'} ({at(call.line)})"
         raise ArchcostError(
-            f"{where}: {call.name} runs otherwise on {BATCHES[0]} and on {BATCHES[1]} copies of a "
-            "sample, so that it has no figure for one sample"
+            f"{place_of(call)}: {call.name} runs otherwise on {BATCHES[0]} and on {BATCHES[1]} "
+            "copies of a sample, so that it has no figure for one sample"
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from archcost.importers.lines import at
 
 if TYPE_CHECKING:
     from archcost.importers.inside import Inside
@@ -128,3 +130,13 @@ class Trace:
 def of_batch(size: int) -> bool:
     """Whether a size holds the batch of a trace."""
     return bool(size) and size % BATCH == 0
+
+
+def place_of(call: Call) -> str:
+    """Return where a call is: the module's path, the file and the line."""
+    return f"{call.path or 'the module'} ({at(call.line)})"
+
+
+def mixes(shape: Sequence[int]) -> bool:
+    """Whether a shape has the batch twice, or more than the batch in one dimension."""
+    return sum(map(of_batch, shape)) > 1 or any(n > BATCH // 2 and n % BATCH for n in shape)

@@ -27,6 +27,7 @@ from archcost.importers.grown import (
     goes_through_the_batch,
     sized,
     turns,
+    with_numbers,
     without_content,
 )
 from archcost.importers.inside import (
@@ -186,8 +187,6 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         calls = range(first, len(self.trace.calls))
         self.trace.reruns.append(Rerun(calls, given, reentrant, whole, line))
 
-    # Modules.
-
     def _enter_module(self, module: Any, args: Any) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             raise ArchcostError(
@@ -306,7 +305,8 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         self.saved = []
         try:
             with watch or nullcontext():
-                made = function(*args, **kwargs)
+                known, numbers = with_numbers(name, args, kwargs)
+                made = function(*known, **numbers)
         except (RuntimeError, NotImplementedError) as error:
             if name in ASKS:
                 with suppress(LookupError):
