@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from archcost import analyze, load
+from archcost import analyze, load, loads, memory
 from archcost.errors import ArchcostError
 from archcost.proofs.observe import fake_of, run
 from archcost.proofs.run import Request, verify
@@ -247,3 +247,47 @@ def test_what_attention_and_maps_keep(make: Callable[[], Any], shape: tuple[int,
         kept = run(copy.train(), fake, network.inputs, batch).storages(())
         said = saved_for_backward(network, Setting(batch=batch, device="cpu")).total
         assert said == sum(storage.bytes for storage in kept.values())
+
+
+class Masked(nn.Module):
+    """Has a buffer of each type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+        for name in ("bool", "uint8", "int32", "int64", "float32"):
+            self.register_buffer(name, torch.ones(5, 8, dtype=getattr(torch, name)))
+
+    def forward(self, x: Any) -> Any:
+        y = torch.where(self.bool, self.fc(x), x) * self.uint8 * self.int64 * self.float32
+        return y + self.int32
+
+
+def test_buffers_have_the_bytes_of_their_types() -> None:
+    network = load(Masked(), input=(5, 8))
+    assert memory(network, batch=2).training.buffers == 40 * (1 + 1 + 4 + 8 + 4)
+
+
+class Choosing(nn.Module):
+    """Compares and chooses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: Any) -> Any:
+        y = self.fc(x)
+        return torch.where(y > 0, y, x)
+
+
+def test_what_is_compared_and_chosen_is_an_activation_as_in_specs() -> None:
+    spec = """
+name: choosing
+input: 8
+layers:
+  - y: linear(8)
+  - positive: gt(y, 0)
+  - where(positive, y, input)
+"""
+    for network in (load(Choosing(), input=(8,)), loads(spec)):
+        assert [row.activations for row in analyze(network).rows][-2:] == [8, 8]

@@ -92,7 +92,7 @@ class Called(Op):
         made: the shapes of its outputs without the batch.
         made_rows: the rows of the batch in them, 1 where they have no batch.
         params: the shapes of the parameters that it reads, by the layer's names.
-        buffers: likewise of the buffers.
+        buffers: likewise of the buffers; with the bytes per element, 0 for floats, when it is made.
         macs: multiply-accumulates for one row.
         makes: the type of its outputs.
         observed: how PyTorch was seen to run it, where no program says it.
@@ -118,7 +118,7 @@ class Called(Op):
     def __init__(
         self, function: str, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any],
         made: tuple[Shape, ...], made_rows: int, params: Mapping[str, Shape],
-        buffers: Mapping[str, tuple[Shape, str]], macs: int,
+        buffers: Mapping[str, tuple[Shape, int]], macs: int,
         makes: str = FLOAT,
     ) -> None:  # fmt: skip
         """Take what was seen of the call."""
@@ -126,7 +126,7 @@ class Called(Op):
             name=function, function=function, kind=kind, args=args, kwargs=dict(kwargs), made=made,
             made_rows=made_rows, params=dict(params), macs=macs, makes=makes, observed=None,
             buffers={own: shape for own, (shape, _) in buffers.items()},
-            integer_buffers=tuple(own for own, (_, kind) in buffers.items() if kind != FLOAT),
+            buffer_bytes={own: width for own, (_, width) in buffers.items() if width},
         )  # fmt: skip
 
     @property

@@ -242,7 +242,7 @@ class Lowering:
                     return Own(own)
                 if value.buffer and value.storage not in self.buffers:
                     own = _own_name(value.buffer, value, buffers, params)
-                    size = value.size // _width(value)
+                    size = value.size // value.width
                     buffers[own] = replace(value, shape=(size,), strides=(1,))
                     shape, strides = map(_with_rows, (value.shape, value.strides))
                     return View(own, shape, strides, value.storage)
@@ -273,7 +273,7 @@ class Lowering:
         op = self.called(
             call.name, KINDS.get(call.name, "reshape"), args, kwargs, tuple(p[0] for p in parts),
             rows, {own: seen.shape for own, seen in params.items()},
-            {own: (seen.shape, type_of(seen.dtype)) for own, seen in buffers.items()}, macs,
+            {own: (seen.shape, seen.own_width) for own, seen in buffers.items()}, macs,
             type_of(call.outs[0].dtype),
         )  # fmt: skip
         op.__dict__.update(once=once)
@@ -309,13 +309,12 @@ class Lowering:
 
     def constant(self, seen: Seen, call: Call | None) -> Constant:
         """Return a tensor of constants as an argument of a call."""
-        floats, width = "float" in seen.dtype, _width(seen)
-        size = seen.size // width if seen.size else numel(seen.shape)
+        size = seen.size // seen.width if seen.size else numel(seen.shape)
         strides = seen.strides or contiguous(seen.shape)
         key = seen.storage or id(seen)
         last = self.last.get(key, call) is call and not seen.buffer
         shape, strides, size = map(_with_rows, (seen.shape, strides, size))
-        return Constant(shape, strides, size, 0 if floats else width, key, last)
+        return Constant(shape, strides, size, seen.own_width, key, last)
 
     # Names.
 
@@ -352,7 +351,12 @@ KINDS = {
     **dict.fromkeys(PRODUCTS, "matmul"), **dict.fromkeys(RECURRENT, "recurrent"),
     "scaled_dot_product_attention": "attention", "linear": "linear", "cat": "merge",
     "stack": "merge", "softmax": "activation",
-    **dict.fromkeys(("add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul"), "merge"),
+    **dict.fromkeys((
+        "add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul", "where", "masked_fill",
+        "scatter", "scatter_add", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge",
+        "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "logical_and", "logical_or",
+        "logical_xor", "__and__", "__or__", "__xor__",
+    ), "merge"),
 }  # fmt: skip
 """The kinds of functions as ops; all others only move elements."""
 
@@ -369,11 +373,6 @@ def _with_rows(value: Any) -> Any:
 def _same(seen: Seen) -> tuple[Any, ...]:
     """Return what tells a tensor from others."""
     return (seen.kind, seen.name, seen.call, seen.place) + (seen.storage,) * (seen.call < 0)
-
-
-def _width(seen: Seen) -> int:
-    """Return the bytes of an element."""
-    return int(re.sub(r"\D", "", seen.dtype) or 8) // 8
 
 
 def is_same(call: Call) -> bool:

@@ -41,10 +41,9 @@ class _Probe(Storages):
     def tensor(self, seen: Seen) -> Tensor:
         """Return a tensor as it was seen; those in the same memory lie in one storage."""
         needs = self.needs.get(_id(seen), False)
-        width = int("".join(filter(str.isdigit, seen.dtype)) or 8) // 8
-        leaf = self.leaf(seen.shape, INPUTS, width, needs)
+        leaf = self.leaf(seen.shape, INPUTS, seen.width, needs)
         first = self.known.setdefault(seen.storage, leaf)
-        made = Parameter(first.storage, seen.shape, seen.strides, width, self.device)
+        made = Parameter(first.storage, seen.shape, seen.strides, seen.width, self.device)
         made.grad, made.learns, made.needs, made.readers = None, needs, needs, 0
         return made
 

@@ -46,6 +46,16 @@ class Seen:
     size: int = 0
     held: bool = False
 
+    @property
+    def width(self) -> int:
+        """Return the bytes of an element."""
+        return int("".join(filter(str.isdigit, self.dtype)) or 8) // 8
+
+    @property
+    def own_width(self) -> int:
+        """Return the bytes of an element, 0 for one of floats, which are those of the run."""
+        return 0 if "float" in self.dtype else self.width
+
 
 @dataclass(slots=True)
 class Call:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from archcost.data import dataclass
 from archcost.ops.arguments import check, count, flag, number
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import BYTES, INT64, Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, transpose, unflatten
 from archcost.ops.reads import ALL, Blocks, Reads, kept
 from archcost.shape import Shape, numel, show
@@ -214,7 +214,7 @@ class WindowAttention(Op):
     window_size: int = count(minimum=2)
     shift: int = count(0, minimum=0)
 
-    integer_buffers: ClassVar[tuple[str, ...]] = ("relative_position_index",)
+    buffer_bytes: ClassVar[Mapping[str, int]] = {"relative_position_index": BYTES[INT64]}
     initial: ClassVar[Mapping[str, str]] = {
         "relative_position_table": "torch.randn({}) * 0.02",
         "relative_position_index": "torch.tensor([{op.relative_position}])",

@@ -105,7 +105,7 @@ class Op:
         recorded: whether autograd records it; code may run a layer under ``torch.no_grad``.
         integers: which inputs are int64, as the places in a table are.
         masks: which inputs are booleans.
-        integer_buffers: names of the buffers that are int64 whatever the dtype.
+        buffer_bytes: bytes per element of the buffers that are not of the run's dtype.
         initial: what parameters and buffers of its program are at first, as PyTorch source with
             ``{}`` for the sizes and ``{op.x}`` for what the op has; zeros unless given.
         examples: arguments and input shapes from which generic tests are driven.
@@ -128,7 +128,7 @@ class Op:
     recorded: ClassVar[bool] = True
     integers: ClassVar[tuple[int, ...]] = ()
     masks: ClassVar[tuple[int, ...]] = ()
-    integer_buffers: ClassVar[tuple[str, ...]] = ()
+    buffer_bytes: ClassVar[Mapping[str, int]] = MappingProxyType({})
     initial: ClassVar[Mapping[str, str]] = MappingProxyType({})
     examples: ClassVar[tuple[Example, ...]]
     unnamed: Sequence[Any] = ()

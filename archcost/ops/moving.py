@@ -15,7 +15,7 @@ from archcost.ops.arguments import (
     some_axes,
     whole,
 )
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import BYTES, INT64, Cost, Example, Op, example, op
 from archcost.ops.programs import transpose
 from archcost.ops.reads import ALL, SAME, Reads, kept
 from archcost.shape import LARGEST, Shape, show
@@ -304,7 +304,7 @@ class IndexSelect(Op):
     dim: int = axis(REQUIRED)
     index: Any = counts(0)
 
-    integer_buffers: ClassVar[tuple[str, ...]] = ("index",)
+    buffer_bytes: ClassVar[Mapping[str, int]] = {"index": BYTES[INT64]}
     initial: ClassVar[Mapping[str, str]] = {"index": "torch.tensor({op.places})"}
     examples: ClassVar[tuple[Example, ...]] = (
         example(0, (2, 0, 2), x=(4, 5, 6)),

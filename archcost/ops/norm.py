@@ -17,7 +17,7 @@ from archcost.ops.arguments import (
     number,
     show_argument,
 )
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import BYTES, INT64, Cost, Example, Op, example, op
 from archcost.ops.reads import ALL, Reads, along, kept
 from archcost.shape import Shape, numel, show, spatial
 from archcost.units import number_of
@@ -48,7 +48,7 @@ class BatchNorm(Op):
     affine: bool = flag(True)
     track_running_stats: bool = flag(True)
 
-    integer_buffers: ClassVar[tuple[str, ...]] = (TRACKED,)
+    buffer_bytes: ClassVar[Mapping[str, int]] = {TRACKED: BYTES[INT64]}
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(64, 9, 8)),
         example(eps=1e-3, momentum=0.01, affine=False, x=(6, 4, 4)),
@@ -250,7 +250,7 @@ class InstanceNorm(Op):
     affine: bool = flag(False)
     track_running_stats: bool = flag(False)
 
-    integer_buffers: ClassVar[tuple[str, ...]] = (TRACKED,)
+    buffer_bytes: ClassVar[Mapping[str, int]] = {TRACKED: BYTES[INT64]}
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=(6, 5, 4)),
         example(x=(6, 5)),

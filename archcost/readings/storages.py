@@ -49,7 +49,6 @@ from archcost.setting import AMP, Setting
 from archcost.shape import Shape
 
 BOOL_BYTES = 1
-BUFFER_BYTES = 8  # of an integer buffer
 FLOAT_BYTES = 4
 LOWERED = 2  # bytes per element of the types of autocast
 FLOATS = (LOWERED, FLOAT_BYTES)  # under autocast; other sizes are of integers
@@ -346,8 +345,7 @@ class Storages:
                 params[name] = self.leaf(shape, PARAMETERS, itemsize, name in learnt)
                 params[name].learns = name in learnt or not self.training
         for name, shape in cost.buffers.items():
-            width = BUFFER_BYTES if name in op.integer_buffers else itemsize
-            params[name] = self.leaf(shape, BUFFERS, width)
+            params[name] = self.leaf(shape, BUFFERS, op.buffer_bytes.get(name, itemsize))
         self.params[path] = params
 
     def leaf(self, shape: Shape, kind: str, itemsize: int, needs: bool = False) -> Parameter:
