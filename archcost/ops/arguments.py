@@ -289,5 +289,6 @@ def features_of(dim: int | None, x: Shape, op: str, otherwise: str) -> int:
     """
     if dim is not None:
         return axis_of(dim, x, op)
-    check(len(x) <= 2, f"{op} takes a vector or tokens, not {show(x)}; {otherwise}")
+    if len(x) > 2:
+        raise OpError(f"{op} takes a vector or tokens, not {show(x)}; {otherwise}")
     return len(x) - 1

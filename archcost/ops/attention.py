@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from archcost.data import dataclass
+from archcost.errors import OpError
 from archcost.ops.arguments import check, count, flag, number
 from archcost.ops.base import BYTES, INT64, Cost, Example, Op, example, op
 from archcost.ops.programs import flatten, transpose, unflatten
@@ -90,7 +91,8 @@ class Attention(Op):
         check(not (mask is not None and self.causal), "attention takes a mask or causal, not both")
         q, k, v = shapes[:3] if len(shapes) > 2 else shapes[:1] * 3
         for part in (q, k, v):
-            check(len(part) >= 2, f"attention takes tokens x features, not {show(part)}")
+            if len(part) < 2:
+                raise OpError(f"attention takes tokens x features, not {show(part)}")
         if len(shapes) <= 2 and kv == heads:
             width = values = head_width(q, heads, "attention")
         elif len(shapes) <= 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from archcost.errors import OpError
 from archcost.ops.arguments import check, count, features_axis, features_of, flag
 from archcost.ops.base import Cost, Example, Op, example, op
 from archcost.ops.parametrized import computed, parametrization, parametrized, registered
@@ -37,7 +38,8 @@ class Linear(Op):
     def cost(self, x: Shape, *_: Shape) -> Cost:
         advice = "add flatten before it, or dim=-1 if its channels are last"
         where = features_of(self.dim, x, "linear", advice)
-        check(where == len(x) - 1, f"linear works on the last dimension of {show(x)}; permute it")
+        if where != len(x) - 1:
+            raise OpError(f"linear works on the last dimension of {show(x)}; permute it")
         *tokens, features = x
         params: dict[str, Shape] = {"weight": (self.out_features, features)}
         weights = numel(params["weight"])

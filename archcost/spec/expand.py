@@ -20,6 +20,9 @@ from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use
 from archcost.spec.template import PLAIN, Repeating
 from archcost.spec.values import Refused
 
+SIMPLE = (ast.Name, ast.Constant)
+"""The arguments of a call that are no call themselves, most of them."""
+
 
 class Expander(Repeating):
     """Expands the items of a document into layers, in execution order."""
@@ -280,6 +283,9 @@ class Expander(Repeating):
             return [], {}
         args: list[Any] = []
         for arg in tree.args:
+            if type(arg) in SIMPLE:
+                args.append(self._evaluated(node, arg, scope, current))
+                continue
             if isinstance(arg, ast.Starred):
                 raise self._error(node, scope, "* is not part of a call", arg.col_offset)
             args.append(self._argument(node, arg, tree.func, scope, current))
@@ -294,8 +300,7 @@ class Expander(Repeating):
         self, node: yaml.Scalar, arg: ast.expr, around: ast.expr, scope: Scope, current: Value
     ) -> Any:
         """Return the value of an argument, or the tensor that a call or a chain of calls makes."""
-        kind = type(arg)
-        if kind is ast.Name or kind is ast.Constant or not self._makes_tensor(arg, around):
+        if type(arg) in SIMPLE or not self._makes_tensor(arg, around):
             return self._evaluated(node, arg, scope, current)
         if isinstance(arg, ast.IfExp):
             chosen = arg.body if self._evaluated(node, arg.test, scope, current) else arg.orelse
