@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 
@@ -20,6 +22,22 @@ def caller() -> tuple[tuple[str, int], bool]:
         frame = frame.f_back
         module = frame.f_globals.get("__name__", "")
     return (frame.f_code.co_filename, frame.f_lineno), inside
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the last line of code that led to an error, ``" (net.py:12)"``; empty if none did."""
+    lines = [
+        at((step.tb_frame.f_code.co_filename, step.tb_lineno))
+        for step in _steps(error.__traceback__)
+        if not is_foreign(step.tb_frame.f_globals.get("__name__", ""))
+    ]
+    return f" ({lines[-1]})" if lines else ""
+
+
+def _steps(step: TracebackType | None) -> Iterator[TracebackType]:
+    while step is not None:
+        yield step
+        step = step.tb_next
 
 
 KERNELS = ("torch._refs", "torch._prims", "torch._meta_registrations", "torch._decomp")

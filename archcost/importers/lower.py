@@ -335,7 +335,8 @@ class Lowering:
     def unknown(self, call: Call) -> str:
         """Return why a function that has no program cannot be priced."""
         why = f": what {call.inside.unpriced} multiplies is not known" if call.inside else ""
-        return f"{place_of(call)}: {call.full} has no formula{why}"
+        helps = "archcost.formula gives it one, --partial counts the rest"
+        return f"{place_of(call)}: {call.full} has no formula{why}; {helps}"
 
 
 NEW = (

@@ -14,7 +14,7 @@ from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.grown import one_sample
 from archcost.importers.inside import tensors_in
-from archcost.importers.lines import at, line_of_code
+from archcost.importers.lines import at, line_of_code, raised_at
 from archcost.importers.lower import live_calls
 from archcost.importers.probe import seen_in
 from archcost.importers.sample import alike, traced
@@ -234,7 +234,8 @@ def _pass(
         if tracer.refusal:
             raise tracer.refusal from None
         raise _Raises(
-            f"{type(module).__name__} does not run on these inputs: {one_line(error)}"
+            f"{type(module).__name__} does not run on these inputs{raised_at(error)}: "
+            f"{one_line(error)}"
         ) from error
     tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
     return tracer.trace
