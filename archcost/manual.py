@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from archcost.errors import ArchcostError
 from archcost.ops import OPS, Op, find_op
 from archcost.ops.arguments import REQUIRED
-from archcost.ops.base import BYTES
+from archcost.ops.base import BYTES, element_bytes
 from archcost.readings.ledger import BUFFERS, INPUTS, PARAMETERS, Storage
 from archcost.readings.storages import Storages
 from archcost.readings.tensors import Kept, Tensor
@@ -95,7 +95,7 @@ def kept(op: Op, inputs: Sequence[Shape]) -> str:
                 labels = ["not known"]
             for label in labels:
                 found.setdefault(label, {}).setdefault(device, []).append(source)
-    asked = [source for place, source in enumerate(sources) if op.takes(place) == "float"]
+    asked = [source for place, source in enumerate(sources) if op.takes(place) not in BYTES]
     return "; ".join(
         label + (f" ({when})" if (when := _condition(by_device, asked)) else "")
         for label, by_device in sorted(found.items(), key=lambda each: _place(each[0]))
@@ -124,7 +124,7 @@ def _kept_for(
         run.leaf(
             (BATCH, *shape),
             INPUTS,
-            BYTES.get(op.takes(place), FLOAT),
+            element_bytes(op.takes(place), FLOAT),
             needs=sources[place] == source,
         )
         for place, shape in enumerate(inputs)

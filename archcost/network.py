@@ -12,7 +12,7 @@ from archcost.checkpointed import Checkpointed
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.ops import Cost, Op
-from archcost.ops.base import BYTES, FLOAT, INT64, made_dtype
+from archcost.ops.base import BYTES, FLOAT, INT64, element_bytes, made_dtype
 from archcost.published import Claim, Published
 from archcost.shape import Shape, numel, show
 
@@ -34,7 +34,7 @@ class Value:
         name: the name of the input, or the path of the layer that makes it. Further outputs of a
             layer are ``path:1``, ``path:2``.
         shape: the shape without batch.
-        dtype: ``"float"``, ``"int64"`` for tokens, or ``"bool"`` for masks.
+        dtype: ``"float"``, ``"int64"`` for tokens, ``"bool"`` for masks, or ``"complex"``.
         rows: rows of the batch per sample; more than 1 if windows, heads or levels are folded into
             the batch.
     """
@@ -51,7 +51,7 @@ class Value:
 
     def itemsize(self, floats: int) -> int:
         """Return the bytes per element; ``floats`` is the bytes of a float."""
-        return floats if self.dtype == FLOAT else BYTES[self.dtype]
+        return element_bytes(self.dtype, floats)
 
     def __str__(self) -> str:
         """Return how it is shown: ``left 3x32x32``, ``tokens 16 of int64``."""

@@ -18,6 +18,11 @@ BYTES: Mapping[str, int] = {
 }  # fmt: skip
 """Bytes of a unit, in small letters."""
 
+
+class ComplexBytes(int):
+    """Bytes per element of complex numbers, which are twice those of a real one."""
+
+
 _SECONDS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 

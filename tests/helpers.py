@@ -7,7 +7,7 @@ from typing import Any
 from archcost.builder import Builder
 from archcost.network import Network, Value
 from archcost.ops import Op, make
-from archcost.ops.base import BYTES
+from archcost.ops.base import element_bytes
 from archcost.ops.recurrent import Recurrent
 from archcost.proofs import Check, Subject
 from archcost.proofs.run import checks
@@ -61,6 +61,8 @@ def samples(torch: Any, op: Op, *shapes: Shape, needs: bool = False, **options: 
     return [
         torch.randn(shape, requires_grad=needs, **options)
         if dtype == "float"
+        else torch.randn(shape, requires_grad=needs, **options, dtype=torch.complex64)
+        if dtype == "complex"
         else torch.randint(2, shape).to(getattr(torch, dtype))
         for dtype, shape in zip(types, shapes, strict=True)
     ]
@@ -70,9 +72,9 @@ def leaves(
     reading: Any, op: Op, *shapes: Shape, itemsize: int = 4, needs: bool = False
 ) -> list[Any]:
     """Return tensors without numbers that an op takes."""
-    widths = [BYTES.get(op.takes(place), itemsize) for place in range(len(shapes))]
+    widths = [element_bytes(op.takes(place), itemsize) for place in range(len(shapes))]
     return [
-        reading.leaf(shape, INPUTS, width, needs=needs and op.takes(place) == "float")
+        reading.leaf(shape, INPUTS, width, needs=needs and op.takes(place) in ("float", "complex"))
         for place, (shape, width) in enumerate(zip(shapes, widths, strict=True))
     ]
 

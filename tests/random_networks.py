@@ -18,7 +18,7 @@ from random_specs import Item
 
 from archcost.network import Network
 from archcost.ops import OPS
-from archcost.ops.base import FLOAT, INT64
+from archcost.ops.base import COMPLEX, FLOAT, INT64
 from archcost.shape import Shape, numel, show
 from archcost.spec.catalog import expand
 from archcost.spec.document import read_document
@@ -27,10 +27,11 @@ from archcost.spec.source import Source
 MERGES = [name for name, op in OPS.items() if op.inputs == ("*",)]
 SELDOM = (
     "attention", "class_token", "embedding", "embedding_bag", "expand", "fold",
-    "fractional_maxpool", "gather", "gru", "gru_cell", "interpolate", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "lstm", "lstm_cell", "masked_fill", "matmul", "pixel_shuffle",
-    "pixel_unshuffle", "rnn", "rnn_cell", "roi_pool", "scatter", "scatter_add", "squeeze", "unfold",
-    "where", "window_attention",
+    "fractional_maxpool", "gather", "gru", "gru_cell", "ifft", "imag", "interpolate", "irfft",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "lstm", "lstm_cell", "masked_fill",
+    "matmul", "pixel_shuffle", "pixel_unshuffle", "real", "rfft", "rnn", "rnn_cell", "roi_pool",
+    "scatter", "scatter_add", "squeeze", "unfold", "view_as_complex", "view_as_real", "where",
+    "window_attention",
 )  # fmt: skip
 """Ops that take few tensors, and so come first more often than others."""
 NAMES = (
@@ -70,7 +71,7 @@ class Writer(Caller):
         """Return the whole spec."""
         # every op comes first in some networks, on an input of its examples
         first = self.rng.choice(sorted(OPS)) if self.chance(0.4) else ""
-        first = first or (self.rng.choice(SELDOM) if self.chance(0.35) else "")
+        first = first or (self.rng.choice(SELDOM) if self.chance(0.45) else "")
         shape = self._input(first)
         self._values(shape)
         self.document = self._read()
@@ -90,9 +91,9 @@ class Writer(Caller):
         """Give inputs the types that the first op takes, further ones those of an example."""
         op = OPS[first]
         types = input_types(op)
-        if types == [INT64]:
-            self.header["input"] += f" {INT64}"
-            place.labels, place.dtype = {}, INT64
+        if types in ([INT64], [COMPLEX]):
+            self.header["input"] += f" {types[0]}"
+            place.labels, place.dtype = {}, types[0]
         elif {*types} != {FLOAT}:
             main = len(types) - 1
             shapes = next(e.inputs for e in op.examples if e.inputs[main] == place.shape)

@@ -131,6 +131,8 @@ def test_interpolation(size: str, layers: str, batch: int) -> None:
         "input: 6x8x9; bias >> maxpool(2)", "input: 6x8x9; bias >> avgpool(2) >> tanh",
         "input: 6x12; bias >> adaptive_avgpool(3)", "input: 4x6x7x8; bias >> adaptive_maxpool(3)",
         "input: 4x6x7x8; bias >> maxpool(2)", "input: 6x8x9; bias >> avgpool(2) >> flatten >> linear(3)",
+        "input: 6x8; bias >> gelu", "input: 6x8; bias >> gelu >> permute([1, 0]) >> tanh",
+        "input: 6x8; bias >> permute([1, 0]) >> gelu >> permute([1, 0])",
         "input: 7 int64; embedding(9, 4)", "input: 7 int64; embedding(9, 4) >> tanh",
     ],
 )  # fmt: skip

@@ -278,7 +278,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(
         ("depthwise_conv(3)", "'depthwise_conv'; write conv(in_channels, 3, groups=in_channels)"),
         ("SeparableConv2D(8, 3)", "write conv(in_channels, 3, padding=1, groups=in_channels) >> conv(out_channels, 1)"),
         ("einsum(3)", "write matmul(a, current)"),
-        ("rfft2", "unknown op or block 'rfft2'; there is no such op: its numbers are complex, and tensors hold float, int64 or bool"),
+        ("rfft2", "unknown op or block 'rfft2'; write rfft([-2, -1])"),
         ("space_to_depth(2)", "write pixel_unshuffle(downscale_factor)"),
         ("clip(0, 6)", "unknown op or block 'clip'; write clamp(min, max)"),
         ("Dropout2d(0.2)", "unknown op or block 'Dropout2d'; write channel_dropout(p)"),

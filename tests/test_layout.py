@@ -82,8 +82,10 @@ def test_strides_of_every_op(name: str, case: Example) -> None:
     op = OPS[name].create(list(case.args), dict(case.kwargs))
     module = module_of(torch, op, case.inputs).train()
     for x, turns in product(inputs(torch, case.inputs[0]), {False, len(case.inputs) > 1}):
-        of_floats = op.takes(0) == "float"
-        first = x.requires_grad_() if of_floats else x.abs().to(getattr(torch, op.takes(0)))
+        if (dtype := op.takes(0)) in ("float", "complex"):
+            first = (x if dtype == "float" else torch.complex(x, x)).requires_grad_()
+        else:
+            first = x.abs().to(getattr(torch, dtype))
         others = samples(torch, op, *((BATCH, *shape) for shape in case.inputs))[1:]
         if turns:
             others = [t.transpose(1, -1).contiguous().transpose(1, -1) for t in others]
@@ -105,7 +107,7 @@ def run(op: Op, layouts: list[Layout], shapes: tuple[Shape, ...]) -> list[Stride
     reading = Storages(cpu(), exact=False)
     reading.place_params("op", op, cost := op.cost(*shapes), 4, cost.params)
     tensors = leaves(reading, op, *(x.shape for x in layouts))
-    tensors[0].needs = op.takes(0) == "float"
+    tensors[0].needs = op.takes(0) in ("float", "complex")
     for tensor, layout in zip(tensors, layouts, strict=True):
         tensor.strides = layout.strides
     return [each.strides for each in several(reading.run_op("op", op, tensors))]

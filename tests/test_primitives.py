@@ -21,6 +21,7 @@ from archcost.readings.recorder import module_of
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
 from archcost.shape import Shape
+from archcost.units import ComplexBytes
 
 cpu = partial(Setting, device="cpu")
 
@@ -50,6 +51,12 @@ class Truth(tuple[int, ...]):
     """The shape of a tensor of booleans."""
 
     itemsize = 1
+
+
+class Waves(tuple[int, ...]):
+    """The shape of a tensor of complex numbers."""
+
+    itemsize = ComplexBytes(8)
 
 
 Case = tuple[tuple[Shape | float, ...], dict[str, Any]]
@@ -123,9 +130,9 @@ CASES: dict[str, list[Case]] = {
     "threshold": [((X,), {"threshold": 0.1, "value": 20.0})],
     "softmax": [((X,), {"dim": 1}), (((3, 5),), {"dim": 1})],
     "prelu": [((X, (1,)), {}), ((X, (4,)), {})],
-    "add": [((X, X), {}), ((X, (4, 1, 8)), {}), (((4, 1, 8), X), {}), ((X, 2.0), {})],
-    "sub": [((X, X), {}), ((X, (8,)), {})],
-    "mul": [((X, X), {}), ((X, (2, 4, 1, 1)), {}), (((2, 4, 1, 1), X), {}), ((X, 2.0), {})],
+    "add": [((Waves(X), Waves((4, 1, 8))), {}), ((X, X), {}), ((X, (4, 1, 8)), {}), (((4, 1, 8), X), {}), ((X, 2.0), {})],
+    "sub": [((Waves(X), Waves(X)), {}), ((X, X), {}), ((X, (8,)), {})],
+    "mul": [((Waves(X), Waves(X)), {}), ((Waves(X), Waves((6, 8))), {}), ((X, X), {}), ((X, (2, 4, 1, 1)), {}), (((2, 4, 1, 1), X), {}), ((X, 2.0), {})],
     "div": [((X, X), {}), ((X, (2, 4, 1, 1)), {})],
     "repeat": [(((4,),), {"times": 3})],
     **{name: [((X, X), {}), ((X, (2, 4, 1, 1)), {}), (((2, 4, 1, 1), X), {})] for name in ("maximum", "minimum")},
@@ -157,7 +164,17 @@ CASES: dict[str, list[Case]] = {
     "unbind": [(((3, 2, 4),), {"dim": 0})],
     "contiguous": [((X,), {})],
     "roll": [((X,), {"shifts": (1, 2), "dims": (1, 2)}), ((X,), {"shifts": (-1,), "dims": (3,)})],
+    "fft": [((made(X),), {"dims": dims, "norm": "ortho"}) for made in (tuple, Waves) for dims in ((3,), (1,), (2, 3), (1, 3))],
+    "ifft": [((Waves(X),), {"dims": dims, "norm": "backward"}) for dims in ((3,), (1,), (2, 3), (1, 2, 3))],
+    "fft_of_complex": [((Waves(X),), {"dims": (2, 1), "norm": "forward"})],
+    "fft_of_real": [((X,), {"dims": (2,), "norm": "backward"})],
+    "rfft": [((X,), {"dims": dims, "norm": "ortho"}) for dims in ((3,), (1,), (2, 3), (1, 3), (1, 2, 3))],
+    "irfft": [((Waves((2, 4, 6, 5)),), {"dims": dims, "size": size, "norm": "ortho"}) for dims, size in (((3,), 8), ((3,), 9), ((2, 3), 8), ((1, 2), 10), ((1, 2, 3), 8))],
+    "view_as_real": [((Waves(X),), {})],
+    "view_as_complex": [(((2, 4, 6, 2),), {})],
+    **{name: [((Waves(X),), {})] for name in ("real", "imag")},
     **{name: [((X,), {})] for name in (*KEPT, "logsigmoid") if name != "threshold"},
+    "abs": [((X,), {}), ((Waves(X),), {})],
 }  # fmt: skip
 """Arguments of each primitive: shapes of tensors, and numbers; shapes among the options too."""
 
@@ -180,6 +197,11 @@ ELSEWHERE = {
         "run as other operations on fake tensors; test_recurrent.py",
     ),
 }
+NO_BFLOAT16 = {
+    "cpu": ("view_as_complex",),
+    "cuda": ("fft", "fft_of_real", "rfft", "view_as_complex"),
+}
+"""What PyTorch has no kernel for; a CPU's autocast runs the others in float32."""
 TYPES = {Whole: torch.int64, Truth: torch.bool}
 TENSORS = ("mean", "var", "like")  # options that are tensors
 
@@ -203,8 +225,13 @@ def test_every_primitive_has_a_case() -> None:
 
 def needs(case: Case) -> list[tuple[bool, ...]]:
     """Return every way in which some of the tensors need a gradient."""
-    tensors = [arg for arg in case[0] if type(arg) is tuple]
+    tensors = [arg for arg in case[0] if type(arg) in (tuple, Waves)]
     return list(product((True, False), repeat=len(tensors)))
+
+
+def as_complex(x: Any) -> Any:
+    """Return complex numbers of float32 in place of the numbers of a tensor, leaving no others."""
+    return torch.empty_like(x, dtype=torch.complex64)
 
 
 def arguments(
@@ -214,6 +241,8 @@ def arguments(
     flags = iter(wanted)
 
     def made(arg: Any) -> Any:
+        if isinstance(arg, Waves):
+            return as_complex(make(arg)).requires_grad_(next(flags))
         if type(arg) is tuple:
             return make(arg).requires_grad_(next(flags))
         if isinstance(arg, (Whole, Plain, Truth)):
@@ -241,8 +270,8 @@ def run_reading(
 
     flags = iter(wanted)
     args = [
-        make(arg, needs=next(flags))
-        if type(arg) is tuple
+        make(arg, getattr(arg, "itemsize", itemsize), needs=next(flags))
+        if type(arg) in (tuple, Waves)
         else make(arg, getattr(arg, "itemsize", itemsize))
         if isinstance(arg, (Whole, Plain, Truth))
         else arg
@@ -317,6 +346,8 @@ def test_peaks_of_forward_and_backward(name: str, case: Case) -> None:
         reading.ledger.enter(FORWARD)
         expected = {FORWARD: reading.ledger.live}
         if outs[0].needs:
+            if isinstance(outs[0].itemsize, ComplexBytes):  # a loss is real
+                outs = [reading.view_as_real(outs.pop())]
             outs = [reading.mul(outs[0], 2.0)]  # so that what comes back is a dense tensor
             backward(reading.ledger, outs, True)
             expected[BACKWARD] = reading.ledger.found()[BACKWARD].total
@@ -329,6 +360,7 @@ def test_peaks_of_forward_and_backward(name: str, case: Case) -> None:
                 result = first(getattr(Torch, name)(*args, **options))
                 measured = {FORWARD: seen.live[1]}
                 if result.requires_grad:
+                    result = torch.view_as_real(result) if result.is_complex() else result
                     loss = (result * 2.0).sum()
                     del result
                     seen.cut()
@@ -352,6 +384,8 @@ def test_types_under_autocast(name: str, case: Case, device: str) -> None:
     torch.set_autocast_enabled(device, True)
     try:
         for dtype in (torch.float32, torch.bfloat16):
+            if dtype == torch.bfloat16 and name in NO_BFLOAT16[device]:
+                continue
 
             def make(shape: Shape, dtype: Any = dtype) -> Any:
                 empty = torch.empty(shape, device="meta", dtype=dtype)

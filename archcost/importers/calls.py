@@ -7,10 +7,11 @@ from copy import copy
 from typing import Any, ClassVar, NamedTuple
 
 from archcost.errors import ArchcostError
+from archcost.importers.function_recurrent import RECURRENT
 from archcost.importers.functions import FUNCTIONS
 from archcost.importers.observed import Out, run
 from archcost.importers.registry import Program
-from archcost.ops.base import BOOL, FLOAT, INT64, Cost, Op
+from archcost.ops.base import BOOL, COMPLEX, FLOAT, INT64, Cost, Op
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape, numel
 
@@ -303,6 +304,25 @@ def is_said(value: Any) -> bool:
     return value is not None
 
 
+PRODUCTS = ("matmul", "bmm", "mm", "__matmul__")
+
+KINDS = {
+    **dict.fromkeys(PRODUCTS, "matmul"), **dict.fromkeys(RECURRENT, "recurrent"),
+    "scaled_dot_product_attention": "attention", "linear": "linear", "cat": "merge",
+    "stack": "merge", "softmax": "activation",
+    **{f"fft_{way}fft{n}": "resample" for way in ("", "i", "r", "ir") for n in ("", "2", "n")},
+    **dict.fromkeys((
+        "add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul", "where", "masked_fill",
+        "scatter", "scatter_add", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge",
+        "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "logical_and", "logical_or",
+        "logical_xor", "__and__", "__or__", "__xor__",
+    ), "merge"),
+}  # fmt: skip
+"""The kinds of functions as ops; all others only move elements."""
+
+
 def type_of(dtype: str) -> str:
     """Return what tensors of a PyTorch type hold, as networks say it."""
+    if "complex" in dtype:
+        return COMPLEX
     return FLOAT if "float" in dtype else BOOL if dtype == "bool" else INT64

@@ -9,13 +9,14 @@ from archcost.importers import (
     function_products,
     function_recurrent,
     function_shapes,
+    function_spectral,
 )
 from archcost.importers.registry import FUNCTIONS, function
 from archcost.primitives import PRIMITIVES
 
 __all__ = [
     "FUNCTIONS", "function", "function_arithmetic", "function_products", "function_recurrent",
-    "function_shapes", "is_of_one",
+    "function_shapes", "function_spectral", "is_of_one",
 ]  # fmt: skip
 
 

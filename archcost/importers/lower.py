@@ -12,7 +12,17 @@ from typing import Any
 from archcost.builder import Builder
 from archcost.checkpointed import Checkpointed
 from archcost.errors import ArchcostError
-from archcost.importers.calls import Called, Constant, Input, Own, Rows, View, type_of
+from archcost.importers.calls import (
+    KINDS,
+    PRODUCTS,
+    Called,
+    Constant,
+    Input,
+    Own,
+    Rows,
+    View,
+    type_of,
+)  # fmt: skip
 from archcost.importers.formulas import counted, formula_of
 from archcost.importers.function_products import einsum_macs
 from archcost.importers.function_recurrent import RECURRENT
@@ -36,8 +46,6 @@ from archcost.layout import contiguous
 from archcost.network import Network, Value
 from archcost.ops.base import made_dtype
 from archcost.shape import Shape, numel
-
-PRODUCTS = ("matmul", "bmm", "mm", "__matmul__")
 
 
 class Lowering:
@@ -236,6 +244,12 @@ class Lowering:
                     tensors.append(known)
                     read.append(value)
                     return Input(len(tensors) - 1)
+                if value.kind == PARAMETER and "complex" in value.dtype:
+                    raise ArchcostError(
+                        f"{path}: the parameter {value.name} holds complex numbers, of which the "
+                        "optimizer's state is not known; keep pairs of real numbers, and call "
+                        "torch.view_as_complex"
+                    )
                 if value.kind == PARAMETER:
                     own = _own_name(value.name, value, params, buffers)
                     params[own] = value
@@ -347,19 +361,6 @@ NEW = (
 
 SAME = ("to", "float", "type_as", "half")
 """What gives the same tensor, or the same values in the one type that is priced."""
-
-KINDS = {
-    **dict.fromkeys(PRODUCTS, "matmul"), **dict.fromkeys(RECURRENT, "recurrent"),
-    "scaled_dot_product_attention": "attention", "linear": "linear", "cat": "merge",
-    "stack": "merge", "softmax": "activation",
-    **dict.fromkeys((
-        "add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul", "where", "masked_fill",
-        "scatter", "scatter_add", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge",
-        "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "logical_and", "logical_or",
-        "logical_xor", "__and__", "__or__", "__xor__",
-    ), "merge"),
-}  # fmt: skip
-"""The kinds of functions as ops; all others only move elements."""
 
 
 def _with_rows(value: Any) -> Any:

@@ -120,8 +120,7 @@ def seen_of(call: Call, told: Callable[[Any], Any], macs: int) -> dict[str, Any]
     inside = call.inside
     assert inside is not None
     outs = [
-        Out(told(seen.shape), told(out.strides), 0 if "float" in seen.dtype else out.itemsize,
-            out.learns)
+        Out(told(seen.shape), told(out.strides), seen.own_width, out.learns)
         for seen, out in zip(call.outs, inside.outs, strict=True)
     ]  # fmt: skip
     keeps = inside.keeps

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archcost.importers.lines import at
+from archcost.units import ComplexBytes
 
 if TYPE_CHECKING:
     from archcost.importers.inside import Inside
@@ -54,6 +55,8 @@ class Seen:
     @property
     def own_width(self) -> int:
         """Return the bytes of an element, 0 for one of floats, which are those of the run."""
+        if "complex" in self.dtype:
+            return ComplexBytes(self.width)
         return 0 if "float" in self.dtype else self.width
 
 

@@ -35,6 +35,7 @@ FAMILIES = {
     "resample": "interpolate max_unpool",
     "reshape": "identity flatten permute reshape channel_shuffle pad crop slice chunk split"
     " to_batch from_batch",
+    "spectral": "fft ifft rfft irfft view_as_real view_as_complex real imag",
     "unfold": "unfold fold",
 }
 """The names of the ops in each file."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import argument, axis, axis_of, check, flag, number, sizes
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import COMPLEX, Cost, Example, Op, example, op
 from archcost.ops.reads import Reads
 from archcost.shape import Shape, show
 
@@ -34,6 +34,7 @@ class Rescale(Op):
     factor: float = number(low=-1e6, high=1e6)
     addend: float = number(0.0, low=-1e6, high=1e6)
 
+    of_complex: ClassVar[str] = COMPLEX
     examples: ClassVar[tuple[Example, ...]] = (example(0.17, x=(6, 5, 4)), example(-1, 1, x=(8,)))
 
     def forward(self, F: Any, x: Any) -> Any:

@@ -13,18 +13,26 @@ from archcost.ops.arguments import REQUIRED, Argument, show_argument
 from archcost.ops.reads import SAME, Reads, kept
 from archcost.registry import Registry
 from archcost.shape import Shape
-from archcost.units import number_of
+from archcost.units import ComplexBytes, number_of
 
 INPUT, OUTPUT = "input", "output"
 COMPUTED = "parametrizations.weight.original"
 """How the names of parameters begin from which a weight is computed."""
 WEIGHTS = ("weight", f"{COMPUTED}1", COMPUTED)
 """The names of a parameter that has the shape of the weight."""
-FLOAT, INT64, BOOL = DTYPES = ("float", "int64", "bool")
-"""What tensors hold: numbers in the data type in which a network runs, whole numbers, or yes and
-no, as masks do."""
+FLOAT, INT64, BOOL, COMPLEX = DTYPES = ("float", "int64", "bool", "complex")
+"""What tensors hold: numbers in the data type in which a network runs, whole numbers, yes and no,
+as masks do, or pairs of a real and an imaginary number of that data type."""
 BYTES = {INT64: 8, BOOL: 1}
 """The bytes per element of those whose type no setting says."""
+
+
+def element_bytes(dtype: str, floats: int) -> int:
+    """Return the bytes per element; ``floats`` is the bytes of a float."""
+    if dtype == COMPLEX:
+        return ComplexBytes(2 * floats)
+    return BYTES.get(dtype, floats)
+
 
 T = TypeVar("T", bound="Op")
 
@@ -105,6 +113,9 @@ class Op:
         recorded: whether autograd records it; code may run a layer under ``torch.no_grad``.
         integers: which inputs are int64, as the places in a table are.
         masks: which inputs are booleans.
+        complexes: which inputs are complex numbers.
+        of_complex: what it makes of complex numbers in place of floats, ``complex`` or ``float``;
+            empty if it takes none.
         buffer_bytes: bytes per element of the buffers that are not of the run's dtype.
         initial: what parameters and buffers of its program are at first, as PyTorch source with
             ``{}`` for the sizes and ``{op.x}`` for what the op has; zeros unless given.
@@ -128,6 +139,8 @@ class Op:
     recorded: ClassVar[bool] = True
     integers: ClassVar[tuple[int, ...]] = ()
     masks: ClassVar[tuple[int, ...]] = ()
+    complexes: ClassVar[tuple[int, ...]] = ()
+    of_complex: ClassVar[str] = ""
     buffer_bytes: ClassVar[Mapping[str, int]] = MappingProxyType({})
     initial: ClassVar[Mapping[str, str]] = MappingProxyType({})
     examples: ClassVar[tuple[Example, ...]]
@@ -210,7 +223,9 @@ class Op:
 
     @classmethod
     def takes(cls, place: int) -> str:
-        """Return the type of its input at a place: ``float``, ``int64`` or ``bool``."""
+        """Return the type of its input at a place: ``float``, ``int64``, ``bool``, ``complex``."""
+        if place in cls.complexes:
+            return COMPLEX
         return INT64 if place in cls.integers else BOOL if place in cls.masks else FLOAT
 
     def refuses(self, dtype: str) -> str:
@@ -368,14 +383,21 @@ def made_dtype(op: Op, dtypes: Sequence[str]) -> str:
         OpError: the op does not take these types.
     """
     if op.any_type:
+        for dtype in dtypes:
+            if reason := op.refuses(dtype):
+                raise OpError(reason)
         return op.makes
-    typed = op.integers or op.masks
+    typed = op.integers or op.masks or op.complexes or op.makes
     if (op.kind == "reshape" and not typed) or op.name == "concat":
         if reason := op.refuses(dtypes[0]):
             raise OpError(reason)
         if len(set(dtypes)) > 1:
             raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
         return dtypes[0]
+    if op.of_complex and COMPLEX in dtypes:
+        if set(dtypes) != {COMPLEX}:
+            raise OpError(f"{op.name} needs equal types; got {', '.join(dtypes)}")
+        return op.of_complex
     for place, dtype in enumerate(() if op.kind == "parameter" else dtypes):
         wanted = op.takes(place)
         if dtype != wanted and not (dtype == BOOL and place in op.may_be_masks(len(dtypes))):

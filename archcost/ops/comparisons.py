@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import axis, axis_of, check, flag, real
-from archcost.ops.base import BOOL, INT64, Cost, Example, Op, example, op
+from archcost.ops.base import BOOL, COMPLEX, INT64, Cost, Example, Op, example, op
 from archcost.ops.choices import Ordered, along
 from archcost.ops.merge import VARIADIC, fitted
 from archcost.ops.reads import Reads
@@ -43,6 +43,10 @@ class Comparison(Compared):
         given = len(others) + (self.value is not None)
         check(given == 1, f"{self.name} takes two tensors, or one and a number")
         return super().cost(x, *others)
+
+    def refuses(self, dtype: str) -> str:
+        ordered = dtype == COMPLEX and self.name not in ("eq", "ne")
+        return f"{self.name} takes no complex numbers, which have no order" * ordered
 
     def forward(self, F: Any, x: Any, *others: Any) -> Any:
         if others:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from archcost.ops.activation import Pointwise, functions
 from archcost.ops.arguments import check, real
-from archcost.ops.base import Cost, Example, example, op
+from archcost.ops.base import COMPLEX, FLOAT, Cost, Example, example, op
 from archcost.shape import Shape
 
 functions("activation", globals(), (
@@ -15,13 +15,25 @@ functions("activation", globals(), (
     ("sqrt", "", "The square root."),
     ("rsqrt", "", "1/√x."),
     ("reciprocal", "", "1/x."),
-    ("abs", "", "The absolute value."),
-    ("neg", "", "−x."),
     ("sign", "", "1, 0 or −1, as x is positive, zero or negative; its gradient is zero."),
     ("sin", "", "The sine."),
     ("cos", "", "The cosine."),
     ("erf", "", "The error function."),
 ))  # fmt: skip
+
+
+@op("abs", kind="activation")
+class Abs(Pointwise):
+    """The absolute value, also of complex numbers."""
+
+    of_complex: ClassVar[str] = FLOAT
+
+
+@op("neg", kind="activation")
+class Neg(Pointwise):
+    """−x, also of complex numbers."""
+
+    of_complex: ClassVar[str] = COMPLEX
 
 
 @op("square", kind="activation")

@@ -103,8 +103,8 @@ MISSING: Mapping[str, str] = {
         "grid_sample affine_grid stn": _NONE,
         "roi_align nms": _NONE,
         "masked_select nonzero unique one_hot": "the size of what it makes depends on data",
-        "fft fft2 fftn rfft rfft2 rfftn ifft ifft2 ifftn irfft irfft2 irfftn hfft ihfft stft istft":
-            "there is no such op: its numbers are complex, and tensors hold float, int64 or bool",
+        "hfft ihfft stft istft fftshift ifftshift": _NONE,
+        **{f"{way}fft2 {way}fftn": f"write {way}fft([-2, -1])" for way in ("", "i", "r", "ir")},
         "se se_block squeeze_excite squeeze_excitation cbam mlp ffn transformer transformer_block "
         "transformer_encoder_layer basic_block res_block residual_block inverted_residual mbconv "
         "bottleneck dense_block fire": "it is no op; write it under blocks, of ops",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from archcost.errors import OpError
 from archcost.number import maximum, minimum
 from archcost.ops.arguments import axis, axis_of, check
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import COMPLEX, Cost, Example, Op, example, op
 from archcost.ops.reads import Reads, kept
 from archcost.shape import Shape, show
 
@@ -41,6 +41,7 @@ def fitted(op: str, *shapes: Shape) -> Shape:
 class Add(Op):
     """Sum of tensors of the same shape. Sizes of 1 are broadcast."""
 
+    of_complex: ClassVar[str] = COMPLEX
     inputs: ClassVar[tuple[str, ...]] = VARIADIC  # type: ignore[misc]
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5, 6), (4, 5, 6)]),
@@ -129,6 +130,7 @@ class Multiply(OfTwo):
     """Product of tensors. Sizes of 1 are broadcast, so ``C x 1 x 1`` gates ``C x H x W``."""
 
     primitive: ClassVar[str] = "mul"
+    of_complex: ClassVar[str] = COMPLEX
 
 
 @op("sub", kind="merge")
@@ -136,6 +138,7 @@ class Sub(OfTwo):
     """The first tensor minus the second. Sizes of 1 are broadcast."""
 
     primitive: ClassVar[str] = "sub"
+    of_complex: ClassVar[str] = COMPLEX
 
 
 @op("div", kind="merge")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from archcost.errors import written
 from archcost.ops.arguments import argument, axis_of, check, flag, one_axis, real, some_axes, whole
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import COMPLEX, Cost, Example, Op, example, op
 from archcost.ops.reads import Reads, kept
 from archcost.shape import Shape, show
 
@@ -68,10 +68,14 @@ class OverDims(Reduction):
 class Mean(OverDims):
     """Mean over some dimensions (0 = channels), which are removed or kept with size 1."""
 
+    of_complex: ClassVar[str] = COMPLEX
+
 
 @op("sum", kind="adaptive_pool")
 class Sum(OverDims):
     """Sum over some dimensions (0 = channels), which are removed or kept with size 1."""
+
+    of_complex: ClassVar[str] = COMPLEX
 
 
 @op("amax", kind="adaptive_pool")

@@ -16,6 +16,7 @@ from archcost.primitives import (
     recurrent,
     reductions,
     shapes,
+    spectral,
     windows,
 )
 from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
@@ -23,5 +24,5 @@ from archcost.primitives.row import COMPOSITES, PRIMITIVES, Primitive, Row
 __all__ = [
     "COMPOSITES", "PRIMITIVES", "Primitive", "Row",
     "cells", "choices", "comparisons", "composed", "distances", "norms", "pointwise", "products",
-    "recurrent", "reductions", "shapes", "windows",
+    "recurrent", "reductions", "shapes", "spectral", "windows",
 ]  # fmt: skip

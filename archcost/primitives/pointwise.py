@@ -24,7 +24,9 @@ from archcost.primitives.row import (
     primitive,
 )
 from archcost.shape import Shape, numel
+from archcost.units import ComplexBytes
 
+FLOAT_BYTES = 4
 INPUT, OUTPUT, NOTHING = "input", "output", "nothing"
 
 KEPT: Mapping[str, tuple[str, int]] = {
@@ -73,9 +75,28 @@ def _function(name: str, kept: str, temporaries: int) -> Callable[..., Row]:
     )
 
 
+def _length(x: Tensor) -> Row:
+    """The absolute value: of complex numbers a real one, which is first made as a complex one."""
+    row = _function("abs", *KEPT["abs"])(x)
+    if isinstance(x.itemsize, ComplexBytes):
+        row.itemsize, row.passing = x.itemsize // 2, (elements(x) * x.itemsize,)
+        # a CPU casts the gradient, which is real, before it multiplies
+        row.scratch, row.hidden = (2 * elements(x),), 2 * elements(x) * (x.device == "cpu")
+    return row
+
+
+def _gelu(x: Tensor, **_: Any) -> Row:
+    """GELU: oneDNN's backward copies a gradient that is not contiguous, as its input is."""
+    row = _function("gelu", *KEPT["gelu"])(x)
+    if x.device == "cpu" and x.itemsize <= FLOAT_BYTES and x.layout.is_contiguous:
+        row.copies_inside = not_contiguous
+    return row
+
+
 for _name, _kept in KEPT.items():
     _class = float32_on("cuda") if _name in IN_FLOAT32 else KEEPS
     PRIMITIVES[_name] = Primitive(_name, _function(_name, *_kept), _class)
+PRIMITIVES["abs"], PRIMITIVES["gelu"] = Primitive("abs", _length), Primitive("gelu", _gelu)
 
 
 def _copied(x: Tensor) -> tuple[int, ...]:
@@ -205,7 +226,10 @@ def mul(a: Tensor, b: Tensor | float) -> Row:
     """The product: each factor is kept for the gradient of the other."""
     tensors = tensors_of(a, b)
     saves = needed((a, tensors[1]), (tensors[1], a)) if len(tensors) > 1 else ()
-    return Row(broadcast(*tensors), calculated(a, b), saves=saves, gradient=FULL)
+    row = Row(broadcast(*tensors), calculated(a, b), saves=saves, gradient=FULL)
+    if len(saves) and isinstance(a.itemsize, ComplexBytes):  # the conjugate of a factor is copied
+        row.scratch = (elements(saves[-1]),)
+    return row
 
 
 @primitive()

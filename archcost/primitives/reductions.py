@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from archcost.layout import contiguous
+from archcost.layout import contiguous, elementwise
 from archcost.primitives.row import (
     OUT,
     PRIMITIVES,
@@ -19,6 +20,7 @@ from archcost.primitives.row import (
 )
 from archcost.shape import Shape, numel
 
+FLOAT_BYTES = 4
 INDEX_BYTES = 8  # PyTorch keeps places, and counts, as int64
 
 
@@ -28,25 +30,36 @@ def reduced(x: Tensor, dims: Sequence[int], keepdim: bool) -> Shape:
     return tuple(1 if d in dims else n for d, n in kept if keepdim or d not in dims)
 
 
+def repeated(whole: Shape, dims: Sequence[int], keepdim: bool) -> Callable[[Any], Any]:
+    """Return the gradient of a sum: the incoming one, repeated without a copy."""
+
+    def rule(gradient: Any) -> Any:
+        kept = (s for d, s in enumerate(gradient.strides) if not keepdim or d not in dims)
+        strides = tuple(0 if d in dims else next(kept) for d in range(len(whole)))
+        return gradient.view(whole, strides)
+
+    return rule
+
+
 @primitive()
 def mean(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
     """Mean over some dimensions."""
-    out = reduced(x, dims, keepdim)
-    return Row(out, contiguous(out))
+    out, spread = reduced(x, dims, keepdim), repeated(x.shape, dims, keepdim)
+
+    def divided(gradient: Any) -> Any:
+        return gradient.like(x_shape, elementwise(spread(gradient).layout))
+
+    x_shape, half = x.shape, x.device == "cpu" and x.itemsize < FLOAT_BYTES
+    # a CPU sums half precision up in float32, of which it makes a copy
+    passing = (FLOAT_BYTES * elements(x), FLOAT_BYTES * numel(out)) if half else ()
+    return Row(out, contiguous(out), gradient=(divided,), passing=passing)
 
 
 @primitive(float32_on("cuda", RESULT))
 def sum_(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
     """Sum over some dimensions; its gradient is the incoming one, repeated without a copy."""
-    whole, out = x.shape, reduced(x, dims, keepdim)
-
-    def repeated(gradient: Tensor) -> Tensor:
-        kept = (s for d, s in enumerate(gradient.strides) if not keepdim or d not in dims)
-        strides = tuple(0 if d in dims else next(kept) for d in range(len(whole)))
-        made: Tensor = gradient.view(whole, strides)  # type: ignore[attr-defined]
-        return made
-
-    return Row(out, contiguous(out), gradient=(repeated,))
+    out = reduced(x, dims, keepdim)
+    return Row(out, contiguous(out), gradient=(repeated(x.shape, dims, keepdim),))
 
 
 def _shared(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:

@@ -17,7 +17,7 @@ from typing import Any
 from archcost.counterparts import COLLECTIONS
 from archcost.layout import contiguous
 from archcost.network import Network, maker
-from archcost.ops.base import FLOAT
+from archcost.ops.base import COMPLEX, FLOAT
 from archcost.ops.embedding import Embedding
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.counterparts import (
@@ -163,8 +163,9 @@ def _inputs(subject: Subject, batch: int, generator: Any) -> list[Any]:
     made = []
     for value in subject.network.inputs:
         shape = (batch * value.rows, *value.shape)
-        if value.dtype == FLOAT:
-            x = torch.randn(shape, dtype=torch.float64, generator=generator)
+        if value.dtype in (FLOAT, COMPLEX):
+            drawn = torch.float64 if value.dtype == FLOAT else torch.complex128
+            x = torch.randn(shape, dtype=drawn, generator=generator)
         else:
             x = torch.randint(rows, shape, generator=generator)
         made.append(x.to(subject.device))

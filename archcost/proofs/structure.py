@@ -186,6 +186,11 @@ def _settings(module: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in tensors}
 
 
+def _precise(torch: Any, tensor: Any) -> Any:
+    """Return the type of double precision of a tensor's numbers."""
+    return torch.complex128 if tensor.is_complex() else torch.float64
+
+
 def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
     """Compare the module with a new one built from the op, with its weights, on random input."""
     torch = import_torch()
@@ -204,7 +209,7 @@ def _check_values(subject: Subject, layer: Layer, module: Any) -> Check:
         return failed_run(GROUP, layer.path, error)
     difference = max(
         float((found - right).abs().max()) / (float(right.abs().max()) or 1.0)
-        for right, found in (map(torch.Tensor.double, pair) for pair in pairs)
+        for right, found in ([t.to(_precise(torch, t)) for t in pair] for pair in pairs)
     )
     measured = difference if isfinite(difference) else str(difference)
     return Check(GROUP, "values", layer.path, 0.0, measured, TOLERANCE, REASON)

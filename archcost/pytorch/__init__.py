@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from archcost.errors import ArchcostError
 from archcost.network import Network, Value
-from archcost.ops.base import FLOAT
+from archcost.ops.base import COMPLEX, FLOAT
 from archcost.readings.recorder import body, module_of
 from archcost.shape import show
 
@@ -157,14 +157,16 @@ def random_values(
 ) -> tuple[Any, ...]:
     """Return a batch of each tensor: normally distributed numbers, or zeros of other types."""
     torch = import_torch()
-    return tuple(
-        torch.randn(batch * value.rows, *value.shape, device=device, dtype=dtype)
-        if value.dtype == FLOAT
-        else torch.zeros(
-            batch * value.rows, *value.shape, device=device, dtype=getattr(torch, value.dtype)
-        )
-        for value in values
-    )
+    made = []
+    for value in values:
+        shape = (batch * value.rows, *value.shape)
+        if value.dtype in (FLOAT, COMPLEX):
+            drawn = torch.randn(shape, device=device, dtype=dtype)
+            pair = value.dtype == COMPLEX
+            made.append(torch.complex(drawn, torch.zeros_like(drawn)) if pair else drawn)
+        else:
+            made.append(torch.zeros(shape, device=device, dtype=getattr(torch, value.dtype)))
+    return tuple(made)
 
 
 def output_tensors(output: Any) -> tuple[Any, ...]:

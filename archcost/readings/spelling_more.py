@@ -73,6 +73,21 @@ def cdist(a: Any, b: Any, *, p: float) -> str:
     return f"torch.cdist({a}, {b})" if p == 2 else f"torch.cdist({a}, {b}, {p})"
 
 
+def transform(name: str) -> Callable[..., str]:
+    """Return the spelling of a Fourier transform: of one dimension, or of several."""
+
+    def written(x: Any, *, dims: Any, norm: str, size: int | None = None) -> str:
+        several = len(dims) > 1
+        sized = tuple(size if d == dims[-1] else x.shape[d] for d in dims)
+        options = [] if size is None else [f"s={sized}" if several else f"n={size}"]
+        options.append(f"dim={tuple(dims) if several else dims[0]}")
+        if norm != "backward":
+            options.append(f'norm="{norm}"')
+        return call(f"torch.fft.{name}{'n' * several}", x, *options)
+
+    return written
+
+
 def embedding_bag(x: Any, table: Any, *, mode: str, padding_idx: int | None = None) -> str:
     """With the mode in quotes."""
     return call("nn.functional.embedding_bag", x, table, f'mode="{mode}"', padding_idx=padding_idx)
@@ -115,6 +130,11 @@ MORE: Mapping[str, Callable[..., str]] = {
         )
     },
     "trilinear": lambda *tensors: call("torch._trilinear", *tensors, [1, 3], [0], [1, 2], [2, 3]),
+    **{name: transform(name) for name in ("fft", "ifft", "rfft", "irfft")},
+    **dict.fromkeys(("fft_of_complex", "fft_of_real"), transform("fft")),
+    **{name: torch_call(name) for name in ("view_as_real", "view_as_complex")},
+    "real": lambda x: f"{x.inside()}.real",
+    "imag": lambda x: f"{x.inside()}.imag",
     "clone": method_call("clone"),
     "distances": lambda a, b, *, p: f"torch.ops.aten._cdist_forward({a}, {b}, {p}, None)",
     "euclidean_distances": torch_call("_euclidean_dist"),

@@ -217,7 +217,8 @@ class Storages:
     def _width(self, row: Row, tensors: Sequence[Tensor]) -> int:
         """Return the bytes per element of the output."""
         if self.amp and row.widens and not row.itemsize:
-            return max(t.itemsize for t in tensors if t.itemsize in FLOATS)
+            widths = (t.itemsize for t in tensors if t.itemsize in FLOATS)
+            return max(widths, default=tensors[0].itemsize)
         return row.itemsize or tensors[0].itemsize
 
     def _node(self, row: Row, args: Sequence[Any]) -> Node:
@@ -259,7 +260,7 @@ class Storages:
             return tuple(args), rule == RESULT
         rules = rule if isinstance(rule, tuple) else (rule,) * len(args)
         widths = [t.itemsize for t in args if isinstance(t, Tensor) and t.itemsize in FLOATS]
-        width = {LOWER: LOWERED, FLOAT32: FLOAT_BYTES, WIDEN: max(widths), KEEPS: 0}
+        width = {LOWER: LOWERED, FLOAT32: FLOAT_BYTES, WIDEN: max(widths, default=0), KEEPS: 0}
         pairs = list(zip(args, rules, strict=False))
         cast = [self._as(arg, width[own]) if width[own] else arg for arg, own in reversed(pairs)]
         return tuple(cast[::-1]), False

@@ -65,9 +65,9 @@ class Tensor:
             return self.like(shape)
         return self.like((maximum(prod(self.shape), prod(shape)),)).view(shape, contiguous(shape))
 
-    def view(self, shape: Shape, strides: Strides) -> Tensor:
-        """Return a view of its storage."""
-        return Tensor(self.storage, shape, strides, self.itemsize, self.device)
+    def view(self, shape: Shape, strides: Strides, itemsize: int | None = None) -> Tensor:
+        """Return a view of its storage, of the same type unless said otherwise."""
+        return Tensor(self.storage, shape, strides, itemsize or self.itemsize, self.device)
 
     def alias(self) -> Tensor:
         """Return a view of all of it."""

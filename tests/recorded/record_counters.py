@@ -126,9 +126,11 @@ def twin_and_inputs(name: str, example: Example, function: bool = False) -> tupl
 
     op = OPS[name].create(example.args, example.kwargs)
     twin = module_of(torch, op, example.inputs)
+    types = {"float": "float32", "complex": "complex64"}
+    kinds = [op.takes(place) for place in range(len(example.inputs))]
     inputs = [
-        torch.zeros(1, *shape, dtype=getattr(torch, op.takes(place).replace("float", "float32")))
-        for place, shape in enumerate(example.inputs)
+        torch.zeros(1, *shape, dtype=getattr(torch, types.get(kind, kind)))
+        for kind, shape in zip(kinds, example.inputs, strict=True)
     ]
     return wrapped(called(twin) if function else twin), inputs
 
