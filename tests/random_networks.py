@@ -71,7 +71,7 @@ class Writer(Caller):
         """Return the whole spec."""
         # every op comes first in some networks, on an input of its examples
         first = self.rng.choice(sorted(OPS)) if self.chance(0.4) else ""
-        first = first or (self.rng.choice(SELDOM) if self.chance(0.45) else "")
+        first = first or (self.rng.choice(SELDOM) if self.chance(0.6) else "")
         shape = self._input(first)
         self._values(shape)
         self.document = self._read()
