@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from archcost import catalog
 
@@ -28,6 +31,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
     sh(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT, cwd=ROOT)
     return out
+
+
+def test_what_is_pinned_installs_on_the_first_python_3_11() -> None:
+    """Debian 12 has 3.11.2."""
+    asked = {}
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        name, _, version = line.partition("==")
+        with suppress(PackageNotFoundError):
+            found = distribution(name)
+            if version and found.version.partition("+")[0] == version:
+                asked[name] = found.metadata["Requires-Python"] or ""
+    assert len(asked) > 50
+    assert [name for name, range_ in asked.items() if "3.11.0" not in SpecifierSet(range_)] == []
 
 
 def other_python(version: str) -> Path:
