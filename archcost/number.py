@@ -104,7 +104,9 @@ _NUMBERS = (int, float, bool, Symbolic)
 def _method(run: str, op: str, turned: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
         if type(other) not in _NUMBERS:
-            return NotImplemented
+            if not isinstance(other, int):
+                return NotImplemented
+            other = int(other)
         return getattr(self.graph, run)(op, *((other, self) if turned else (self, other)))
 
     return method

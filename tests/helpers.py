@@ -38,9 +38,14 @@ def around(op: Op, shapes: tuple[Shape, ...], path: str = "op", learnt: bool = F
     builder = Builder()
     names = [f"x{i}" for i in range(len(shapes))] if len(shapes) > 1 else ["input"]
     types = [op.takes(place) for place in range(len(shapes))]
-    values: list[Value] = [builder.input(*each) for each in zip(shapes, names, types, strict=True)]
-    if learnt:
-        values = [builder.add(make("bias"), v) if v.dtype == "float" else v for v in values]
+    values: list[Value] = []
+    for shape, name, dtype in zip(shapes, names, types, strict=True):
+        if learnt and dtype == "complex":
+            pairs = builder.add(make("bias"), builder.input((*shape, 2), name))
+            values.append(builder.add(make("view_as_complex"), pairs))
+            continue
+        given = builder.input(shape, name, dtype)
+        values.append(builder.add(make("bias"), given) if learnt and dtype == "float" else given)
     outputs = builder.add_all(op, *values, name=path)
     if learnt:
         learns = op.cost(*shapes).params or len(op.no_gradient) < len(shapes)

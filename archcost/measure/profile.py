@@ -18,7 +18,7 @@ from archcost.measure.allocator import forget, measure_peaks, measure_tensors
 from archcost.measure.clock import Clock, Latency
 from archcost.network import Network
 from archcost.optimizers import FOREACH, FUSED, find_kernel, find_optimizer
-from archcost.pytorch import build, import_torch, random_inputs
+from archcost.pytorch import build, import_torch, random_inputs, sum_of
 from archcost.pytorch.counter import math_attention
 
 RUNS = 11
@@ -293,7 +293,7 @@ def _training(
     updater = make_optimizer(torch, params, found["optimizer"], found["kernel"])
 
     def gradients() -> None:
-        main_output(twin(*inputs)).sum().backward()
+        sum_of(main_output(twin(*inputs))).backward()
 
     def step() -> None:
         gradients()

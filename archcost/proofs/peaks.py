@@ -19,7 +19,7 @@ from archcost.optimizers import FOREACH
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.modes import arranged, autocast, recomputing
 from archcost.proofs.watch import failed_run, fake_copy, frozen, training_batch
-from archcost.pytorch import import_torch, random_inputs
+from archcost.pytorch import import_torch, random_inputs, sum_of
 from archcost.pytorch.watch import Watch
 from archcost.readings.ledger import PHASES
 from archcost.setting import CUDA_BLOCK
@@ -142,7 +142,7 @@ class FakeRun:
         with self.fake, seen:
             with autocast(self.subject.setting):
                 result = self.twin(*inputs)
-            loss = main_output(result).sum()
+            loss = sum_of(main_output(result))
             del result
             found["forward"] = seen.cut()
             loss.backward()

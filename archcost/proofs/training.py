@@ -21,7 +21,7 @@ from archcost.proofs.watch import (
     operations_device,
     training_batch,
 )
-from archcost.pytorch import output_tensors, random_inputs
+from archcost.pytorch import output_tensors, random_inputs, sum_of
 from archcost.pytorch.watch import Watch
 
 GROUP = "training"
@@ -90,7 +90,7 @@ class DispatchedStep:
             try:
                 with peer, _dispatch_mode(self._count):
                     results = tensors_of(twin(*inputs))
-                    loss = sum(result.sum() for result in results)
+                    loss = sum(map(sum_of, results))
                     self._counts = self.backward
                     if loss.requires_grad:  # the counter's hooks refuse `autograd.grad` of leaves
                         loss.backward()

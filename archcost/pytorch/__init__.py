@@ -169,6 +169,11 @@ def random_values(
     return tuple(made)
 
 
+def sum_of(tensor: Any) -> Any:
+    """Return the sum of a tensor, of complex numbers that of both parts, which a loss may be."""
+    return (import_torch().view_as_real(tensor) if tensor.is_complex() else tensor).sum()
+
+
 def output_tensors(output: Any) -> tuple[Any, ...]:
     """Return what a module gives as a tuple, also if it is one tensor."""
     return tuple(output) if isinstance(output, (tuple, list)) else (output,)

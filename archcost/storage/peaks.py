@@ -18,7 +18,7 @@ from archcost.analysis.training import learning, reached_from
 from archcost.collector import uncollected
 from archcost.errors import ArchcostError
 from archcost.network import Network
-from archcost.ops.base import FLOAT
+from archcost.ops.base import BYTES
 from archcost.optimizers import find_kernel, find_optimizer
 from archcost.readings.autograd import backward
 from archcost.readings.ledger import (
@@ -37,6 +37,7 @@ from archcost.readings.planned import Planned, ideal_peak
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
 from archcost.shape import Shape, numel
+from archcost.units import ComplexBytes
 
 EAGER, IDEAL = READINGS = ("eager", "ideal")
 
@@ -109,8 +110,10 @@ def training_peak(network: Network, setting: Setting) -> Run:
     outputs = run.forward(network, learns)
     if outputs[0].node is None:
         dtype = network.values[network.outputs[0]].dtype
-        reason = f"its main output holds {dtype}" if dtype != FLOAT else "no layer is trained"
+        reason = f"its main output holds {dtype}" if dtype in BYTES else "no layer is trained"
         raise ArchcostError(f"{network.name}: {reason}, so there is no step")
+    if isinstance(outputs[0].itemsize, ComplexBytes):  # a loss is real
+        outputs[0] = run.view_as_real(outputs[0])
     run.ledger.enter(FORWARD)
     saved = run.ledger.kinds[SAVED]
     backward(run.ledger, outputs, setting.observed)
