@@ -59,7 +59,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Free what a proof has held: traces refer to themselves, and keep every tensor of a pass."""
-    if any(item.iter_markers("reference")):
+    if any(item.iter_markers("reference")) or any(item.iter_markers("sampled")):
         gc.collect()
 
 
