@@ -12,6 +12,8 @@ from test_kernels_of_a_cpu import spec
 from archcost import analyze, load
 from archcost.errors import ArchcostError
 from archcost.proofs import Subject
+from archcost.setting import Setting
+from archcost.storage.peaks import training_peak
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -105,7 +107,30 @@ class Shifted(torch.nn.Module):
         return torch.fft.fftshift(torch.fft.fft2((x * 2).sin(), s=(8, 4)).abs(), dim=(-2, -1))
 
 
-CODE = {Filter: (7, 7, 6), Mixing: (5, 6), Convolved: (3, 7, 7), Turned: (5, 8), Shifted: (3, 5, 6)}
+class Scaled(torch.nn.Module):
+    """A learnt real factor of each frequency."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.randn(5))
+
+    def forward(self, x: Any) -> Any:
+        return torch.fft.irfft(self.factor * torch.fft.rfft(x))
+
+
+def test_no_peak_holds_the_batch_of_a_trace() -> None:
+    run = training_peak(load(Scaled(), input=(3, 8)), Setting(2, device="cpu"))
+    assert run.peak.total < 4096
+
+
+CODE = {
+    Filter: (7, 7, 6),
+    Mixing: (5, 6),
+    Convolved: (3, 7, 7),
+    Turned: (5, 8),
+    Scaled: (3, 8),
+    Shifted: (3, 5, 6),
+}
 
 
 @pytest.mark.parametrize("make", CODE, ids=lambda make: make.__name__)

@@ -138,10 +138,15 @@ def seen_of(call: Call, told: Callable[[Any], Any], macs: int) -> dict[str, Any]
 
 
 def _told_bytes(size: int | None) -> Rows | int | None:
-    """Return bytes, of which some are those of the batch and some are not."""
+    """Return bytes, of which some are those of the batch and some are not.
+
+    Those that are not may be less than 0, as of a gradient that is summed up.
+    """
     if size is None:
         return None
     times, rest = divmod(size, BATCH)
+    if rest > BATCH - BATCH // 8:
+        times, rest = times + 1, rest - BATCH
     return Rows(times, rest) if times else size
 
 
