@@ -225,6 +225,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert refused(tmp_path / "missing.yaml") == "DIR/missing.yaml: No such file or directory"
     assert refused(tmp_path / "dir.yaml") == "DIR/dir.yaml: is a folder"
     assert refused(tmp_path / "latin.yaml") == "DIR/latin.yaml:2:11: not UTF-8 (byte 0xe9)"
+    (tmp_path / "mark.yaml").write_bytes(b"\xef\xbb\xbfname: x\ninput: 3x8x8\nlayers: [relu]\n")
+    assert load(tmp_path / "mark.yaml").name == "x"  # a mark of the byte order is left out
     assert (
         refused(tmp_path / "large.yaml")
         == "DIR/large.yaml: the file is larger than 1,048,576 bytes"

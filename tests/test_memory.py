@@ -16,8 +16,9 @@ from archcost.network import Network
 from archcost.ops import OPS
 from archcost.ops.base import Example
 from archcost.optimizers import KERNELS, OPTIMIZERS
-from archcost.primitives import PRIMITIVES, Row
+from archcost.primitives import PRIMITIVES, Primitive, Row
 from archcost.readings.ledger import Peak
+from archcost.readings.storages import Storages
 from archcost.setting import CUDA_BLOCK, Setting
 from archcost.shape import numel
 from archcost.spec.catalog import catalog, documents, expand
@@ -335,6 +336,48 @@ def test_a_gradient_that_is_a_view_is_not_added_to_in_place(how: str, batch: int
     from test_choices import real_peaks
 
     real_peaks(network(TWICE.format(how=how)), batch)
+
+
+REGIONS = """
+name: regions
+input: 4x9x8
+layers:
+  - x: conv(6, 3, padding=1)
+  - regions: roi_pool({}, [2, 3]) >> flatten(1) >> linear(5) >> tanh >> flatten >> linear(3)
+"""
+BESIDE = """  - rest: take(x) >> relu >> flatten >> linear(3)
+  - add(regions, rest)
+"""
+
+
+@pytest.mark.parametrize("beside", ["", BESIDE], ids=["alone", "beside"])
+@pytest.mark.parametrize("regions", [2, 3, 4, 5, 90])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"observed": True}, {"channels_last": True}, {"amp": "bf16"}, {"device": "cuda"},
+     {"checkpoint": ("regions*",)}],
+)  # fmt: skip
+def test_equal_calls_that_run_as_one_are_those_that_run_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, regions: int, beside: str, options: dict[str, Any]
+) -> None:
+    net = network(REGIONS.format(regions) + beside)
+    setting = Setting(3, **{"device": "cpu", **options})
+    together = training_peak(net, setting), inference_peak(net, setting)
+    monkeypatch.setattr(Storages, "watched", True)
+    assert (training_peak(net, setting), inference_peak(net, setting)) == together
+
+
+def test_two_thousand_regions_take_the_operations_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    run = Storages.call
+
+    def noted(F: Storages, primitive: Primitive, *args: Any, **options: Any) -> Any:
+        calls.append(primitive.name)
+        return run(F, primitive, *args, **options)
+
+    monkeypatch.setattr(Storages, "call", noted)
+    training_peak(network(REGIONS.format(2_000)), cpu(3))
+    assert calls.count("adaptive_max_pool") == 3
 
 
 def backward_peak(torch: Any, step: Callable[[], Any]) -> int:

@@ -19,6 +19,9 @@ class Reading:
 
     training = False
 
+    def joined(self, times: int, call: Callable[..., Any], x: Any, **options: Any) -> Any:
+        return torch.cat([call(x, **options) for _ in range(times)], 1)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in (*PRIMITIVES, *COMPOSITES):
             raise AttributeError(name)

@@ -75,7 +75,7 @@ class Cost:
         return (self.output, *self.others)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """Arguments of an op with input shapes that they accept; generic tests run on these."""
 

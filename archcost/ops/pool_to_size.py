@@ -210,8 +210,8 @@ class RoIPool(Op):
 
     def forward(self, F: Any, x: Any) -> Any:
         size = per_axis("output_size", self.output_size, 2)
-        parts = [F.adaptive_max_pool(x, size=size) for _ in range(self.regions)]
-        return unflatten(F, F.cat(*parts, dim=1), 1, (self.regions, x.shape[1]))
+        parts = F.joined(self.regions, F.adaptive_max_pool, x, size=size)
+        return unflatten(F, parts, 1, (self.regions, x.shape[1]))
 
     def settings(self, axes: int = 2) -> str:
         return f"{number_of(self.regions, 'region')} to {show_argument(self.output_size)}"

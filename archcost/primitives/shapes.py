@@ -95,10 +95,13 @@ def copied_in_place(x: Tensor, part: Tensor) -> Row:
 
 
 @primitive(WIDEN)
-def cat(*tensors: Tensor, dim: int) -> Row:
-    """Tensors one after the other along a dimension; their gradients are slices."""
+def cat(*tensors: Tensor, dim: int, length: int | None = None) -> Row:
+    """Tensors one after the other along a dimension; their gradients are slices.
+
+    ``length`` is theirs together, where a tensor stands for several.
+    """
     first = tensors[0].shape
-    length = sum(tensor.shape[dim] for tensor in tensors)
+    length = length or sum(tensor.shape[dim] for tensor in tensors)
     out = (*first[:dim], length, *first[dim + 1 :])
     return Row(
         out,

@@ -149,6 +149,16 @@ class Storage:
             self.ledger.kinds[self.kind] -= self.size
             self.ledger.live -= self.taken
 
+    def multiply(self, times: int) -> None:
+        """Stand for several storages like it, which are held and let go of together."""
+        ledger, more = self.ledger, times - 1
+        if self.holders:
+            kept = self.keepers and self.kind not in (PARAMETERS, BUFFERS)
+            ledger.kinds[SAVED if kept else self.kind] += self.size * more
+            ledger.live += self.taken * more
+            ledger.look()
+        self.size, self.taken = self.size * times, self.taken * times
+
     def become(self, kind: str) -> None:
         """Hold something else from now on."""
         self.ledger.kinds[self.kind] -= self.size

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from archcost.errors import ArchcostError, did_you_mean, shorten
-from archcost.spec.source import MAX_BYTES, Source
+from archcost.spec.source import MAX_BYTES, Source, decoded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def read_revision(revision: str, path: str, folder: str | Path = ".") -> Source:
     if size > MAX_BYTES:
         raise ArchcostError(f"{name}: the file is larger than {MAX_BYTES:,} bytes")
     try:
-        return Source(name, content[:size].decode("utf-8-sig"))
+        return Source(name, decoded(content[:size]))
     except UnicodeDecodeError:
         raise ArchcostError(f"{name}: not UTF-8") from None
 

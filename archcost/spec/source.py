@@ -161,11 +161,16 @@ def read_source(path: str | Path) -> Source:
     if len(data) > MAX_BYTES:
         raise SpecError(f"the file is larger than {MAX_BYTES:,} bytes", name)
     try:
-        return Source(name, data.decode("utf-8-sig"))
+        return Source(name, decoded(data))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise SpecError(f"not UTF-8 (byte 0x{data[error.start]:02x})", name, line, column) from None
+
+
+def decoded(data: bytes) -> str:
+    """Return UTF-8 as text, without a mark of the byte order."""
+    return data.decode().removeprefix("\ufeff")
 
 
 def is_spec_file(path: str | Path) -> bool:
