@@ -282,7 +282,9 @@ def _caption(
         f"Bubble areas: {_named(size)}{', the later the larger' if size.unit == YEAR else ''}."
     ]
     if "top1" in shown or "top5" in shown:
-        parts.append("Accuracies as their sources print them; the command compare names the sources.")
+        parts.append(
+            "Accuracies as their sources print them; the command compare names the sources."
+        )
     if "operations" in shown:
         parts.append(
             f"Operations ({first.convention.name}): {first.convention.title}, for one sample at "
