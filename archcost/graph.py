@@ -71,6 +71,7 @@ class Graph:
         self.symbols: dict[str, Any] = {}
         self.forms = Forms()
         self._made: dict[Any, Symbolic] = {}
+        self._decided: dict[Any, bool] = {}
 
     def symbol(
         self, value: float, name: str = "", low: float = 1, high: float = LARGEST_SIZE
@@ -159,6 +160,14 @@ class Graph:
             return None if contrary is None else not contrary
         if a is b:
             return sign != ">"
+        key = sign, *(n.index if type(n) is Symbolic else (type(n), n) for n in (a, b))
+        if (known := self._decided.get(key)) is None:
+            known = self._found(sign, a, b)
+            if known is not None:  # bounds only come closer
+                self._decided[key] = known
+        return known
+
+    def _found(self, sign: str, a: Any, b: Any) -> bool | None:
         low, high = self.forms.interval(apart := self._apart(a, b))
         if low < 0 < high or 0 in (low, high):
             low, high = self.forms.close_interval(apart)

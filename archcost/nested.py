@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
 
 from archcost.normal import Monomial, Polynomial, Terms, terms
 
 Atoms = Callable[[int], str]
 """Returns what stands for an atom."""
+Split = Callable[[Polynomial], tuple[list[tuple[Monomial, Polynomial]], Polynomial]]
+"""Returns a polynomial as products of atoms and shorter polynomials, and as the terms besides."""
+
+
+def horner(polynomial: Polynomial) -> tuple[list[tuple[Monomial, Polynomial]], Polynomial]:
+    """Take out the atoms that most terms have, one after the other: the fewest operations."""
+    parts, rest = list[tuple[Monomial, Polynomial]](), polynomial
+    while (atom := _most_frequent(rest)) is not None:
+        parts.append(((atom,), {_without(own, atom): c for own, c in rest.items() if atom in own}))
+        rest = {own: c for own, c in rest.items() if atom not in own}
+    return parts, rest
+
+
+def along(names_of: Callable[[int], frozenset[str]], names: Collection[str]) -> Split:
+    """Take out what depends on one of some names alone: few operations for each pair of values.
+
+    Over all combinations of values, what depends on one name is computed once for each of its
+    values, and only products and sums of such parts for each combination.
+    """
+
+    def split(polynomial: Polynomial) -> tuple[list[tuple[Monomial, Polynomial]], Polynomial]:
+        atoms = {atom for own in polynomial for atom in own}
+        among = {atom: names_of(atom).intersection(names) for atom in atoms}
+        if len(frozenset().union(*among.values())) < 2:
+            return horner(polynomial)
+        choices = []
+        for name in names:
+            parts = dict[Monomial, Polynomial]()
+            for own, c in polynomial.items():
+                taken = tuple(atom for atom in own if among[atom] == {name})
+                parts.setdefault(taken, {})[tuple(a for a in own if a not in taken)] = c
+            choices += [parts] if any(parts) else []
+        return ([*min(choices, key=len).items()], {}) if choices else horner(polynomial)
+
+    return split
 
 
 class Nested:
@@ -18,8 +54,10 @@ class Nested:
     they end: there, too, a sum may be written in any order.
     """
 
-    def __init__(self) -> None:
-        self._parts: dict[Terms, tuple[list[tuple[int, Terms]], Terms]] = {}
+    def __init__(self, split: Split = horner, numbers: Iterator[int] | None = None) -> None:
+        """Write polynomials as they are split; lines are numbered from 0, or by other numbers."""
+        self._split, self._numbers = split, count() if numbers is None else numbers
+        self._parts: dict[Terms, tuple[list[tuple[Monomial, Terms]], Terms]] = {}
         self._uses = Counter[Terms]()
         self._names: dict[Terms, str] = {}
 
@@ -28,12 +66,8 @@ class Nested:
         key = terms(polynomial)
         self._uses[key] += 1
         if key not in self._parts:
-            parts, rest = list[tuple[int, Terms]](), polynomial
-            while (atom := _most_frequent(rest)) is not None:
-                inner = {_without(own, atom): c for own, c in rest.items() if atom in own}
-                rest = {own: c for own, c in rest.items() if atom not in own}
-                parts.append((atom, self.add(inner)))
-            self._parts[key] = parts, terms(rest)
+            parts, rest = self._split(polynomial)
+            self._parts[key] = [(taken, self.add(own)) for taken, own in parts], terms(rest)
         return key
 
     def write(self, key: Terms, atom: Atoms, lines: list[str]) -> str:
@@ -41,13 +75,16 @@ class Nested:
         if key in self._names:
             return self._names[key]
         parts, rest = self._parts[key]
-        pieces = [f"{atom(x)}*({self.write(inner, atom, lines)})" for x, inner in parts]
+        pieces = [
+            "*".join([*map(atom, taken), f"({self.write(inner, atom, lines)})"])
+            for taken, inner in parts
+        ]
         for monomial, c in rest:
             factors = [*map(atom, monomial)]
             pieces.append("*".join(factors if c == 1 and factors else [str(c), *factors]))
         text = " + ".join(pieces) or "0"
         if self._uses[key] > 1 and len(key) > 1:
-            text, made = f"p{len(self._names)}", text
+            text, made = f"p{next(self._numbers)}", text
             lines.append(f"{text} = {made}")
             self._names[key] = text
         return text

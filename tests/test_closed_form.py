@@ -130,6 +130,14 @@ def test_the_form_of_resnet50_is_the_one_of_its_layers() -> None:
     assert swapped.formula("macs") == "18,432·h⁴ + 85,561,344·h² + 85,721,088"
 
 
+@pytest.mark.parametrize("symbol", ["a0", "a1", "s1", "p0", "x0", "x1", "held", "max", "floor"])
+def test_a_symbol_may_be_called_as_a_variable_of_the_program(symbol: str) -> None:
+    form = closed_form("mobilenet_v2", by={"H": f"{symbol}+31"}, symbols=["width", "W"])
+    found = form(**{symbol: 162, "width": 0.75, "W": 160})
+    total = analyze("mobilenet_v2_0.75", input="3x193x160").total
+    assert found == {"params": total.params, "macs": total.macs, "activations": total.activations}
+
+
 def test_groups_add_up_to_the_whole() -> None:
     form = closed_form("resnet18", depth=1)
     groups = [group for group, figure in form.numbers if figure == "params" and group]

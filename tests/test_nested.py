@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from math import prod
 
 import pytest
 
-from archcost.nested import Nested, depends_on_sum, with_sum
+from archcost.nested import Nested, Split, along, depends_on_sum, horner, with_sum
 from archcost.normal import Polynomial, add, constant, multiply
 
 
@@ -24,8 +25,12 @@ def value(polynomial: Polynomial, at: list[int]) -> int:
     return sum(c * prod(at[atom] for atom in own) for own, c in polynomial.items())
 
 
-def made(polynomials: list[Polynomial]) -> tuple[list[str], list[str]]:
-    nested, lines = Nested(), list[str]()
+NAMES = (frozenset("u"), frozenset("v"), frozenset("uv"), frozenset("w"))
+"""What each of four atoms depends on."""
+
+
+def made(polynomials: list[Polynomial], split: Split = horner) -> tuple[list[str], list[str]]:
+    nested, lines = Nested(split), list[str]()
     keys = [nested.add(own) for own in polynomials]
     return [nested.write(key, "abcd".__getitem__, lines) for key in keys], lines
 
@@ -36,12 +41,13 @@ def run(texts: list[str], lines: list[str], at: list[int]) -> list[int]:
     return [eval(text, space) for text in texts]
 
 
+@pytest.mark.parametrize("names", ["", "uv", "wvu"])
 @pytest.mark.parametrize("seed", range(60))
-def test_what_is_written_is_the_polynomial(seed: int) -> None:
+def test_what_is_written_is_the_polynomial(seed: int, names: str) -> None:
     draw = random.Random(seed)
     polynomials = [drawn(draw) for _ in range(3)]
     polynomials.append(multiply(polynomials[0], drawn(draw)))
-    texts, lines = made(polynomials)
+    texts, lines = made(polynomials, along(NAMES.__getitem__, names) if names else horner)
     for _ in range(5):
         at = [draw.randint(-99, 99) for _ in range(4)]
         assert run(texts, lines, at) == [value(own, at) for own in polynomials]
@@ -58,6 +64,16 @@ def test_few_operations_are_left() -> None:
         and made([{}]) == (["0"], [])
         and made([constant(3)]) == (["3"], [])
     )
+
+
+def test_what_depends_on_one_name_stands_together() -> None:
+    """Of 12 products of parts of u and of v, three products remain for each pair of values."""
+    u: Polynomial = {(0,): 2, (0, 0): 3, (0, 0, 0): 5, (): 7}
+    v: Polynomial = {(1,): 11, (1, 1): 13, (1, 1, 1): 17}
+    [text], _ = made([multiply(u, v)], along(NAMES.__getitem__, "uv"))
+    while "(" in (text := re.sub(r"\([^()]*\)", "U", text)):
+        pass
+    assert {*text.split(" + ")} == {"b*U", "b*b*U", "b*b*b*U"}
 
 
 def test_what_two_share_has_a_line() -> None:

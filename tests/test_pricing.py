@@ -10,14 +10,14 @@ import pytest
 from bench import OFA
 
 from archcost import compiled, load, loads
-from archcost.compiled import box_of
+from archcost.compiled import Program, box_of
 from archcost.errors import ArchcostError
 from archcost.graph import Graph
 from archcost.nested import Nested
 from archcost.number import less, truncated
 from archcost.setting import Setting
 from archcost.space.folded import subject_at
-from archcost.space.grid import Box
+from archcost.space.grid import Box, Drawn, Space, read_dimension
 from archcost.space.pricing import OneByOne, Priced, Programs, Run
 from archcost.space.refusals import kind_of
 from archcost.space.varied import Varied, is_number
@@ -143,6 +143,45 @@ def test_a_box_is_told_apart_along_one_name() -> None:
     assert programs.runs == runs == 4
     left = programs._known_of_box(box.axes, np.arange(80), Priced(80))
     assert {*columns["n"][left].tolist()} == {3, 4, 5, 6}
+
+
+def test_a_box_is_told_apart_along_several_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conditions on one name each leave boxes, of which no row is priced by itself."""
+
+    def run(at: Mapping[str, Any]) -> dict[str, Any]:
+        n, m, k = at["n"], at["m"], at["k"]
+        if n > 6 and m < 3:
+            raise ArchcostError("too long")
+        return {"f": n * m * k + m * m if k > 2 else n + m, "g": n * n * k + m}
+
+    box = Box({"n": np.arange(1, 11), "m": np.arange(1, 9), "k": np.arange(1, 5)})
+    programs, expected = Programs(run, box_of(box)), OneByOne(run).price(box)
+    compare(programs.price({**box}), expected)
+    monkeypatch.setattr(Program, "on_arrays", None)
+    compare(programs.price(box), expected)
+
+
+def test_a_sample_computes_what_depends_on_one_name_once_for_each_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Figures are those of the same rows as plain columns, with refusals and several programs."""
+    dimensions = {"width": "0.1:1:0.05", "stages.1.2": "0:4", "H": "1:90", "classes": "1:100000"}
+    read = {name: read_dimension(text) for name, text in dimensions.items()}
+    columns, run = Space(read, 3000).columns(0, 3000), run_of("mobilenet_v2")
+    assert isinstance(columns, Drawn) and {*columns.coded} == {"width", "stages.1.2", "H"}
+    for name, (values, places) in columns.coded.items():
+        assert (values[places] == columns[name]).all()
+    box = {name: own.ends for name, own in read.items()}
+    expected = Programs(run, box, folds=True).price({**columns})
+    sizes, own = [], Program._own
+
+    def noted(self: Program, space: Any, name: str, values: Any) -> Any:
+        sizes.append((name, np.size(values)))
+        return own(self, space, name, values)
+
+    monkeypatch.setattr(Program, "_own", noted)
+    compare(Programs(run, box, folds=True).price(columns), expected)
+    assert {size for name, size in sizes if name == "x0"} == {19}
 
 
 def of_family(name: str, rows: int) -> dict[str, Any]:

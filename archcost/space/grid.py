@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
+from archcost.compiled import Coded
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, shorten
 from archcost.normal import Bounds
@@ -19,6 +21,9 @@ LARGEST = 10**12
 """More configurations than this are not gone through one by one."""
 BLOCK = 2**14
 """Configurations that are drawn at once: the random numbers of a block depend on its place only."""
+
+FEW = 2**12
+"""A name of so many values at most has few: what depends on it alone is computed once for each."""
 
 Columns = Mapping[str, Any]
 """A numpy array for each name: of int64, of float64, or of objects where the values are words."""
@@ -38,6 +43,11 @@ class Values:
         """The least and the most number; None of values that are not numbers."""
         numbers = all(map(is_number, self.values))
         return (min(self.values), max(self.values)) if numbers else None
+
+    @cached_property
+    def all(self) -> Any:
+        """All values, as an array that is always the same."""
+        return _all(self)
 
     def at(self, places: Any) -> Any:
         """Return the values at an array of places, counted from 0."""
@@ -77,6 +87,11 @@ class Range:
         ends = self.at(0), self.at(self.count - 1)
         return min(ends), max(ends)
 
+    @cached_property
+    def all(self) -> Any:
+        """All numbers, as an array that is always the same."""
+        return _all(self)
+
     def at(self, places: Any) -> Any:
         """Return the numbers at an array of places, counted from 0."""
         numbers = self.first + self.step * places
@@ -88,6 +103,12 @@ class Range:
 
 
 Dimension = Values | Range
+
+
+def _all(dimension: Dimension) -> Any:
+    import numpy as np
+
+    return dimension.at(np.arange(len(dimension)))
 
 
 def read_dimension(text: str) -> Dimension:
@@ -209,9 +230,10 @@ class Space:
         found, stop = dict[str, Any](), min(stop, len(self))
         if self.sample is not None:
             draw = np.random.default_rng([self.seed, start // BLOCK])
+            drawn = Drawn()
             for name, own in self.dimensions.items():
-                found[name] = own.at(draw.integers(0, len(own), BLOCK)[: stop - start])
-            return found
+                drawn.add(name, own, draw.integers(0, len(own), BLOCK)[: stop - start])
+            return drawn
         places = np.arange(start, stop)
         for name, own in reversed([*self.dimensions.items()]):
             places, own_places = np.divmod(places, len(own))
@@ -249,7 +271,8 @@ class Space:
         if self.sample is not None:
             for first in range(start - start % BLOCK, stop, BLOCK):
                 block = self.columns(first, min(first + BLOCK, stop))
-                yield {name: own[max(start - first, 0) :] for name, own in block.items()}
+                own = {name: each[start - first :] for name, each in block.items()}
+                yield block if start <= first else own
             return
         step, period = self._steps
         while start < stop:
@@ -267,9 +290,29 @@ class Space:
         axes, size = dict[str, Any](), 1
         for name, own in reversed([*self.dimensions.items()]):
             first, last = start // size % len(own), (stop - 1) // size % len(own)
-            axes[name] = own.at(np.arange(first, last + 1))
+            whole = last + 1 - first == len(own)
+            axes[name] = own.all if whole else own.at(np.arange(first, last + 1))
             size *= len(own)
         return {name: axes[name] for name in self.dimensions}
+
+
+class Drawn(dict[str, Any]):
+    """Columns of which some have few values.
+
+    Attributes:
+        coded: such columns, as their values and which of them each row has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coded: dict[str, Coded] = {}
+
+    def add(self, name: str, dimension: Dimension, places: Any) -> None:
+        """Add the column of the values of a dimension at these places."""
+        self[name] = dimension.at(places)
+        values = dimension.all if len(dimension) <= FEW else None
+        if values is not None and values.dtype != object:
+            self.coded[name] = Coded(values, places)
 
 
 class Box(dict[str, Any]):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
-from archcost.compiled import Program
+from archcost.compiled import Coded, Program
 from archcost.errors import ArchcostError
 from archcost.graph import Graph
 from archcost.normal import Bounds
 from archcost.number import plain
-from archcost.space.grid import Box, Columns, apart
+from archcost.space.grid import Box, Columns, Drawn
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Returns the figures of a network at values of names, which may be symbols.
@@ -135,13 +135,19 @@ class _Traced(NamedTuple):
             figures = self.program() or {}
             found = {name: array_of([figure] * len(rows)) for name, figure in figures.items()}
             return np.ones(len(rows), bool), found
-        all_of = len(rows) == len(next(iter(columns.values())))
-        own = {
-            symbol: columns[name] if all_of else columns[name][rows]
-            for symbol, name in self.symbols.items()
-        }
+        own = {symbol: columns[name] for symbol, name in self.symbols.items()}
+        coded = columns.coded if isinstance(columns, Drawn) else {}
+        fast = {symbol: coded.get(name, own[symbol]) for symbol, name in self.symbols.items()}
+        if len(rows) < len(next(iter(columns.values()))):
+            own = {symbol: column[rows] for symbol, column in own.items()}
+            fast = {
+                symbol: Coded(column.values, column.places[rows])
+                if type(column) is Coded
+                else own[symbol]
+                for symbol, column in fast.items()
+            }
         try:
-            return self.program.on_arrays(own, self.fits)
+            return self.program.on_arrays(fast, self.fits)
         except OverflowError:
             return self._in_integers(own)
 
@@ -227,45 +233,61 @@ class Programs:
         for chosen in product(*places):
             parts = zip(axes.items(), chosen, strict=True)
             box: Columns = {name: own[part] for (name, own), part in parts}
-            key, own = tuple(repr(box[name][0]) for name in self._fixed), rows[chosen]
+            key = tuple(repr(box[name][0]) for name in self._fixed)
+            boxes = [(box, rows[chosen])]
             for traced in self._known.get(key, ()):
-                if own.size and traced.fits and traced.symbols:
-                    box, own = self._held_in_box(traced, box, own, priced)
-            left.append(own.reshape(-1))
-        return np.sort(np.concatenate(left))
+                if traced.fits and traced.symbols:
+                    parted = [self._held_in_box(traced, *each, priced) for each in boxes]
+                    boxes = [each for part in parted for each in part]
+            left += [own.reshape(-1) for _, own in boxes]
+        return np.sort(np.concatenate(left)) if left else np.arange(0)
 
     def _held_in_box(
         self, traced: _Traced, box: Columns, rows: Any, priced: Priced
-    ) -> tuple[Columns, Any]:
-        """Price what a program holds for in a box; return the box that is left, with its rows.
+    ) -> list[tuple[Columns, Any]]:
+        """Price what a program holds for in a box; return the boxes that are left, with their rows.
 
-        That is for all of the box, or for some values of one name. Else the whole box is left.
+        Conditions on one name leave a box for the values that do not meet them. Those on several
+        names do, too, if one name alone tells where they hold. Else all of the box is left.
         """
         import numpy as np
 
-        values = apart(box)
-        held, found = traced.program.on_axes({x: values[n] for x, n in traced.symbols.items()})
-        split = [axis for axis, count in enumerate(np.shape(held)) if count > 1]
+        left, names = list[tuple[Columns, Any]](), [*box]
+
+        def take(name: str, kept: Any) -> None:
+            nonlocal box, rows
+            axis = names.index(name)
+            left.append(({**box, name: box[name][~kept]}, rows.compress(~kept, axis)))
+            box, rows = {**box, name: box[name][kept]}, rows.compress(kept, axis)
+
+        for symbol, name in traced.symbols.items():
+            kept = traced.program.holds(symbol, box[name])
+            if not kept.any():
+                return [*left, (box, rows)]
+            if not kept.all():
+                take(name, kept)
+        axes = {x: (box[n], names.index(n) - len(names)) for x, n in traced.symbols.items()}
+        held, found = traced.program.on_axes(axes)
+        split = [axis for axis, count in enumerate(np.shape(held), -np.ndim(held)) if count > 1]
         if len(split) > 1 or not np.any(held):
-            return box, rows
-        there, left = rows, rows[:0]
+            return [*left, (box, rows)]
         if not np.all(held):
             [axis], keep = split, held.reshape(-1)
-            there, left = rows.compress(keep, axis), rows.compress(~keep, axis)
-            name = [*box][axis]
-            box = {**box, name: box[name][~keep]}
+            take(names[axis], keep)
             found = {
-                name: own.compress(keep, axis) if np.ndim(own) and own.shape[axis] > 1 else own
+                name: own.compress(keep, axis)
+                if np.ndim(own) >= -axis and own.shape[axis] > 1
+                else own
                 for name, own in found.items()
             }
         if traced.reason:
-            priced.refused.append((there.reshape(-1), traced.reason))
+            priced.refused.append((rows.reshape(-1), traced.reason))
         else:
-            priced.put(there.reshape(-1), {
-                name: np.broadcast_to(own, there.shape).reshape(-1).astype(np.int64)
+            priced.put(rows.reshape(-1), {
+                name: np.broadcast_to(own, rows.shape).reshape(-1).astype(np.int64, copy=False)
                 for name, own in found.items()
             })  # fmt: skip
-        return box, left
+        return left
 
     def _groups(
         self, rows: Any, columns: Mapping[str, Any]

@@ -25,7 +25,7 @@ USUAL = ("params", "macs", "activations")
 """The figures of a sweep unless others are asked for."""
 PIECE = 256
 """Configurations of a block where each takes a run of its own."""
-FEW = 16
+FEW = 64
 """Random configurations that are priced before a grid."""
 HELD = 2**17
 """Rows that are held before those are dropped that cannot be shown."""
