@@ -15,6 +15,7 @@ from archcost.ops import Cost, Op
 from archcost.ops.base import BYTES, FLOAT, INT64, element_bytes, made_dtype
 from archcost.published import Claim, Published
 from archcost.shape import Shape, numel, show
+from archcost.units import number_of
 
 NETWORK_INPUT = "input"
 """The name of a network's input, unless it has several."""
@@ -108,8 +109,7 @@ class Layer:
         """Names of the tensors that it makes: its path, then ``path:1`` and so on."""
         if not self.cost.others:
             return (self.path,)
-        more = range(1, len(self.cost.others) + 1)
-        return (self.path, *(f"{self.path}:{i}" for i in more))
+        return (self.path, *(f"{self.path}:{i + 1}" for i in range(len(self.cost.others))))
 
     @property
     def macs(self) -> int:
@@ -162,7 +162,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Remark:
-    """A note on a part of a spec that nothing uses, or that probably means something else.
+    """A note on what a spec probably does not mean, or on what totals leave out.
 
     Attributes:
         kind: the subject in one word: ``unread``.
@@ -290,15 +290,16 @@ class Network:
 
     @cached_property
     def remarks(self) -> tuple[Remark, ...]:
-        """The remarks on its spec, in the order of the lines."""
-        return tuple(self.find_remarks(self))
+        """The remarks on its spec, in the order of the lines, and on what its totals leave out."""
+        count = sum(layer.op.kind == "transform" for layer in self.layers)
+        text = f"MACs leave out {number_of(count, 'Fourier transform')}, which no tool counts"
+        return (*self.find_remarks(self), *[Remark("uncounted", text, 0, 0)][:count])
 
     @cached_property
     def last_readers(self) -> Mapping[str, str]:
         """The last layer that reads each tensor. Tensors that no layer reads are left out."""
-        return MappingProxyType(
-            {name: layer.path for layer in self.layers for name in layer.inputs}
-        )
+        readers = {name: layer.path for layer in self.layers for name in layer.inputs}
+        return MappingProxyType(readers)
 
     @cached_property
     def released(self) -> Mapping[str, Sequence[str]]:
@@ -343,11 +344,8 @@ class Network:
     @cached_property
     def params(self) -> Mapping[str, Shape]:
         """Every parameter once, by its full name."""
-        return MappingProxyType({
-            layer.full_name(name): shape
-            for layer in self.layers
-            for name, shape in layer.params.items()
-        })  # fmt: skip
+        own = ((layer, *item) for layer in self.layers for item in layer.params.items())
+        return MappingProxyType({layer.full_name(name): shape for layer, name, shape in own})
 
     @property
     def input(self) -> Shape:

@@ -39,7 +39,7 @@ KINDS = {
     "adaptive_pool": "Pooling of whole maps and along dimensions",
     "norm": "Normalisation", "activation": "Activation functions", "dropout": "Dropout",
     "parameter": "Learnt tensors", "merge": "Merging", "resample": "Resizing",
-    "reshape": "Reshaping",
+    "transform": "Fourier transforms", "reshape": "Reshaping",
 }  # fmt: skip
 """Headings of the kinds of op, in the order of the page."""
 

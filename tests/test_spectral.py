@@ -9,10 +9,12 @@ from helpers import failures
 from test_choices import real_inference_peak, real_peaks
 from test_kernels_of_a_cpu import spec
 
-from archcost import analyze, load
+from archcost import analyze, load, loads
 from archcost.errors import ArchcostError
+from archcost.findings.lint import lint
 from archcost.proofs import Subject
 from archcost.setting import Setting
+from archcost.spec.source import Source
 from archcost.storage.peaks import training_peak
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -138,6 +140,35 @@ def test_code_is_read_and_kept_to_the_byte(make: Any) -> None:
     network = load(make(), input=CODE[make])
     assert failures(Subject(network, make()), "module") == []
     assert analyze(network).total.params == sum(p.numel() for p in make().parameters())
+
+
+LEFT_OUT = "MACs leave out {} Fourier transform{}, which no tool counts"
+
+
+def test_a_remark_says_that_transforms_count_nothing() -> None:
+    text = "name: f\ninput: 6x8\nlayers:\n  - fft >> abs\n"
+    net, code = loads(text), load(Mixing(), input=(5, 6))
+    [remark] = net.remarks
+    assert (remark.kind, remark.text) == ("uncounted", LEFT_OUT.format(1, ""))
+    assert [found.text for found in code.remarks] == [LEFT_OUT.format(2, "s")]
+    assert analyze(code).table().notes[3:] == (LEFT_OUT.format(2, "s"),)
+    assert [found["text"] for found in analyze(net).to_dict()["remarks"]] == [remark.text]
+    assert lint(Source("x.yaml", text)) == []  # the spec is as it should be
+    assert loads(text.replace("fft >> ", "")).remarks == ()
+
+
+class Hermitian(torch.nn.Module):
+    """Transforms that have no op."""
+
+    def forward(self, x: Any) -> Any:
+        return torch.fft.hfft(torch.fft.ihfft(x * 2))
+
+
+def test_transforms_without_an_op_are_transforms() -> None:
+    network = load(Hermitian(), input=(3, 8))
+    assert [found.text for found in network.remarks] == [LEFT_OUT.format(2, "s")]
+    # the input, its double, 5 frequencies of each row, and what these give
+    assert analyze(network).total.activations == 24 + 24 + 15 + 24
 
 
 class Modes(torch.nn.Module):

@@ -51,7 +51,7 @@ _PRODUCTS = frozenset({"conv", "linear", "matmul"})
 _MATMUL = frozenset({"matmul"})
 _NEW_TENSORS = _PRODUCTS | {
     "attention", "pool", "adaptive_pool", "norm", "merge", "resample", "recurrent",
-    "embedding",
+    "embedding", "transform",
 }  # fmt: skip
 
 ACTIVATIONS: Mapping[str, Activations] = {

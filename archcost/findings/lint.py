@@ -117,7 +117,7 @@ def _flaw(document: Document, node: yaml.Node, kind: str, text: str) -> Flaw:
 
 def _remarked(document: Document, networks: Mapping[str, Network]) -> Iterator[Flaw]:
     """Yield the remarks on the networks, each once though several variants have it."""
-    remarks = [remark for network in networks.values() for remark in network.remarks]
+    remarks = [remark for network in networks.values() for remark in network.find_remarks(network)]
     for remark in dict.fromkeys(remarks):
         yield Flaw(document.source.name, remark.line, remark.column, remark.kind, remark.text)
 

@@ -306,11 +306,15 @@ def is_said(value: Any) -> bool:
 
 PRODUCTS = ("matmul", "bmm", "mm", "__matmul__")
 
+TRANSFORMS = ("", "i", "r", "ir", "h", "ih")
+"""The ways of a Fourier transform, as ``torch.fft`` names them."""
+
 KINDS = {
     **dict.fromkeys(PRODUCTS, "matmul"), **dict.fromkeys(RECURRENT, "recurrent"),
     "scaled_dot_product_attention": "attention", "linear": "linear", "cat": "merge",
     "stack": "merge", "softmax": "activation",
-    **{f"fft_{way}fft{n}": "resample" for way in ("", "i", "r", "ir") for n in ("", "2", "n")},
+    **{f"fft_{way}fft{n}": "transform" for way in TRANSFORMS for n in ("", "2", "n")},
+    "stft": "transform", "istft": "transform",
     **dict.fromkeys((
         "add", "sub", "mul", "div", "__add__", "__rsub__", "addcmul", "where", "masked_fill",
         "scatter", "scatter_add", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge",

@@ -139,7 +139,7 @@ def main() -> None:
 
 def _plain(network: Network) -> tuple[Network, list[Remark]]:
     """Return what can be sent to another process: a network without functions, and its remarks."""
-    remarks = list(network.remarks)
+    remarks = list(network.find_remarks(network))
     plain = replace(network, find_remarks=no_remarks, remake=None, module=None, trains=None)
     return plain, remarks
 

@@ -100,7 +100,8 @@ class Op:
         arguments: its arguments by name, those of its base first.
         name: how specs call it.
         kind: ``conv linear matmul attention recurrent embedding pool adaptive_pool norm
-            activation dropout merge reshape resample``; activation conventions are sets of kinds.
+            activation dropout merge reshape resample
+            transform``; activation conventions are sets of kinds.
         inputs: the names of the tensors that it takes; ``("*",)`` is ``least`` or more.
         least: how many tensors an op takes at least that takes any number.
         named: how many a spec names at least of such an op that takes a single one.

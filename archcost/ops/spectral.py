@@ -26,7 +26,7 @@ def transformed_axes() -> Any:
 
 
 class Transform(Op):
-    """A Fourier transform. It counts no multiply-accumulates, as no counting tool has any."""
+    """A Fourier transform. It counts no multiply-accumulates, because no counting tool does."""
 
     dims: Any = transformed_axes()
     norm: str = choice("backward", "backward", "ortho", "forward")
@@ -64,7 +64,7 @@ class Transform(Op):
         return ", ".join([*cells, self.norm] if self.norm != "backward" else cells)
 
 
-@op("fft", kind="resample")
+@op("fft", kind="transform")
 class FFT(Transform):
     """The discrete Fourier transform over ``dims``, of real or complex numbers."""
 
@@ -72,7 +72,7 @@ class FFT(Transform):
     of_complex: ClassVar[str] = COMPLEX
 
 
-@op("ifft", kind="resample")
+@op("ifft", kind="transform")
 class IFFT(Transform):
     """The inverse discrete Fourier transform over ``dims``, of complex numbers."""
 
@@ -80,7 +80,7 @@ class IFFT(Transform):
     makes: ClassVar[str] = COMPLEX
 
 
-@op("rfft", kind="resample")
+@op("rfft", kind="transform")
 class RFFT(Transform):
     """The Fourier transform of real numbers; of n along the last dimension it makes n // 2 + 1."""
 
@@ -91,7 +91,7 @@ class RFFT(Transform):
         return Cost((*x[:last], x[last] // 2 + 1, *x[last + 1 :]))
 
 
-@op("irfft", kind="resample")
+@op("irfft", kind="transform")
 class IRFFT(Transform):
     """The inverse of ``rfft``: along the last dimension ``size`` numbers, 2·(n − 1) by default."""
 

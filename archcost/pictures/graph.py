@@ -16,7 +16,7 @@ MOST_BOXES, LIMIT = 90, 600
 _COLOUR = {
     "conv": 0, "linear": 1, "matmul": 1, "attention": 1, "recurrent": 1,
     "embedding": 1, "pool": 2,
-    "adaptive_pool": 2, "resample": 2, "norm": 3, "merge": 5,
+    "adaptive_pool": 2, "resample": 2, "transform": 2, "norm": 3, "merge": 5,
 }  # fmt: skip
 _JOINED = ("norm", "activation", "dropout")
 

@@ -20,7 +20,7 @@ GROUPS = (
 _GROUP = {
     "conv": 0, "linear": 1, "matmul": 1, "attention": 1, "recurrent": 1,
     "embedding": 1, "pool": 2,
-    "adaptive_pool": 2, "resample": 2, "norm": 3,
+    "adaptive_pool": 2, "resample": 2, "transform": 2, "norm": 3,
 }  # fmt: skip
 OTHER, FOLDED = 4, 5
 READABLE = 160
