@@ -100,6 +100,20 @@ def a_head_on_two_levels(self: Any, x: Any) -> Any:
     return {"boxes": torch.cat(boxes, 1), "levels": levels}
 
 
+@read(
+    (8, 4, 4, 4), norm=lambda: nn.GroupNorm(2, 8), queries=linear(8, 8), keys=linear(8, 8),
+    out=linear(8, 8), last=lambda: nn.Conv3d(8, 8, 1),
+)  # fmt: skip
+def attention_in_a_volume(self: Any, x: Any) -> Any:
+    """What attention returns lies channels last, as a CPU's norm and convolution leave it."""
+    for _ in range(2):
+        y = self.norm(x).reshape(*x.shape[:2], -1).transpose(1, 2)
+        scores = torch.einsum("bnd,bmd->bnm", self.queries(y), self.keys(y)).softmax(-1)
+        x = self.out(scores @ y).transpose(1, 2).reshape(x.shape) + x
+    y = self.last(x).flatten(2).transpose(1, 2)
+    return self.queries(y) + self.keys(y)
+
+
 @dataclass
 class Output:
     """What a model of language gives."""

@@ -137,9 +137,10 @@ def copies_but_for_one(before: Any, after: Any) -> bool:
 
 def turns(before: Any, after: Any) -> bool:
     """Whether a map without content is laid out anew where a CPU leaves its channels last."""
-    if before.dim() != 4 or after.dim() != 4 or before.is_contiguous():
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(before.dim())
+    if last is None or after.dim() != before.dim() or before.is_contiguous():
         return False
-    return bool(before.is_contiguous(memory_format=torch.channels_last) and after.is_contiguous())
+    return bool(before.is_contiguous(memory_format=last) and after.is_contiguous())
 
 
 def one_sample(tensor: Any) -> Any:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from archcost.importers.calls import Rows
-from archcost.importers.inside import ARGUMENT, OUTPUT, OWN
+from archcost.importers.inside import ARGUMENT, OUTPUT, OWN, Inside
 from archcost.importers.observed import Out
 from archcost.importers.seen import BATCH, Call, Seen
 from archcost.ops import Op
@@ -30,8 +30,8 @@ WRITES = ("__setitem__", "index_put", "masked_scatter")
 class _Probe(Storages):
     """Runs one program on the tensors that a call was seen to read."""
 
-    def __init__(self, call: Call, training: bool) -> None:
-        super().__init__(Setting(batch=BATCH, device="cpu", observed=True), training, exact=False)
+    def __init__(self, call: Call, training: bool, device: str) -> None:
+        super().__init__(Setting(batch=BATCH, device=device, observed=True), training, exact=False)
         self.known: dict[int, Tensor] = {}
         self.saved: list[Tensor] = []
         self.pack = lambda tensor, _: self.saved.append(tensor)
@@ -56,6 +56,7 @@ def probed(
 
     These are compared: the shapes of its outputs and the bytes of their elements, which of them
     share memory with its inputs, which of them get gradients, and what is kept for backward.
+    PyTorch runs some functions without content as on a CPU, and some as on CUDA.
 
     Args:
         op: the op.
@@ -64,11 +65,17 @@ def probed(
         buffers: the shapes of further buffers.
         call: the call.
     """
-    inside = call.inside
-    if inside is None:
-        return True
+    return call.inside is None or any(
+        _alike(device, op, read, own, call, call.inside, buffers) for device in ("cpu", "cuda")
+    )
+
+
+def _alike(
+    device: str, op: Op, read: Sequence[Seen], own: Mapping[str, Seen], call: Call, inside: Inside,
+    buffers: Mapping[str, Shape],
+) -> bool:  # fmt: skip
     training = inside.keeps is not None
-    F = _Probe(call, training)
+    F = _Probe(call, training, device)
     tensors = [F.tensor(seen) for seen in read]
     held = {name: F.tensor(seen) for name, seen in own.items()}
     held |= {name: F.leaf(shape, BUFFERS, 4) for name, shape in buffers.items() if name not in held}

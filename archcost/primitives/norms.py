@@ -144,21 +144,26 @@ def fused_rms_norm(x: Tensor, weight: Tensor | None = None, *, dims: int, eps: f
 def group_norm(
     x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, groups: int, eps: float
 ) -> Row:
-    """Group normalisation; a tensor that is not dense in its own order is copied first."""
+    """Group normalisation; a tensor that is not dense is copied first, on CUDA channels last, too.
+
+    A CPU keeps channels last.
+    """
     statistics = tuple(Own(what, (x.shape[0], groups)) for what in ("mean", "rstd"))
-    kept: Tensor | Own = x if x.layout.is_packed else Own(COPIED, x.shape)
-    last = x.device == "cpu" and x.layout.suggests_channels_last
+    cpu = x.device == "cpu"
+    dense = x.layout.is_packed if cpu else x.layout.is_contiguous
+    kept: Tensor | Own = x if dense else Own(COPIED, x.shape)
+    last = cpu and x.layout.suggests_channels_last
     # of each channel: aten/src/ATen/native/cpu/group_norm_kernel.cpp
     sums, width = numel(x.shape[:2]), maximum(x.itemsize, STATISTIC_BYTES)
     return Row(
         x.shape,
-        as_maps(x.shape, x.layout),
+        as_maps(x.shape, x.layout) if cpu else contiguous(x.shape),
         widens=False,
         makes=(*statistics, kept) if isinstance(kept, Own) else statistics,
         saves=(*given(kept, weight), *statistics),
         copies=_not_channels_last if last else not_contiguous,
         passing=(2 * sums * width,) if last else (),
-        hidden=2 * sums * width // x.itemsize if x.device == "cpu" else 0,
+        hidden=2 * sums * width // x.itemsize if cpu else 0,
     )
 
 

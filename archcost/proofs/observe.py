@@ -138,10 +138,12 @@ def run(
     with fake:
         tensors = random_values(inputs, batch) if sample is None else sample(batch)
     recorder, done = _recorder(torch, copy), Pass()
+    threads = torch.get_num_threads()
     recorder.done = done
     hooks = [hook for name, module in copy.named_modules() for hook in recorder.at(name, module)]
     saved = torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept.tensor)
     try:
+        torch.set_num_threads(max(2, threads))  # one has kernels of its own: ConvParams::use_mkldnn
         with fake, recorder.dispatched(), recorder, saved:
             made = copy(*tensors)
             recorder.count()  # while what it returns holds the graph
@@ -149,6 +151,7 @@ def run(
         done.trained = frozenset(names[id(p)] for p in found if id(p) in names)
         return done
     finally:
+        torch.set_num_threads(threads)
         for hook in hooks:
             hook.remove()
         recorder.holders.clear()
