@@ -31,6 +31,7 @@ class Module(nn.Module):
     def __init__(self, forward: Forward) -> None:
         super().__init__()
         self.fc, self.more, self.run = nn.Linear(8, 8), nn.Linear(8, 8), forward
+        self.register_buffer("size", torch.tensor(2))
 
     def forward(self, x: Any) -> Any:
         return self.run(self, x)
@@ -54,6 +55,19 @@ def like_another(self: Any, x: Any) -> Any:
 def from_one_to_another(self: Any, x: Any) -> Any:
     first = torch.arange(x.shape[1]).argmin()
     return self.fc(x[:, first : first + 3])
+
+
+def finite(self: Any, x: Any) -> Any:
+    y = F.dropout(self.fc(x), 0.1, self.training)
+    y = y if torch.isfinite(y).all() else self.more(y)
+    return self.more(y) if (torch.isnan(y) | y.isinf()).any().item() else y
+
+
+def of_a_buffer(self: Any, x: Any) -> Any:
+    """Sizes are numbers of buffers, as those of convolutions that pad for themselves."""
+    start = torch.ceil((x.shape[1] - self.size) / self.size).to(torch.int64)
+    x = F.pad(x[:, start:], (0, 0, self.size, start - 2))
+    return self.fc(x) if x.shape[1] == 5 else self.more(self.fc(x))
 
 
 def asked_for_a_warning(self: Any, x: Any) -> Any:
@@ -83,7 +97,7 @@ def turned_off(self: Any, x: Any) -> Any:
 
 READ = (
     all_ones, like_another, from_one_to_another, asked_for_a_warning, asked_to_be_sure,
-    asked_for_one_warning_of_two, turned_off,
+    asked_for_one_warning_of_two, turned_off, finite, of_a_buffer,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,7 +39,8 @@ class Fixed:
 class Arguments:
     """What a module is called on: ``names`` and ``tensors``, and where each of these stands.
 
-    ``sample`` are the tensors of one sample with their content, if the module runs on data.
+    ``sample`` are the tensors of one sample with their content, if the module runs on data;
+    ``contents`` those of buffers by their names, as far as they are known.
     """
 
     names: tuple[str, ...]
@@ -47,6 +48,7 @@ class Arguments:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     sample: tuple[Any, ...] = ()
+    contents: Mapping[str, Any] = field(default_factory=dict)
 
     def copies(self, batch: int) -> tuple[Any, ...]:
         """Return so many copies of the sample, along the dimensions that have the batch."""

@@ -158,6 +158,9 @@ class Called(Op):
             shapes = [(x, *others)[arg.place] for arg in self.args[:3] if isinstance(arg, Input)]
             if len(shapes) == 3:
                 return self._attention(shapes, [*map(needed, (*self.args, *self.kwargs.values()))])
+        if self.function == "cdist":  # forward adds squares; backward makes both gradients
+            width = shapes_of(self.args[:2], (x, *others), self.params)[0][-1]
+            return 2 * self.macs // (width + 2) * width * any(map(needed, self.args[:2])), 0
         if self.function.endswith("_cell"):
             state = self.args[1][0] if isinstance(self.args[1], (list, tuple)) else self.args[1]
             own = [arg.name for arg in self.args[2:4] if isinstance(arg, Own)]
@@ -228,6 +231,7 @@ class Called(Op):
 ATTENTION = "scaled_dot_product_attention"
 FACTORS = {
     **dict.fromkeys(("matmul", "bmm", "mm", "__matmul__", "linear"), (0, 1)),
+    **dict.fromkeys(("grouped_mm", "_grouped_mm"), (0, 1)),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), (0, 1)),
     **dict.fromkeys(("addmm", "baddbmm", "einsum"), (1, 2)),
 }
@@ -293,6 +297,16 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple) and any(isinstance(item, slice) for item in value):
         return ", ".join(map(_text, value))
     return str(value)
+
+
+def shapes_of(
+    args: Sequence[Any], shapes: Sequence[Shape], params: Mapping[str, Shape]
+) -> list[Shape]:
+    """Return the shapes of arguments that are inputs or parameters."""
+    return [
+        shapes[arg.place] if isinstance(arg, Input) else params[arg.name]
+        for arg in args if isinstance(arg, (Input, Own))
+    ]  # fmt: skip
 
 
 def is_said(value: Any) -> bool:

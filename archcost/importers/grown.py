@@ -6,10 +6,14 @@ Some copies are views where the batch is 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import builtins
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
+from unittest import mock
 
+from archcost.errors import ArchcostError
 from archcost.importers.seen import BATCH, of_batch
 from archcost.layout import viewed_strides
 
@@ -47,6 +51,24 @@ def with_numbers(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> A
     return (*args[:first], *map(number, args[first:])), numbers
 
 
+def with_content(value: Any, number: Callable[[Any], int | None], found: list[int]) -> Any:
+    """Return arguments in which constants of one whole number are numbers; these are ``found``."""
+    if isinstance(value, torch.Tensor):
+        known = None if value.dim() else number(value)
+        if known is None:
+            return value
+        found.append(known)
+        return known
+    if isinstance(value, Mapping):
+        return {key: with_content(inner, number, found) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)([with_content(inner, number, found) for inner in value])
+    if isinstance(value, slice):
+        ends = value.start, value.stop, value.step
+        return slice(*(with_content(end, number, found) for end in ends))
+    return value
+
+
 def without_content(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return arguments with which a constant as large as the batch takes no memory."""
     values = (*args, *kwargs.values())
@@ -65,39 +87,60 @@ def _is_large(value: Any) -> bool:
     return isinstance(value, int) and int(value) > BATCH // 2
 
 
+class OneByOne(ArchcostError):
+    """Code takes the samples of a batch one by one, which are too many in a trace."""
+
+
+class Asked(Protocol):
+    """What is told what code asks about the batch of a trace."""
+
+    def compared(self, one: bool, two: bool, large: bool) -> None:
+        """Take note of the answers for a batch of 1, of 2 and of the pass."""
+
+    def one_by_one(self, what: str) -> ArchcostError:
+        """Return why code that takes the samples one by one does not run."""
+
+
 class Size(int):
     """A size with the batch in it, as code sees it.
 
-    Code that compares it with a number gets the answer for a batch of 2. ``asked`` is called with
-    the answers for a batch of 1, of 2 and of the pass.
+    Code that compares it with a number gets the answer for a batch of 2, and ``tracer`` is told.
     """
 
-    asked: Asked
+    tracer: Asked
 
     __hash__ = int.__hash__
 
     def __mul__(self, other: Any) -> Any:
-        """Return a size in which the batch is more often."""
-        return sized(int.__mul__(self, other), self.asked)
+        """Return a size in which the batch is more often.
+
+        Raises:
+            OneByOne: it is to be a list of so many items.
+        """
+        if isinstance(other, (list, tuple)):
+            raise self.tracer.one_by_one("a list")
+        return sized(int.__mul__(self, other), self.tracer)
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
         """Return a size in which the batch is less often, or a number without it."""
-        return sized(int.__floordiv__(self, other), self.asked)
+        return sized(int.__floordiv__(self, other), self.tracer)
+
+    def __int__(self) -> int:
+        """Return a plain number, of which nobody knows with what it is compared."""
+        self.tracer.compared(True, False, False)
+        return int.__int__(self)
 
 
-Asked = Callable[[bool, bool, bool], None]
-
-
-def sized(value: Any, asked: Asked) -> Any:
+def sized(value: Any, tracer: Asked) -> Any:
     """Return a size, or several, with those that have the batch as :class:`Size`."""
     if isinstance(value, torch.Size):
         large = max(value, default=0) > MOST
-        return torch.Size([sized(n, asked) for n in value]) if large else value
+        return torch.Size([sized(n, tracer) for n in value]) if large else value
     if isinstance(value, int) and value > MOST and value % BATCH == 0:
         value = Size(value)
-        value.asked = asked
+        value.tracer = tracer
     return value
 
 
@@ -108,11 +151,11 @@ def _compares(name: str) -> Callable[[Size, Any], Any]:
     exact = getattr(int, name)
 
     def compare(self: Size, other: Any) -> Any:
-        value = int(self)
+        value = int.__int__(self)
         if not isinstance(other, int) or (other and int(other) % BATCH == 0):
             return exact(value, int(other) if isinstance(other, int) else other)
         one, two = (exact(value // BATCH * batch, other) for batch in (1, 2))
-        self.asked(one, two, exact(value, other))
+        self.tracer.compared(one, two, exact(value, other))
         return two
 
     return compare
@@ -120,6 +163,31 @@ def _compares(name: str) -> Callable[[Size, Any], Any]:
 
 for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
     setattr(Size, _name, _compares(_name))
+
+
+class _Ranges(type):
+    """What is a range for code that asks."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, _RANGE)
+
+
+_RANGE = range
+
+
+@contextmanager
+def no_long_loops(tracer: Asked) -> Iterator[None]:
+    """Stop code that begins a loop over the samples of a trace."""
+
+    class Range(metaclass=_Ranges):
+        def __new__(cls, *ends: Any) -> Any:
+            made = _RANGE(*ends)
+            if made and (made[-1] - made[0]) // made.step > MOST:
+                raise tracer.one_by_one("a loop")
+            return made
+
+    with mock.patch.object(builtins, "range", Range):
+        yield
 
 
 RESHAPED = ("reshape", "reshape_as", "flatten")
@@ -143,9 +211,10 @@ def turns(before: Any, after: Any) -> bool:
     return bool(before.is_contiguous(memory_format=last) and after.is_contiguous())
 
 
-def one_sample(tensor: Any) -> Any:
-    """Return a tensor without content as it is where the batch is 1."""
-    return torch.empty(_of_one(tensor.shape), dtype=tensor.dtype, device="meta")
+def few_samples(tensor: Any, batch: int) -> Any:
+    """Return a tensor without content as it is in a small batch."""
+    shape = [n if n % BATCH else n // BATCH * batch for n in tensor.shape]
+    return torch.empty(shape, dtype=tensor.dtype, device="meta")
 
 
 def _of_one(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from archcost.importers.seen import Seen
 from archcost.proofs.peaks import tracker
 from archcost.pytorch.counter import LEFT_OUT
+from archcost.pytorch.grouped import grouped_products
 
 torch: Any = import_module("torch")
 dispatch: Any = import_module("torch.utils._python_dispatch")
@@ -109,7 +110,7 @@ def run_again(
         return value
 
     args, kwargs = fresh(args), fresh(kwargs)
-    with torch.set_grad_enabled(training), tracker(leaves) as seen:
+    with torch.set_grad_enabled(training), tracker(leaves) as seen, grouped_products():
         made = function(*args, **kwargs)
         forward = seen.cut()[1] - seen.live[1]
     outs = [out for out in tensors_in(made) if out.requires_grad]
@@ -121,7 +122,7 @@ def run_again(
         return Between(forward, 0, ())
     incoming = [torch.empty(out.shape, dtype=out.dtype, device=out.device) for out in outs]
     given = {storage_of(tensor) for tensor in incoming}
-    with tracker([*leaves, *outs, *incoming]) as seen:
+    with tracker([*leaves, *outs, *incoming]) as seen, grouped_products():
         found = torch.autograd.grad(outs, trained, incoming, allow_unused=True)
         most = seen.cut()[1]
     own = {storage_of(tensor): tensor.untyped_storage().nbytes() for tensor in found
@@ -244,7 +245,8 @@ MOVES = frozenset({
     "clone", "col2im", "complex", "constant_pad_nd", "contiguous", "copy", "copy_", "count_nonzero",
     "cummax", "cummin", "cumprod", "cumsum", "detach", "diag", "diag_embed", "diagonal_copy", "elu",
     "embedding", "empty", "empty_like", "empty_permuted", "empty_strided", "equal", "exponential",
-    "eye", "fill", "flip", "fractional_max_pool2d", "fractional_max_pool3d", "full", "full_like",
+    "eye", "fill", "flip", "floor_divide", "fractional_max_pool2d", "fractional_max_pool3d", "full",
+    "full_like",
     "gather", "geometric", "glu", "grid_sampler_2d", "grid_sampler_3d", "histc", "huber_loss",
     "im2col", "index", "index_add", "index_copy", "index_fill", "index_put", "index_reduce",
     "index_select", "kl_div", "kthvalue", "lift_fresh", "lift_fresh_copy", "linalg_cross",

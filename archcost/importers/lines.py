@@ -46,7 +46,7 @@ KERNELS = ("torch._refs", "torch._prims", "torch._meta_registrations", "torch._d
 
 def is_foreign(module: str) -> bool:
     """Whether a module is of PyTorch, or of what traces it."""
-    return module.startswith(("torch.", "archcost.importers."))
+    return module == "torch" or module.startswith(("torch.", "archcost.importers."))
 
 
 def at(line: tuple[str, int]) -> str:

@@ -12,15 +12,17 @@ from unittest import mock
 from archcost.errors import ArchcostError
 from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
-from archcost.importers.grown import one_sample
+from archcost.importers.grown import OneByOne, few_samples, no_long_loops
 from archcost.importers.inside import tensors_in
 from archcost.importers.lines import at, line_of_code, raised_at
 from archcost.importers.lower import live_calls
 from archcost.importers.probe import seen_in
-from archcost.importers.sample import alike, traced
+from archcost.importers.questions import Undecided
+from archcost.importers.sample import Otherwise, alike, traced
 from archcost.importers.seen import Call, Trace
-from archcost.importers.trace import Tracer, Undecided
+from archcost.importers.trace import Tracer
 from archcost.proofs.counterparts import FOREIGN, one_line
+from archcost.pytorch.grouped import grouped_products
 
 torch: Any = import_module("torch")
 
@@ -133,6 +135,9 @@ def trace(
 ) -> Trace:
     """Return the calls of a forward pass, on data if there is a sample.
 
+    A pass without data has a large prime as its batch. If code takes its samples one by one, asks
+    whether they are many, or fails on so many, passes in small batches are compared instead.
+
     A module that the pass has changed, because it keeps what it has computed, runs once more: the
     second pass is the one that counts.
 
@@ -148,12 +153,25 @@ def trace(
     module.train(training)
     if inputs.sample:
         return traced(lambda batch: _settled(module, inputs, training, known, inputs.copies(batch)))
-    found = _settled(module, inputs, training, known, inputs.tensors)
-    if found.asks_batch:
-        alone = [one_sample(tensor) for tensor in inputs.tensors]
-        with suppress(_Raises):  # as batch statistics of one sample do
-            other = _settled(module, inputs, training, known, alone)
-            found.otherwise = _parting(found, other)
+
+    def of_few(batch: int) -> Trace:
+        few = [few_samples(tensor, batch) for tensor in inputs.tensors]
+        return _settled(module, inputs, training, known, few)
+
+    try:
+        found = _settled(module, inputs, training, known, inputs.tensors)
+    except (OneByOne, _Raises) as error:
+        try:
+            found, asks, larger = traced(of_few), True, ""
+        except (Otherwise, _Raises):
+            raise error from None
+    else:
+        asks, larger = found.asks_batch, found.larger
+        found = traced(of_few) if larger else found
+    found.larger = larger
+    if asks:
+        with suppress(ArchcostError):  # as batch statistics of one sample do
+            found.otherwise = _parting(found, of_few(1))
     return found
 
 
@@ -216,6 +234,9 @@ def _pass(
 ) -> Trace:  # fmt: skip
     tracer = Tracer(module, dict(zip(inputs.names, tensors, strict=True)), known)
     tracer.answers = answers
+    for name, buffer in module.named_buffers():
+        if name in inputs.contents:
+            tracer.constants.hold(buffer, inputs.contents[name])
     tracer.on_data = bool(inputs.sample)
     tracer.keeping = tracer.trace.training = training
     saved = torch.autograd.graph.saved_tensors_hooks(tracer.keep, lambda kept: kept)
@@ -225,6 +246,8 @@ def _pass(
             saved if training else nullcontext(),
             _own_functions(tracer, training),
             _autocast_of(tracer),
+            no_long_loops(tracer),
+            grouped_products(),
             tracer,
         ):
             made = inputs.call(module, *tensors)
@@ -238,4 +261,5 @@ def _pass(
             f"{one_line(error)}"
         ) from error
     tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
+    tracer.end()
     return tracer.trace

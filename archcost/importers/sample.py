@@ -1,4 +1,4 @@
-"""A pass on data, where data decide what runs: on copies of one sample, in two batches.
+"""A pass in two small batches: on copies of one sample, where data decide what runs.
 
 The sizes that are in proportion to the batch are found by comparing both passes. What comes out is
 the trace of a pass whose batch is a large prime, as that of a pass without data is.
@@ -36,11 +36,15 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+class Otherwise(ArchcostError):
+    """What runs is not the same for each sample of a batch."""
+
+
 def traced(run: Callable[[int], Trace]) -> Trace:
-    """Return the trace of passes on data; ``run`` makes one for a batch.
+    """Return the trace of passes in small batches; ``run`` makes one for a batch.
 
     Raises:
-        ArchcostError: the calls, or their sizes, are not those of each sample times the batch.
+        Otherwise: the calls, or their sizes, are not those of each sample times the batch.
     """
     traces = []
     for batch in BATCHES:
@@ -60,7 +64,14 @@ def _joined(first: Trace, second: Trace) -> Trace:
     calls = [_call(*pair) for pair in zip(known, second.calls, strict=True)]
     outs = zip(first.outputs, second.outputs, strict=True)
     outputs = tuple(_both(one, two, calls[-1]) for one, two in outs)
-    return replace(first, calls=calls, outputs=outputs)
+    reruns = [
+        replace(
+            one,
+            given=tuple(_both(a, b, calls[-1]) for a, b in zip(one.given, two.given, strict=True)),
+        )
+        for one, two in zip(first.reruns, second.reruns, strict=True)
+    ]
+    return replace(first, calls=calls, outputs=outputs, reruns=reruns)
 
 
 def alike(one: Trace, two: Trace) -> bool:
@@ -101,15 +112,15 @@ def _kinds(value: Any) -> Any:
         return (value.kind, value.name, value.call, value.place, len(value.shape), value.dtype)
     if isinstance(value, Mapping):
         return tuple((key, _kinds(inner)) for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and seen_in(value):
         return tuple(map(_kinds, value))
-    return type(value)
+    return type(value)  # a list of numbers may be as long as the batch
 
 
 def _require(call: Call, same: bool) -> None:
     """Refuse a call that no figure for a sample exists for."""
     if not same:
-        raise ArchcostError(
+        raise Otherwise(
             f"{place_of(call)}: {call.name} runs otherwise on {BATCHES[0]} and on {BATCHES[1]} "
             "copies of a sample, so that it has no figure for one sample"
         )
@@ -176,7 +187,7 @@ def _both(one: Any, two: Any, call: Call) -> Any:
         return slice(*(_both(a, b, call) for a, b in ends))
     if isinstance(one, Mapping):
         return {key: _both(value, two[key], call) for key, value in one.items()}
-    if isinstance(one, (list, tuple)):
+    if isinstance(one, (list, tuple)) and len(one) == len(two):
         return type(one)([_both(a, b, call) for a, b in zip(one, two, strict=True)])
     if isinstance(one, int) and not isinstance(one, bool):
         grown = _grown(one, two)

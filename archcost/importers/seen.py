@@ -33,6 +33,7 @@ class Seen:
         storage: what tells the memory in which it lies, 0 if nothing does.
         size: bytes of that memory.
         held: whether it is that of a parameter or a buffer.
+        offset: where in that memory it begins, in elements.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Seen:
     storage: int = 0
     size: int = 0
     held: bool = False
+    offset: int = 0
 
     @property
     def width(self) -> int:

@@ -46,6 +46,7 @@ def read(
     torch = import_torch()
     from archcost.importers.arguments import of_function, of_shapes
     from archcost.importers.lower import Known, Lowering
+    from archcost.importers.named import DEPENDS
     from archcost.importers.passes import trace
     from archcost.importers.seen import Seen
 
@@ -53,13 +54,21 @@ def read(
     name = model if isinstance(model, str) else type(model).__name__
     module = _built(torch, model, arguments, meta=not run)
     _refuse_unseen(torch, name, module)
-    module = _copy_on(torch, module, "cpu" if run else "meta")
+    built, module = module, _copy_on(torch, module, "cpu" if run else "meta")
     if inputs is not None and input is not None:
         raise ArchcostError("--inputs makes all arguments; leave --input out")
     given = (
         of_shapes(name, module, input, run) if inputs is None else of_function(inputs, module, run)
     )
-    found = trace(module, given, training, Known())
+    if not isinstance(model, str):
+        given = replace(given, contents=_contents(built))
+    try:
+        found = trace(module, given, training, Known())
+    except ArchcostError as error:
+        if run or not isinstance(model, str) or DEPENDS not in str(error):
+            raise
+        given = replace(given, contents=_contents(_built(torch, model, arguments, meta=False)))
+        found = trace(module, given, training, Known())
     seen = {
         key: Seen("input", key, -1, 0, tuple(x.shape), str(x.dtype).removeprefix("torch."))
         for key, x in zip(given.names, given.tensors, strict=True)
@@ -85,6 +94,11 @@ def read(
     text += _data(inputs) if run else ""
     about = bind(_remarks, found.parameters, tuple(missing), found.larger)
     return replace(network, name=name + text, find_remarks=about)
+
+
+def _contents(module: Any) -> dict[str, Any]:
+    """Return the buffers that have a content."""
+    return {name: buffer for name, buffer in module.named_buffers() if not buffer.is_meta}
 
 
 def _data(inputs: Any) -> str:

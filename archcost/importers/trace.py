@@ -14,19 +14,20 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from types import FunctionType, MappingProxyType
+from types import FunctionType
 from typing import Any
 from weakref import ref
 
 from archcost.errors import ArchcostError
-from archcost.importers.constants import Constants
 from archcost.importers.grown import (
     RESHAPED,
+    OneByOne,
     Size,
     copies_but_for_one,
     goes_through_the_batch,
     sized,
     turns,
+    with_content,
     with_numbers,
     without_content,
 )
@@ -45,9 +46,7 @@ from archcost.importers.named import (
     ASKS,
     BY_PLACES,
     DEPENDS,
-    DETECTOR,
     HIDES,
-    OF_DATA,
     OF_LAYOUT,
     OF_MANY,
     OPENED,
@@ -56,8 +55,8 @@ from archcost.importers.named import (
     YES_OR_NO,
     name_of,
 )
+from archcost.importers.questions import Questions
 from archcost.importers.seen import (
-    BATCH,
     BUFFER,
     CALL,
     CONSTANT,
@@ -66,25 +65,23 @@ from archcost.importers.seen import (
     Call,
     Rerun,
     Seen,
-    Trace,
     of_batch,
 )
 
 torch: Any = import_module("torch")
 overrides: Any = import_module("torch.overrides")
 
-MOST_OUTPUTS, MOST_ANSWERS = 10_000, 1_000
+MOST_OUTPUTS, MOST_CALLS = 10_000, 1_000_000
+
+KEPT: dict[int, ref[Any]] = {}
+"""The tensors of earlier passes that live on, as what functools.lru_cache holds, by their ids."""
 
 
-class Undecided(ArchcostError):
-    """Code asks a question of data at a line, whose answer is yes or no."""
-
-    def __init__(self, text: str, line: tuple[str, int]) -> None:
-        super().__init__(text)
-        self.line = line
+def _forget(key: int, _: Any) -> None:
+    KEPT.pop(key, None)
 
 
-class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
+class Tracer(Questions, overrides.TorchFunctionMode):  # type: ignore[misc]
     """Notes the calls of a module's forward pass.
 
     Args:
@@ -94,20 +91,16 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
     """
 
     def __init__(self, module: Any, inputs: Mapping[str, Any], known: Container[str] = ()) -> None:
-        super().__init__()
-        self.trace = Trace()
+        super().__init__(module)
         self.programs = known
         self.known: dict[int, tuple[str, str]] = {}
         self.made: dict[int, tuple[int, int]] = {}
         self.alive: list[Any] = [module, inputs]  # so that no id is given twice
-        self.stack: list[tuple[str, Any]] = []
         self.visits: Counter[str] = Counter()
-        self.asked: Counter[tuple[str, int]] = Counter()
         self.paths: dict[Any, str] = {}
         self.buffers: dict[int, str] = {}
         self.weights: dict[int, str] = {}  # the storages of parameters and buffers
         self.saved: list[Any] = []
-        self.constants = Constants()
         self.held: dict[int, Any] = {}
         self.bases: dict[int, tuple[int, int]] = {}  # what has made each storage
         self.loose: set[int] = set()  # the storages whose strides may be others
@@ -130,20 +123,14 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         for name, value in inputs.items():
             self.known[id(value)] = (INPUT, name)
 
-    refusal: ArchcostError | None = None
-    """What was raised where TorchScript catches it."""
-
-    on_data = False
-    """Whether the tensors have content, and the batch is small."""
+    called = 0
+    """How many functions were called, those of sizes and queries among them."""
 
     keeping = False
     """Whether what autograd keeps is written down."""
 
     rerunning = False
     """Whether what runs is computed again in backward."""
-
-    answers: Mapping[tuple[str, int], bool] = MappingProxyType({})
-    """What data are taken to say, by the lines that ask a question of them."""
 
     def keep(self, tensor: Any) -> Any:
         """Note a tensor that is kept for backward; a result would hold the graph that holds it."""
@@ -230,13 +217,20 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         key = int(memory._cdata)
         if kind == CONSTANT and key in self.bases:  # PyTorch held it when no name did
             kind, (call, place) = CALL, self.bases[key]
-        if kind == CONSTANT and (tensor.grad_fn is not None or any(map(of_batch, shape))):
+        held = kind == CONSTANT and tensor.grad_fn is None and id(tensor) in KEPT
+        if (
+            kind == CONSTANT
+            and not held
+            and (tensor.grad_fn is not None or any(map(of_batch, shape)))
+        ):
             raise ArchcostError(f"{self.where(line_of_code())}: {HIDES}")
         dtype = str(tensor.dtype).removeprefix("torch.")
         buffer = self.buffers.get(key, "")
         strides = tuple(tensor.stride())
-        held, size = key in self.weights, memory.nbytes()
-        return Seen(kind, name, call, place, shape, dtype, buffer, strides, key, size, held)
+        size = memory.nbytes()
+        own = key in self.weights
+        begin = tensor.storage_offset()
+        return Seen(kind, name, call, place, shape, dtype, buffer, strides, key, size, own, begin)
 
     def seen(self, value: Any) -> Any:
         """Return arguments with tensors as calls see them."""
@@ -260,13 +254,19 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         """Run a function, and note the call if it makes tensors."""
         kwargs = kwargs or {}
         name = name_of(function)
+        self.called += 1
+        if self.called > MOST_CALLS:
+            where = self.where(line_of_code())
+            raise OneByOne(f"{where}: code makes more than {MOST_CALLS:,} calls of PyTorch")
         if name in SIZES:
-            return sized(function(*args, **kwargs), self.compared)
+            return sized(function(*args, **kwargs), self)
         if name in QUERIES:
             if name in OF_LAYOUT and not is_foreign(sys._getframe(1).f_globals["__name__"]):
                 if name == "data_ptr" and not self.on_data:
                     raise self.refused(name, line_of_code(), RuntimeError("meta"))
                 self.trace.asks_batch |= any(map(of_batch, args[0].shape))
+            if name == "__len__":  # a plain number, whatever it is compared with
+                self.trace.asks_batch |= of_batch(args[0].shape[0])
             return function(*args, **kwargs)
         if name in OPENED:
             return self.opened(function)(*args, **kwargs)
@@ -293,9 +293,7 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             )
         given = [*tensors_in(args), *tensors_in(kwargs)]
         if name in ("__iter__", "unbind") and goes_through_the_batch(given[0], args, kwargs):
-            parts = [part for part in DETECTOR if hasattr(self.alive[0], part)]
-            more = f"; a module of its {' and '.join(parts)} alone can be read" if parts else ""
-            raise ArchcostError(f"{self.where(line)}: {name} takes the samples one by one{more}")
+            raise self.one_by_one(name)
         versions = [tensor._version for tensor in given]
         seen = tuple(map(self.seen, args)), {key: self.seen(v) for key, v in kwargs.items()}
         short = name[:-1] if name.endswith("_") and not name.endswith("__") else name
@@ -311,8 +309,13 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             if name in ASKS:
                 with suppress(LookupError):
                     return self.constants.answer(function, *seen)
+            sizes: list[int] = []
+            numbers = with_content((args, kwargs), self.number, sizes)
+            if sizes:
+                return self.note(function, name, full, numbers[0], numbers[1], plain)
             refusal = self.refused(name, line, error)
-            if name in YES_OR_NO and DEPENDS in str(refusal):
+            asks = name in YES_OR_NO or (name == "item" and given[0].dtype == torch.bool)
+            if asks and DEPENDS in str(refusal):
                 return self.answered(line, refusal)
             raise refusal from error
         if name in ASKS and not self.on_data and self.constants.drawn & {*places}:
@@ -366,6 +369,10 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
             self.trace.calls.append(Call(name, full, path, False, args, {}, after, line))
         return made
 
+    def number(self, tensor: Any) -> int | None:
+        """Return the whole number that a constant is, None if it is none."""
+        return self.constants.number(self.see(tensor)) if tensor.is_meta else None
+
     def loosen(
         self, name: str, given: Sequence[Any], places: list[int], outs: Sequence[Any]
     ) -> None:
@@ -376,6 +383,13 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         turned = own and name not in (*RESHAPED, "contiguous") and turns(given[0], outs[0])
         if self.loose & {*places} or copied or turned:
             self.loose |= made
+
+    def end(self) -> None:
+        """Note which tensors of the pass live on."""
+        for key, held in self.held.items():
+            if (tensor := held()) is not None:
+                KEPT[key] = ref(tensor, partial(_forget, key))
+        self.held.clear()
 
     def gone(self, key: int, _: Any) -> None:
         """Note that no name holds a tensor any more."""
@@ -399,26 +413,6 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
         operations = tuple(watch.operations)
         return Inside(told, keeps, learning, operations, watch.macs, watch.unpriced, again)
 
-    def compared(self, one: bool, two: bool, large: bool) -> None:
-        """Note that code compares the batch with a number: the answers for 1, 2 and many."""
-        frame = sys._getframe(2)  # of what compares
-        if not is_foreign(frame.f_globals.get("__name__", "")):
-            self.trace.asks_batch |= one != two
-            if two != large:
-                self.trace.larger = at((frame.f_code.co_filename, frame.f_lineno))
-
-    def answered(self, line: tuple[str, int], refusal: ArchcostError) -> bool:
-        """Return the answer that this pass tries for a question of data at a line."""
-        self.asked[line] += 1
-        if line not in self.answers or self.asked[line] > MOST_ANSWERS:  # as a loop asks
-            raise Undecided(str(refusal), line) from None
-        return self.answers[line]
-
-    def where(self, line: tuple[str, int]) -> str:
-        """Return where the pass is: the module's path, the file and the line."""
-        path = self.stack[-1][0] if self.stack else ""
-        return f"{path or 'the module'} ({at(line)})"
-
     def opened(self, function: Any) -> Any:
         """Return a function whose own calls are noted, in place of it."""
         inside = {**function.__globals__, "has_torch_function": lambda *_: False}
@@ -434,17 +428,3 @@ class Tracer(overrides.TorchFunctionMode):  # type: ignore[misc]
                 super(Tracer, self).__exit__(None, None, None)
 
         return run
-
-    def refused(self, name: str, line: tuple[str, int], error: Exception) -> ArchcostError:
-        """Return why a function does not run without data, or its own error."""
-        where = self.where(line)
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        text = text.replace(str(BATCH), "N")  # as PyTorch's docs call the batch
-        if "expected device" in text or "same device" in text:
-            return ArchcostError(
-                f"{where}: {name} reads a tensor that is made on the CPU, whatever the device of "
-                "the input is; make it with device=x.device"
-            )
-        if not self.on_data and (name in OF_DATA or "meta" in text):
-            return ArchcostError(f"{where}: {name} {DEPENDS}; --run runs the code on random data")
-        return ArchcostError(f"{where}: {name}: {text}")

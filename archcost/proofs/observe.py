@@ -16,6 +16,7 @@ from archcost.network import Value
 from archcost.proofs.dataflow import tensors_of
 from archcost.proofs.watch import light_copy
 from archcost.pytorch import import_torch, random_values
+from archcost.pytorch.grouped import grouped_products
 from archcost.shape import Shape
 
 PADS, DROPS, POOLS = "pads", "drops", "pools"
@@ -144,7 +145,7 @@ def run(
     saved = torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept.tensor)
     try:
         torch.set_num_threads(max(2, threads))  # one has kernels of its own: ConvParams::use_mkldnn
-        with fake, recorder.dispatched(), recorder, saved:
+        with fake, recorder.dispatched(), recorder, saved, grouped_products():
             made = copy(*tensors)
             recorder.count()  # while what it returns holds the graph
         found = _reached(tensors_of(made))

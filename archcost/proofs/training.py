@@ -22,6 +22,7 @@ from archcost.proofs.watch import (
     training_batch,
 )
 from archcost.pytorch import output_tensors, random_inputs, sum_of
+from archcost.pytorch.counter import LEFT_OUT
 from archcost.pytorch.watch import Watch
 
 GROUP = "training"
@@ -201,6 +202,8 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "torchvision.deform_conv2d": _deformed,
     "torchvision._deform_conv2d_backward": _deformed_backward,
     "_trilinear": _trilinear,
+    "_grouped_mm": lambda arguments, _: 2 * LEFT_OUT["_grouped_mm"](*arguments),
+    "_euclidean_dist": lambda arguments, _: 2 * LEFT_OUT["_euclidean_dist"](*arguments),
     "mm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "bmm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "addmm": lambda arguments, _: _product(arguments[1], arguments[2]),
