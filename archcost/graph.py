@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from archcost.normal import (
@@ -26,6 +27,7 @@ from archcost.normal import (
 )
 from archcost.notation import Notation
 from archcost.number import Symbolic, plain
+from archcost.series import Series, compared, depends
 
 LARGEST_SIZE = 2**20
 """Up to which size a symbol stands for unless it is said otherwise."""
@@ -60,14 +62,20 @@ class Graph:
         guards: the conditions that were met, beside the bounds of the symbols.
         pins: numbers that were made plain, which the run holds no other value of.
         repeats: how often a layer stands one after another, by its path, where equal layers are
-            made once; None in a run that makes all layers.
+            made once; None in a run that makes all layers. It is a number, or a row of layers that
+            differ by their number, for each repeat around the layer, the innermost first.
+        rows: the rows of layers that are made at present, the innermost last.
+        grows: after how many repeats the others, which differ by their number, are made once; 0
+            in a run that makes all of them.
     """
 
     def __init__(self) -> None:
         self.numbers: list[Any] = []
         self.guards: dict[Guard, None] = {}
         self.pins: list[Any] = []
-        self.repeats: dict[str, Any] | None = None
+        self.repeats: dict[str, list[Any]] | None = None
+        self.rows: list[Series] = []
+        self.grows = 1
         self.symbols: dict[str, Any] = {}
         self.forms = Forms()
         self._made: dict[Any, Symbolic] = {}
@@ -86,6 +94,18 @@ class Graph:
             self.symbols[name] = made
             self.forms.restrict(made.form, low, high)
         return made
+
+    @contextmanager
+    def row(self, last: Any) -> Iterator[Symbolic]:
+        """Give the number of a layer in a row, which stands for 1, 2, ... up to the last."""
+        made = Symbolic(self, "symbol", ("",), 1)
+        made.form = self.forms.atom("symbol", made.index)
+        self.forms.restrict(made.form, 1, self.interval(last)[1])
+        self.rows.append(Series(made, last))
+        try:
+            yield made
+        finally:
+            self.rows.pop()
 
     def apply(self, op: str, *args: Any) -> Any:
         """Return the number that an operation gives; the same one for the same formula."""
@@ -149,6 +169,9 @@ class Graph:
         known = self.decide(sign, a, b)
         if known is not None:
             return known
+        for series in reversed(self.rows):
+            if depends(a, series.number) or depends(b, series.number):
+                return compared(self, series, sign, a, b, lambda own, x, y: HOLDS[own](x, y))
         outcome = HOLDS[sign](plain(a), plain(b))
         self._note(sign if outcome else CONTRARY[sign], a, b)
         return outcome

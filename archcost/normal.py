@@ -109,6 +109,13 @@ class Forms:
             self.atoms.append(made)
         return {(number,): 1}
 
+    def within(self, atom: int) -> set[int]:
+        """Return the atoms that an atom is made of."""
+        op, args = self.atoms[atom]
+        inner = () if op in ("symbol", "number") else args
+        own = {each for arg in inner for monomial, _ in arg for each in monomial}
+        return own.union(*map(self.within, own))
+
     def restrict(self, form: Polynomial, low: float, high: float) -> None:
         """Say that a symbol lies between two numbers, too."""
         [[symbol]] = form

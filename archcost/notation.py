@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from archcost.normal import Forms, Polynomial, add, constant, divisor
+from archcost.normal import Forms, Polynomial, Terms, add, constant, divisor
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -49,10 +49,16 @@ class Notation:
             return self.symbol(str(args[0])) if op == "symbol" else self.number(args[0])
         if n := divisor(self.forms.atoms[index]):
             return self.quotient(dict(args[0]), n)
-        shown = [self.polynomial(dict(arg)) for arg in args]
         if op in self.infix:
-            return f"({shown[0]} {self.infix[op]} {shown[1]})"
-        return self.call(op, shown)
+            left, right = map(self._operand, args)
+            return f"({left} {self.infix[op]} {right})"
+        return self.call(op, [self.polynomial(dict(arg)) for arg in args])
+
+    def _operand(self, arg: Terms) -> str:
+        """Return an argument of a sign, in brackets unless it is an atom or a number."""
+        alone = len(arg) < 2 and all(not own or (len(own) == 1 and c == 1) for own, c in arg)
+        text = self.polynomial(dict(arg))
+        return text if alone else f"({text})"
 
     def condition(self, left: Polynomial, sign: str) -> str:
         """Return a comparison of a polynomial with 0."""

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "archcost"
 FLOORS = {
-    "errors": 0, "packages": 0, "deformable": 0, "collector": 0, "checkpointed": 0, "data": 0, "record": 0, "registry": 0, "schema": 0, "shape": 0, "layout": 0, "number": 0, "graph": 0, "normal": 0, "nested": 0, "notation": 0, "numeral": 0, "compiled": 0, "units": 0, "table": 0, "workbook": 0, "junit": 0,
+    "errors": 0, "packages": 0, "deformable": 0, "collector": 0, "checkpointed": 0, "data": 0, "record": 0, "registry": 0, "schema": 0, "shape": 0, "layout": 0, "number": 0, "graph": 0, "series": 0, "normal": 0, "nested": 0, "notation": 0, "numeral": 0, "compiled": 0, "units": 0, "table": 0, "workbook": 0, "junit": 0,
     "ops": 1, "primitives": 1, "network": 1, "builder": 1, "published": 1,
     "spec": 2, "printed": 2, "conventions": 2, "hardware": 2, "counterparts": 2,
     "setting": 2, "optimizers": 2, "readings": 2, "analysis": 3, "folding": 3,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from archcost.errors import SpecError
 from archcost.figures import METRICS, Figure, Subject
 from archcost.graph import Graph
 from archcost.number import Symbolic
+from archcost.series import Series, Uneven, total
 from archcost.setting import Setting
 from archcost.space.pricing import Run
 from archcost.space.varied import Varied
@@ -27,10 +28,11 @@ class Folded(Subject):
     """A network of which some layers stand for several equal ones, one after another.
 
     Attributes:
-        repeats: for how many, by path.
+        repeats: for how many, or the row of which it is one, by path; see
+            :attr:`archcost.graph.Graph.repeats`.
     """
 
-    repeats: Mapping[str, Any] = field(default_factory=dict)
+    repeats: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @cached_property
     def report(self) -> Report:
@@ -39,8 +41,14 @@ class Folded(Subject):
         return replace(report, rows=tuple(map(self._times, report.rows)))
 
     def _times(self, row: Row) -> Row:
-        times = self.repeats.get(row.path, 1)
-        return replace(row, **{name: getattr(row, name) * times for name in ROW_FIGURES})
+        if row.path not in self.repeats:
+            return row
+        found = {name: getattr(row, name) for name in ROW_FIGURES}
+        for times in self.repeats[row.path]:
+            for name, figure in found.items():
+                row_of = isinstance(times, Series)
+                found[name] = total(figure, times) if row_of else figure * times
+        return replace(row, **found)
 
 
 def may_fold(setting: Setting, figures: Iterable[str]) -> bool:
@@ -58,17 +66,20 @@ def subject_at(varied: Varied, setting: Setting, values: Mapping[str, Any]) -> S
     graph: Graph | None = found[0].graph if found else None
     try:
         network = varied.load(values)
+        if graph is None or not graph.repeats:
+            return Subject(network, setting)
+        folded = Folded(network, setting, graph.repeats)
+        _ = folded.report  # sums what rows of layers cost, as far as that has a formula
+        return folded
+    except Uneven:
+        assert graph is not None
+        graph.repeats, graph.grows = {}, (graph.grows + 1) % 3  # twice
     except SpecError as error:
         too_large = any(isinstance(each, TooLarge) for each in error.mistakes)
         if graph is None or not graph.repeats or not too_large:
             raise
         graph.repeats = None  # what was taken at most is too much: make all layers
-        network = varied.load(values)
-    return (
-        Folded(network, setting, graph.repeats)
-        if graph and graph.repeats
-        else Subject(network, setting)
-    )
+    return subject_at(varied, setting, values)
 
 
 def run_of(varied: Varied, setting: Setting, names: Iterable[str]) -> Run:

@@ -13,6 +13,13 @@ from archcost.normal import Bounds
 from archcost.number import plain
 from archcost.space.grid import Box, Columns, Drawn
 
+PATIENCE = 6
+"""After so many runs in which all layers that grow had to be made, others make all of them, too."""
+POOR, PATIENT = 2, 16
+"""After so many runs, one after the other, that held for so few rows, rows are priced alone."""
+MOST_ALONE = 512
+"""So many rows at most, before the next run on symbols."""
+
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Returns the figures of a network at values of names, which may be symbols.
 
@@ -180,6 +187,8 @@ class Programs:
     def __init__(self, run: Run, box: Mapping[str, Bounds], folds: bool = False) -> None:
         self.run, self.box, self.folds, self.runs = run, box, folds, 0
         self._fixed: list[str] = []
+        self._uneven = self._poor = self._alone = 0
+        self._grows = 1
         self._known: dict[tuple[str, ...], list[_Traced]] = {}
 
     def price(self, columns: Mapping[str, Any]) -> Priced:
@@ -199,7 +208,8 @@ class Programs:
                 if len(self._fixed) == fixed:
                     own = self._known_of(key, own, columns, priced)
                 if len(own) and len(self._fixed) == fixed:
-                    own = self._traced(key, own, columns, priced)
+                    run = self._one_by_one if self._alone else self._tried
+                    own = run(key, own, columns, priced)
                 waiting += [own] if len(own) else []  # perhaps to be told apart by more names
         return priced
 
@@ -322,7 +332,7 @@ class Programs:
     ) -> Any:
         """Run one of some rows on symbols, price what the run holds for, return the other rows."""
         graph, self.runs = Graph(), self.runs + 1
-        graph.repeats = {} if self.folds else None
+        graph.repeats, graph.grows = {} if self.folds else None, self._grows
         row = self._general(left, columns)
         values = {name: own[row : row + 1].tolist()[0] for name, own in columns.items()}
         symbols = {f"x{i}": name for i, name in enumerate(columns) if name not in self._fixed}
@@ -334,7 +344,11 @@ class Programs:
             figures = self.run(values)
         except ArchcostError as error:
             reason = str(error)
+        self._uneven += not graph.grows
+        self._grows = graph.grows or (self._grows if self._uneven < PATIENCE else 0)
         fixed = [n for n in symbols.values() if self._is_fixed(graph, n, values[n], not reason)]
+        if not graph.grows and self._uneven < PATIENCE:  # others may hold for many values
+            fixed = []
         if fixed:
             self._fixed += fixed
             self._known.clear()
@@ -345,37 +359,61 @@ class Programs:
         traced = _Traced(program, reason, fits, symbols)
         rest = self._held(traced, left, columns, priced)
         if row in rest:  # floats that numpy rounds otherwise
-            alone = OneByOne(self.run).price({n: own[row : row + 1] for n, own in columns.items()})
-            there = left[left == row]
-            priced.refused += [(there, reason) for _, reason in alone.refused]
-            priced.put(there[alone.networks], alone.figures)
+            self._by_itself(left[left == row], columns, priced)
             return rest[rest != row]
         if any(priced.figures[name][row] != plain(own) for name, own in figures.items()):
             raise ArchcostError("a program and the run that it comes from give other figures")
         self._known.setdefault(key, []).append(traced)
         return rest
 
-    def _general(self, left: Any, columns: Mapping[str, Any]) -> Any:
-        """Return the first of those rows that have the fewest values at their least.
+    def _tried(
+        self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced
+    ) -> Any:
+        """Run one of some rows on symbols; say how many go alone after runs that held for few."""
+        rest = self._traced(key, left, columns, priced)
+        self._poor = self._poor + 1 if len(left) - len(rest) <= POOR else 0
+        self._alone = min(2 ** (self._poor - 8), MOST_ALONE) if self._poor > PATIENT else 0
+        return rest
 
-        A run at a least value, such as a repeat of none, holds for few others.
+    def _one_by_one(
+        self, key: tuple[str, ...], left: Any, columns: Mapping[str, Any], priced: Priced
+    ) -> Any:
+        """Price some rows by runs of their own, which take less time; return the other rows."""
+        rows, rest = left[: self._alone], left[self._alone :]
+        self._alone -= len(rows)
+        self.runs += len(rows)
+        self._by_itself(rows, columns, priced)
+        return rest
+
+    def _by_itself(self, rows: Any, columns: Mapping[str, Any], priced: Priced) -> None:
+        alone = OneByOne(self.run).price({name: own[rows] for name, own in columns.items()})
+        priced.refused += [(rows[own], reason) for own, reason in alone.refused]
+        there = alone.networks
+        if there.any():
+            priced.put(rows[there], {name: own[there] for name, own in alone.figures.items()})
+
+    def _general(self, left: Any, columns: Mapping[str, Any]) -> Any:
+        """Return the first of those rows that have the fewest values at their least, or next to it.
+
+        A run at a least value, such as a repeat of none or of one, holds for few others.
         """
         import numpy as np
 
         names = [name for name in columns if name not in self._fixed]
-        above = sum(
-            (columns[name][left] > self.box[name][0] for name in names), np.zeros(len(left))
-        )
+        above = np.zeros(len(left))
+        for name in names:
+            above += np.minimum(columns[name][left] - self.box[name][0], 2)
         return left[np.argmax(above)]
 
     def _is_fixed(self, graph: Graph, name: str, symbol: Any, network: bool) -> bool:
         """Whether a run holds for one value of a symbol, and so would the others.
 
-        At an end of its values that is no sign of it, nor if a message has the value.
+        At an end of its values, or next to the least, as with one repeat, that is no sign of it,
+        nor if a message has the value.
         """
         (low, high), (least, most) = graph.interval(symbol), self.box[name]
         pinned = network and bool(graph.pins)
-        return low == high and least < most and (pinned or least < low < most)
+        return low == high and least < most and (pinned or least + 1 < low < most)
 
 
 def _told_apart(column: Any) -> tuple[int, Any]:

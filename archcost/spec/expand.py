@@ -17,7 +17,7 @@ from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.habits import meant_call, meant_input
 from archcost.spec.reading import TooLarge, flattened, is_merge, ties_of
 from archcost.spec.scope import NO_BRANCH, TWOFOLD, UNKNOWN, Scope, Skipped, Use, has_weights
-from archcost.spec.template import PLAIN, Repeating
+from archcost.spec.template import PLAIN, Repeating, is_range
 from archcost.spec.values import Refused
 
 SIMPLE = (ast.Name, ast.Constant)
@@ -149,6 +149,11 @@ class Expander(Repeating):
         names = [name.id for name in targets if isinstance(name, ast.Name)]
         if len(names) != len(targets) or any(name in RESERVED for name in names):
             raise self._error(key, scope, "a loop is written as `for name in list:`")
+        if len(names) == 1 and is_range(listed := generators[0].iter):
+            times = self._evaluated(key, listed.args[0], scope, current, offset=-3)
+            graph = getattr(times, "graph", None)
+            if graph and graph.repeats is not None and graph.grows:
+                return self.counted(times, names[0], key, body, scope, current)
         rows = self._evaluated(key, generators[0].iter, scope, current, offset=-3)
         if not isinstance(rows, list):
             raise self._error(key, scope, f"a loop needs a list; got {written(rows)}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from archcost.builder import MAX_LAYERS, Builder
 from archcost.data import dataclass
+from archcost.errors import ArchcostError
 from archcost.network import Layer, Value
 from archcost.number import plain
+from archcost.series import Uneven
 from archcost.spec.document import Block, Document
 from archcost.spec.reading import MAX_STEPS, Reading
-from archcost.spec.scope import Scope
+from archcost.spec.scope import UNKNOWN, Scope, Skipped
 from archcost.spec.source import Node, Scalar
 
 if TYPE_CHECKING:
@@ -103,12 +107,92 @@ class Repeating(Reading):
                 graph.compare(">", times, done)
             if folds and self._take(taken, times - done - 1):
                 for layer in layers:
-                    known = graph.repeats.get(layer.path, 1)
-                    graph.repeats[layer.path] = known * (times - done)
+                    graph.repeats.setdefault(layer.path, []).append(times - done)
                 return made
-            current, done = made, done + 1
+            current, before_it, done = made, current, done + 1
+            if done == graph.grows and plain(times) > done:
+                return self.grown(times, node, scope, before_it, made, lambda _, x: call(x))
         graph.compare("<=", times, done)
         return current
+
+    def counted(
+        self, times: Any, name: str, key: Scalar, body: Node, scope: Scope,
+        current: Value,
+    ) -> Value:  # fmt: skip
+        """Expand a loop over the numbers below a symbol: the first, and the others as a row."""
+
+        def call(number: Any, before: Value) -> Value:
+            scope.values[name] = number
+            made = self.items(body, scope, before)
+            scope.values[name] = 0
+            return made
+
+        graph, (around, scope.loop), done = times.graph, (scope.loop, key.line), 0
+        while times > done:
+            self._step(key, scope)
+            before, current = current, call(done, current)
+            done += 1
+            if done == graph.grows and plain(times) > done:
+                current = self.grown(times, key, scope, before, current, call)
+                break
+        if times > 0:
+            scope.values[name] = times - 1
+        scope.loop = around
+        return current
+
+    def grown(
+        self, times: Any, node: Node, scope: Scope, first: Value, second: Value,
+        call: Callable[[int, Value], Value],
+    ) -> Value:  # fmt: skip
+        """Make the repeats that remain in one row, and return the tensor after it.
+
+        Args:
+            times: how often the call is repeated.
+            node: where the spec says it.
+            scope: the names there.
+            first: what the last call that was made was called on.
+            second: what it has made.
+            call: makes a repeat from its number, counted from 0, and the tensor before it.
+
+        Raises:
+            Uneven: a repeat does not make of a tensor what the first one did, or that is not known.
+        """
+        graph: Graph = times.graph
+        assert graph.repeats is not None
+        done = graph.grows
+        if second is UNKNOWN:
+            return second
+        if len(first.shape) != len(second.shape) or not like(first, second):
+            raise Uneven
+
+        def before(number: Any) -> Value:
+            sizes = zip(first.shape, second.shape, strict=True)
+            shape = tuple(a if same(a, b) else a + (b - a) * number for a, b in sizes)
+            return Value(second.name, shape, second.dtype, second.rows)
+
+        start, noted, held = len(self.builder.layers), self._noted(), held_by(scope)
+        steps, work = self.steps, self.budget.left
+        number: Any
+        with graph.row(times - done) as number:
+            given = self.builder.values[second.name] = before(number)
+            self._step(node, scope)
+            try:
+                made = call(number + (done - 1), given)
+            except (ArchcostError, Skipped):
+                raise Uneven from None
+            layers = self.builder.layers[start:]
+            taken = (len(layers), self.steps - steps, work - self.budget.left)
+            even = self._noted() == noted and alike(made, before(number + 1))
+            if not even or held_by(scope) != held or any(layer.ties for layer in layers):
+                raise Uneven
+            series = graph.rows[-1]
+        self.builder.values[second.name] = second
+        if not self._take(taken, times - done - 1):
+            raise Uneven
+        for layer in layers:
+            graph.repeats.setdefault(layer.path, []).append(series)
+        last = self.builder.values[made.name] = replace(before(times - done + 1), name=made.name)
+        return last
 
     def _take(self, each: tuple[int, ...], more: int) -> bool:
         """Take the room of further repeats; False if there may not be enough for them.
@@ -194,8 +278,25 @@ class Repeating(Reading):
 
 def alike(a: Value, b: Value) -> bool:
     """Whether two tensors have the same shape by their formulas, and the same type."""
-    known = (a.dtype, len(a.shape)) == (b.dtype, len(b.shape))
-    return known and all(map(same, (*a.shape, a.rows), (*b.shape, b.rows)))
+    known = len(a.shape) == len(b.shape) and like(a, b)
+    return known and all(map(same, a.shape, b.shape))
+
+
+def is_range(tree: ast.expr) -> TypeGuard[ast.Call]:
+    """Whether an expression is ``range(n)``."""
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+        return False
+    return tree.func.id == "range" and len(tree.args) == 1 and not tree.keywords
+
+
+def like(a: Value, b: Value) -> bool:
+    """Whether two tensors have the same type, and as many rows in a batch."""
+    return a.dtype == b.dtype and same(a.rows, b.rows)
+
+
+def held_by(scope: Scope) -> Mapping[str, int]:
+    """Return what tells whether the names of a scope stand for what they stood for."""
+    return {name: id(value) for name, value in {**scope.values, **scope.labels}.items()}
 
 
 def same(a: int, b: int) -> bool:
