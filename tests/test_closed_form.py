@@ -138,6 +138,14 @@ def test_a_symbol_may_be_called_as_a_variable_of_the_program(symbol: str) -> Non
     assert found == {"params": total.params, "macs": total.macs, "activations": total.activations}
 
 
+@pytest.mark.parametrize("name", ["input", "input.1"])
+def test_a_size_that_is_written_by_another_symbol_is_none_itself(name: str) -> None:
+    form = closed_form("resnet50", by={name: "32*h"})
+    assert [*form.symbols] == (["h"] if name == "input" else ["W", "h"])
+    at = {"h": 7} if name == "input" else {"h": 7, "W": 224}
+    assert form(**at)["macs"] == 4_089_184_256
+
+
 def test_groups_add_up_to_the_whole() -> None:
     form = closed_form("resnet18", depth=1)
     groups = [group for group, figure in form.numbers if figure == "params" and group]
@@ -207,6 +215,8 @@ def test_json_follows_the_contract() -> None:
         (["--symbols", "list.0,list"], "list.0 and list set the same of net"),
         (["--by", "H=32*"], "--by H=32*:1:3: not an expression: '32*'"),
         (["--by", "H=a*b"], "--by H=a*b:1:3: an expression has one new symbol at most; here are a and b"),
+        (["--by", "H=32*h", "--by", "H=16*h"], "--by H is given twice"),
+        (["--by", "H=h", "--by", "input=h"], "H and input set the same of net"),
         (["--by", "H"], "--by takes NAME=EXPRESSION; got 'H'"),
         (["--by", "H='x'"], "--by H='x':1:3: H is a number; \"'x'\" is none"),
         (["--figures", "batch"], "batch depends on a device and has no formula"),

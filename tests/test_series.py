@@ -78,6 +78,7 @@ SPECS = {
     "refused": "for i in range(n): ['conv(8 * (7 - i), 1)']",
     "shrinks": "for i in range(n): ['conv(8 + i, 3)']",
     "counts": "for i in range(n): [{let: {k: k + i}}, 'conv(k, 1)']",
+    "kernels": "for i in range(n): [{let: {k: k + 2}}, 'conv(8, k, padding=k // 2)']",
     "named": "for i in range(n): [{'c{i}': 'conv(8, 1)'}, {add: {a: 'identity', b: 'take(stem) >> conv(8, 1)'}}]",
     "nested": "for i in range(n): [{for j in range(m): ['conv(8 + i + 2 * j, 1)']}]",
     "within": "for i in range(n): [{for j in range(i): ['conv(8 + j, 1)']}]",

@@ -119,12 +119,14 @@ def test_the_command_prints_what_the_function_returns() -> None:
     ("words", "reason"),
     [
         ([], "name --maximize or --minimize, as in --maximize width"),
-        (["--maximize", "width", "--minimize", "macs"], "name --maximize or --minimize, as in --maximize width"),
+        (["--maximize", "width", "--minimize", "macs"], "name --maximize or --minimize, not both, as in --maximize width"),
         (["--maximize", "mac"], "unknown figure or knob 'mac'; did you mean 'macs'?"),
         (["--maximize", "width", "--where", "macs <= 1K"],
          "11 configurations: 11 networks; 0 with macs <= 1K; the nearest to macs <= 1K has 269,021,488"),
         (["--maximize", "width", "--where", "width > 2"],
          "11 configurations: 11 networks; 0 with width > 2; the nearest to width > 2 has 1.0"),
+        (["--maximize", "width", "--where", "macs <= 300M and params > 4M"],
+         "11 configurations: 11 networks; 0 with macs <= 300M and params > 4M; the nearest to params > 4M has 3,486,936"),
     ],
 )  # fmt: skip
 def test_what_is_refused(words: list[str], reason: str) -> None:

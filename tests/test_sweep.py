@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import openpyxl
 import pytest
 from click.testing import CliRunner
 
@@ -26,8 +27,10 @@ from archcost.errors import ArchcostError
 from archcost.setting import Setting
 from archcost.space import grid
 from archcost.space.grid import Space, read_dimension
-from archcost.space.selection import Order, front
 from archcost.space.sweep import Sweeper
+from archcost.space.varied import Varied
+from archcost.spec import template
+from archcost.spec.catalog import find_model
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 
@@ -235,21 +238,6 @@ def test_columns_are_those_asked_for() -> None:
     ]
 
 
-@pytest.mark.parametrize("names", ["a", "ab", "abc", "cab", "abcd"])
-@pytest.mark.parametrize("least", [1, 3, 30, 10**6, 2**62])
-def test_the_front_is_what_no_other_beats(names: str, least: int) -> None:
-    draw = np.random.default_rng(3)
-    columns = {name: draw.integers(0, least, 200) for name in names}
-    orders = [Order(name, falling=name == "c") for name in names]
-    signed = [-columns[name] if name == "c" else columns[name] for name in names]
-    points = [*zip(*(own.tolist() for own in signed), strict=True)]
-    expected = [
-        i for i, own in enumerate(points)
-        if not any(all(x <= y for x, y in zip(other, own, strict=True)) and other != own for other in points)
-    ]  # fmt: skip
-    assert front(columns, orders).tolist() == expected
-
-
 def test_memory_is_that_of_the_rows_that_are_left() -> None:
     found = archcost.sweep(
         "resnet18", {"input": [64, 96, 128]}, columns=["input", "training_peak"],
@@ -299,6 +287,36 @@ def test_code_is_swept_one_by_one(tmp_path: Path) -> None:
     found = archcost.sweep(code, vary, input="3x8x8", knobs={"wide": 4}, columns=columns)
     assert found.columns["macs"].tolist() == [wide * 27 * 6 * n for wide in (2, 4) for n in (6, 7)]
     assert found.columns["params"].tolist() == [2 * 28, 2 * 28, 4 * 28, 4 * 28]
+
+
+def test_a_knob_that_is_a_list_goes_through_lists(tmp_path: Path) -> None:
+    words = ("resnet18", "--vary", "depths=[2,2,2,2],[3,4,6,3]", "--columns", "depths,params")
+    lines = run(*words).stdout.splitlines()
+    assert lines[4:6] == ["[2, 2, 2, 2]  11,689,512", "[3, 4, 6, 3]  21,797,672"]
+    assert run(*words, "--format", "csv").stdout.splitlines()[1] == '"[2, 2, 2, 2]",11689512'
+    assert run(*words, "--output", str(tmp_path / "rows.xlsx")).exit_code == 0
+    sheet = openpyxl.load_workbook(tmp_path / "rows.xlsx").worksheets[0]
+    assert "[3, 4, 6, 3]" in [each.value for each in sheet["A"]]
+    found = archcost.solve("resnet18", {"depths": [[3, 4, 6, 3], [2, 2, 2, 2]]}, minimize="params")
+    assert found.at == {"depths": [2, 2, 2, 2]} and "[2, 2, 2, 2]  11,689,512" in str(found)
+
+
+def test_a_word_is_no_truth_value() -> None:
+    """``no`` is a text in specs and on the command line, and each text would count as true."""
+    found = archcost.sweep("resnet50", {"v1": "true,false,no"}, columns=["macs"])
+    assert found.columns["macs"].tolist() == [3857973248, 4089184256]
+    assert [each.reason for each in found.refused] == ["v1 of resnet is true or false; got 'no'"]
+
+
+def test_networks_of_one_document_do_not_add_up_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = [0.5 + i / 50 for i in range(30)]
+    varied = Varied(load("mobilenet_v2"))
+    expected = [analyze(varied.load({"width": width})).total for width in widths]
+    kept = find_model("mobilenet_v2")[0].templates
+    kept.clear()
+    monkeypatch.setattr(template, "MOST_KEPT", 40)
+    assert [analyze(varied.load({"width": width})).total for width in widths] == expected
+    assert 0 < len(kept) <= 40
 
 
 def test_a_beyond_figure_is_exact_and_said(tmp_path: Path) -> None:

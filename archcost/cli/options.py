@@ -137,6 +137,8 @@ def named_values(option: str, form: str, texts: Sequence[str]) -> dict[str, str]
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ArchcostError(f"{option} takes {form}; got {text!r}")
+        if key.strip() in settings:
+            raise ArchcostError(f"{option} {key.strip()} is given twice")
         settings[key.strip()] = value.strip()
     return settings
 

@@ -48,7 +48,8 @@ def command(
     from archcost.space.workers import blocks_of, count_of
 
     if (maximize is None) == (minimize is None):
-        raise ArchcostError("name --maximize or --minimize, as in --maximize width")
+        both = "" if maximize is None else ", not both"
+        raise ArchcostError(f"name --maximize or --minimize{both}, as in --maximize width")
     sweeper = Sweeper(
         load_network(model, **options), setting, space_of(vary), columns=out.columns, where=where,
         orders=[f"-{maximize}" if minimize is None else minimize],

@@ -193,7 +193,10 @@ def closed_form(
     varied, graph = Varied(network), Graph()
     if not varied.is_spec:
         raise ArchcostError(f"{network.name} has no closed form: it is not read from a spec")
-    chosen = [*symbols] or [name for name in varied.axes if name != "C"]
+    varied.check(by)
+    taken = {place for name in by for place in varied.places(name)}
+    usual = [n for n in varied.axes if n != "C" and taken.isdisjoint(varied.places(n))]
+    chosen = [*symbols] or usual
     chosen += [name for name in by if name not in chosen]
     varied.check(chosen)
     named = [find_metric(name) for name in figures]

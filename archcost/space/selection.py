@@ -120,6 +120,8 @@ def front(columns: Columns, orders: Sequence[Order]) -> Any:
     costs = [order.of(columns) for order in orders]
     if len(costs) == 2:
         return _front_of_two(*costs)
+    if len(costs) == 3:
+        return _front_of_three(*costs)
     # what beats a row comes before it, and what beats many comes early: its costs sum to less
     total = sum(_scaled(own) for own in costs)
     left = np.lexsort([*costs[::-1], total])
@@ -148,6 +150,36 @@ def _front_of_two(first: Any, second: Any) -> Any:
     kept = np.ones(len(rows), bool)
     kept[1:] = least[1:] < np.minimum.accumulate(least)[:-1]
     return np.sort(order[kept[np.cumsum(new) - 1]])
+
+
+def _front_of_three(*costs: Any) -> Any:
+    """Return the front of three costs: what no row that comes before it equals in the other two.
+
+    Rows are in the order of the first cost. Of halves of 1, 2, 4, ... rows, a row of the right one
+    is beaten if among those of the left one whose second cost is not larger, the least third cost
+    is not larger. That is what each step tells for all halves at once.
+    """
+    import numpy as np
+
+    ranks = [np.unique(own, return_inverse=True)[1] for own in costs]
+    order = np.lexsort(ranks[::-1])
+    new = np.ones(len(order), bool)
+    new[1:] = sum(np.diff(own[order]) != 0 for own in ranks)
+    _, second, third = (own[order[new]] for own in ranks)  # equal rows stand side by side
+    left, beaten = np.argsort(second, kind="stable"), np.zeros(len(second), bool)
+    most, width = len(third) + 1, 1
+    while width < len(third):
+        pair = left // (2 * width)
+        by = np.argsort(pair, kind="stable")
+        rows, apart = (
+            left[by],
+            pair[by] * (most + 1),
+        )  # each pair's are below all before
+        right = rows // width % 2 == 1
+        least = np.minimum.accumulate(np.where(right, most, third[rows]) - apart)
+        beaten[rows[right & (least <= third[rows] - apart)]] = True
+        left, width = left[~beaten[left]], 2 * width
+    return np.sort(order[~beaten[np.cumsum(new) - 1]])
 
 
 def _scaled(cost: Any) -> Any:

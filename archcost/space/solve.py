@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from archcost.budget.condition import Condition
 from archcost.data import dataclass
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.record import contract_id, record
 from archcost.space.grid import Columns, Dimension
 from archcost.space.selection import holds
-from archcost.space.sweep import Sweeper, select
+from archcost.space.sweep import Sweeper, cell, select
 from archcost.table import Cell, Column, Table, Tabled
 
 FAR = 1000
@@ -87,10 +88,12 @@ class Solution(Tabled):
                  *(Column(name, name, not isinstance(value, (str, bool, list)), essential=True)
                    for name, value in names.items()),
                  Column("reason", "why not"))  # fmt: skip
-        rows: list[tuple[Cell, ...]] = [("answer", *names.values(), "")]
+        rows: list[tuple[Cell, ...]] = [("answer", *map(cell, names.values()), "")]
         for each in self.neighbours:
             own = {**each.at, **each.figures}
-            rows.append((f"next {each.name}", *(own.get(name) for name in names), each.reason))
+            rows.append(
+                (f"next {each.name}", *(cell(own.get(name)) for name in names), each.reason)
+            )
         notes = (*map(str, self.plateaus), *self.notes)
         return Table(heads, tuple(rows), self.network.name, notes=notes)
 
@@ -111,8 +114,12 @@ def solve(sweeper: Sweeper, blocks: Iterable[Columns]) -> Solution:
     """
     best, ties = select(blocks, sweeper.orders, pareto=True, top=None)
     if not ties:
-        nearest = sweeper.tally.nearest.items()
-        near = ", ".join(f"the nearest to {text} has {n:,}" for text, n in nearest)
+        nearest = sweeper.tally.nearest
+        near = ", ".join(
+            f"the nearest to {each.text} has {nearest[each.text]:,}"
+            for each in sweeper.where
+            if each.text in nearest and _is_unmet(each, nearest[each.text])
+        )
         raise ArchcostError(f"{sweeper.summary()[0]}" + f"; {near}" * bool(near))
     row = {name: own[:1].tolist()[0] for name, own in best.items()}
     at = {name: row[name] for name in sweeper.space.dimensions}
@@ -172,13 +179,16 @@ class _Beside:
 
     def _unmet(self, values: Mapping[str, Any]) -> str:
         """Return the conditions that a network does not meet."""
-        import numpy as np
-
         unmet = [
-            each.text for each in self.sweeper.where
-            if not holds(each, np.array([values[each.metric.name]]))[0]
-        ]  # fmt: skip
+            each.text for each in self.sweeper.where if _is_unmet(each, values[each.metric.name])
+        ]
         return " and ".join(unmet) and f"not {' and not '.join(unmet)}"
+
+
+def _is_unmet(condition: Condition, value: Any) -> bool:
+    import numpy as np
+
+    return not holds(condition, np.array([value]))[0]
 
 
 def _plain(value: Any) -> Any:

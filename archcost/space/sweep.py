@@ -9,6 +9,7 @@ from typing import Any
 
 from archcost.budget.condition import Condition
 from archcost.data import dataclass
+from archcost.errors import written
 from archcost.network import Network
 from archcost.record import contract_id, record
 from archcost.setting import Setting
@@ -215,12 +216,13 @@ def select(
     Shown are the first in the order: of the front of all orders, or of all rows. Only the rows that
     may be among them are held.
     """
-    held, waiting = list[Columns](), 0
+    held, waiting, kept = list[Columns](), 0, 0
     for block in blocks:
         held.append(block)
         waiting += rows_of(block)
-        if waiting > HELD:
+        if waiting > max(HELD, kept):
             held, waiting = [reduced(joined(held), orders, pareto=pareto, top=top)], 0
+            kept = rows_of(held[0])
     rows = joined(held)
     if pareto:
         rows = chosen(rows, front(rows, orders))
@@ -265,7 +267,7 @@ class Sweep(Tabled):
         """Return a row for each configuration that is shown."""
         heads = tuple(Column(name, name, own.dtype != object or is_beyond(own), essential=True)
                       for name, own in self.columns.items())  # fmt: skip
-        rows = zip(*(own.tolist() for own in self.columns.values()), strict=True)
+        rows = zip(*(map(cell, own.tolist()) for own in self.columns.values()), strict=True)
         return Table(heads, tuple(rows), self.network.name, notes=tuple(self.notes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -276,6 +278,11 @@ class Sweep(Tabled):
             **record(self, "configurations", "networks", "kept", "refused"),
             "rows": self.table().records(),
         }
+
+
+def cell(value: Any) -> Any:
+    """Return what a table shows of a value: a list, which a knob may be, as it is written."""
+    return written(value) if isinstance(value, list) else value
 
 
 def is_beyond(column: Any) -> bool:

@@ -61,14 +61,14 @@ class Varied:
         for name in names:
             if name not in self.values:
                 raise LookupFailed(f"{what} of {self.network.name}", name, self.values)
-            for place in self._places(name):
+            for place in self.places(name):
                 if place in seen:
                     raise ArchcostError(
                         f"{seen[place]} and {name} set the same of {self.network.name}"
                     )
                 seen[place] = name
 
-    def _places(self, name: str) -> list[str]:
+    def places(self, name: str) -> list[str]:
         """Return what a name sets: single sizes of the input, items of a knob."""
         if name.split(".")[0] in self.network.knobs:
             return [name, *(own for own in self.values if own.startswith(f"{name}."))]
@@ -93,7 +93,7 @@ class Varied:
             if knob in self.network.knobs:
                 knobs[knob] = _put(knobs.get(knob, self.network.knobs[knob]), items, value)
             else:
-                sizes |= {int(place.rpartition(".")[2]): value for place in self._places(name)}
+                sizes |= {int(place.rpartition(".")[2]): value for place in self.places(name)}
         if self.is_spec:
             knobs = {**self.network.knobs, **knobs}
         return self._remake(knobs=knobs, **({"input": self._inputs(sizes)} if sizes else {}))

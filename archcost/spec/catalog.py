@@ -366,7 +366,9 @@ def expand(
                 f"knob of {document.name}" if document.knobs else f"knob ({document.name} has none)"
             )
             raise LookupFailed(kind, key, document.knobs)
-        values[key] = _knob_value(key, value)
+        values[key] = found = _knob_value(key, value)
+        if isinstance(found, str) and isinstance(document.knobs[key], bool):
+            raise ArchcostError(f"{key} of {document.name} is true or false; got {found!r}")
     source = document.source
 
     def known(name: str) -> Any:

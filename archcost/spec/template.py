@@ -22,6 +22,8 @@ from archcost.spec.source import Node, Scalar
 if TYPE_CHECKING:
     from archcost.graph import Graph
 
+MOST_KEPT = 1000
+"""Blocks that a document keeps to be made again."""
 PLAIN = frozenset({int, float, bool, str, type(None)})
 """The types of values that are neither tensors nor lists, and that do not know their formula."""
 
@@ -256,6 +258,8 @@ class Repeating(Reading):
         steps, left = self.steps, self.budget.left
         made = self.items(block.body, inner, current)
         layers = builder.layers[first:]
+        if len(self.document.templates) >= MOST_KEPT:  # of many networks of one document
+            self.document.templates.clear()
         if others == self._noted() and type(made) is Value and ties_inside(layers, inner.group):
             self.document.templates[key] = Template(
                 inner.group, layers, [*added(builder.values, values).values()],
