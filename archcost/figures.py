@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from archcost.analysis.listing import accuracy
+from archcost.analysis.parameters import complex_elements
 from archcost.analysis.report import Report, analyze
 from archcost.errors import ArchcostError, LookupFailed
 from archcost.hardware import devices, find_device
@@ -100,7 +101,8 @@ def _total(key: str, row_key: str = "") -> tuple[Value, Shares]:
 
 def _size_shares(subject: Subject, on: str) -> Mapping[str, Number]:
     width = subject.setting.itemsize
-    return {row.path: row.params * width for row in subject.report.rows}
+    rows = subject.report.rows
+    return {row.path: (row.params + complex_elements(row.layer)) * width for row in rows}
 
 
 def _saved_shares(subject: Subject, on: str) -> Mapping[str, Number]:

@@ -55,6 +55,22 @@ def test_attention(lines: str, batch: int) -> None:
     real_inference_peak(net, batch)
 
 
+@pytest.mark.parametrize("batch", [1, 6])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "input: 30x40x5; f: bias >> permute([2, 0, 1]); matmul(f, f, transpose_b=True) >> tanh",
+        "input: 30x40x5; f: bias >> permute([2, 0, 1]); matmul(f, f, transpose_a=True) >> tanh",
+        "input: 3x4x5; f: bias >> permute([2, 0, 1]); matmul(f, f, transpose_a=True) >> tanh",
+        "input: 30x5x9; f: bias >> permute([2, 0, 1]); w: parameter([9, 40, 30]); matmul(w, f)",
+    ],
+)
+def test_matrices_that_lie_apart_are_copied_one_by_one(lines: str, batch: int) -> None:
+    net = spec(lines)
+    real_peaks(net, batch)
+    real_inference_peak(net, batch)
+
+
 def test_each_further_thread_has_its_own_tile_of_scores() -> None:
     """Of 32 of 64 queries, all keys, and the gradients of these."""
     net, threads = spec("input: 64x24; linear(72) >> attention(2)"), torch.get_num_threads()

@@ -11,8 +11,11 @@ from test_kernels_of_a_cpu import spec
 
 from archcost import analyze, load, loads
 from archcost.errors import ArchcostError
+from archcost.figures import FIGURES
+from archcost.figures import Subject as Figured
 from archcost.findings.lint import lint
 from archcost.proofs import Subject
+from archcost.pytorch import build
 from archcost.setting import Setting
 from archcost.spec.source import Source
 from archcost.storage.peaks import training_peak
@@ -44,6 +47,11 @@ FILTER = "input: 14x14x6; f: bias >> rfft([0, 1], norm='ortho'); w: buffer([14, 
         "input: 6x8; f: bias >> fft(0); g: take(f) >> fft; multiply(f, g) >> real >> tanh",
         "input: 6x8; f: bias >> fft(0); slice(0, 3) >> concat(current, f) >> real",
         "input: 6x8; f: bias >> fft(0) >> sum(0) >> abs",
+        "input: 6x8; f: bias >> fft; w: parameter([8, 30], dtype='complex'); matmul(f, w) >> abs",
+        "input: 5x6x8; f: bias >> fft; w: parameter([5, 8, 40], 'complex'); matmul(f, w) >> abs",
+        "input: 5x6x8; f: bias >> fft; w: parameter([5, 6, 8], 'complex'); multiply(f, w) >> abs",
+        "input: 5x6x8; f: bias >> fft; w: buffer([5, 8, 30], 'complex'); matmul(f, w) >> abs",
+        "input: 5x6x8; f: bias >> fft >> permute([1, 2, 0]); matmul(f, f, transpose_b=True) >> abs",
     ],
 )
 def test_peaks_are_those_of_the_allocator(lines: str, batch: int) -> None:
@@ -125,7 +133,42 @@ def test_no_peak_holds_the_batch_of_a_trace() -> None:
     assert run.peak.total < 4096
 
 
+class SpectralConv(torch.nn.Module):
+    """The Fourier layer of Li et al. 2021, whose weights are complex: products of low modes."""
+
+    def __init__(self, channels: int, modes: tuple[int, int]) -> None:
+        super().__init__()
+        self.modes = modes
+        shape = (channels, channels, *modes)
+        self.top = torch.nn.Parameter(torch.rand(shape, dtype=torch.cfloat) / channels**2)
+        self.bottom = torch.nn.Parameter(torch.rand(shape, dtype=torch.cfloat) / channels**2)
+
+    def forward(self, x: Any) -> Any:
+        high, wide = self.modes
+        modes = torch.fft.rfft2(x)
+        out = torch.zeros(*modes.shape, dtype=torch.cfloat, device=x.device)
+        top, bottom = modes[:, :, :high, :wide], modes[:, :, -high:, :wide]
+        out[:, :, :high, :wide] = torch.einsum("bixy,ioxy->boxy", top, self.top)
+        out[:, :, -high:, :wide] = torch.einsum("bixy,ioxy->boxy", bottom, self.bottom)
+        return torch.fft.irfft2(out, s=x.shape[-2:])
+
+
+class FNO(torch.nn.Module):
+    """A Fourier Neural Operator of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift = torch.nn.Conv2d(3, 8, 1)
+        self.spectral, self.linear = SpectralConv(8, (5, 4)), torch.nn.Conv2d(8, 8, 1)
+        self.project = torch.nn.Conv2d(8, 1, 1)
+
+    def forward(self, x: Any) -> Any:
+        x = self.lift(x)
+        return self.project(torch.nn.functional.gelu(self.spectral(x) + self.linear(x)))
+
+
 CODE = {
+    FNO: (3, 16, 18),
     Filter: (7, 7, 6),
     Mixing: (5, 6),
     Convolved: (3, 7, 7),
@@ -171,20 +214,152 @@ def test_transforms_without_an_op_are_transforms() -> None:
     assert analyze(network).total.activations == 24 + 24 + 15 + 24
 
 
-class Modes(torch.nn.Module):
-    """A Fourier layer whose parameter holds complex numbers (Li et al. 2021)."""
+FNO_SPEC = """
+name: fno
+input: 3x16x18
+knobs:
+  width: 8
+  modes: [5, 4]
+blocks:
+  # a matrix for each mode: x·y·1·in by x·y·in·out
+  mixed:
+    - x: permute([1, 2, 0]) >> reshape([modes[0], modes[1], 1, width])
+    - weight: parameter([modes[0], modes[1], width, width], dtype="complex")
+    - matmul(x, weight)
+    - flatten(2) >> permute([2, 0, 1])
+layers:
+  - lift: conv(width, 1)
+  - add:
+      spectral:
+        - low: rfft([-2, -1]) >> slice(2, stop=modes[1])
+        - concat(-2):
+            top: slice(1, stop=modes[0]) >> mixed >> pad([[0, 16 - 2 * modes[0]], [0, 0]])
+            bottom: slice(1, start=16 - modes[0]) >> mixed
+        - pad([[0, 0], [0, 10 - modes[1]]]) >> irfft([-2, -1], size=18)
+      linear: conv(width, 1)
+  - gelu
+  - conv(1, 1)
+"""
+# 3·8 + 8, two times 8·8 complex numbers for each of 5·4 modes, 8·8 + 8, and 8 + 1
+FNO_PARAMS = 32 + 2 * 8 * 8 * 20 + 72 + 9
+FNO_MACS = 16 * 18 * (3 * 8 + 8 * 8 + 8) + 2 * 8 * 8 * 20
+
+
+def test_complex_parameters_count_as_pytorch_counts_them() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module = FNO()
+    with FlopCounterMode(display=False) as counter:
+        module(torch.randn(1, 3, 16, 18))
+    assert FNO_PARAMS == sum(p.numel() for p in module.parameters()) == 2_673
+    assert counter.get_total_flops() == 2 * FNO_MACS
+    for network in (load(module, input=(3, 16, 18)), loads(FNO_SPEC)):
+        total = analyze(network).total
+        assert (total.params, total.macs) == (FNO_PARAMS, FNO_MACS)
+        # 8 bytes for each of the complex ones, 4 for the others
+        assert total.param_bytes == sum(p.nbytes for p in module.parameters())
+        shares = FIGURES["size"].shares
+        assert shares is not None
+        assert sum(shares(Figured(network, Setting()), "").values()) == total.param_bytes
+
+
+def test_complex_parameters_of_specs_are_proved() -> None:
+    groups = ("structure", "counters", "memory", "training", "peaks")
+    network = loads(FNO_SPEC)
+    assert failures(Subject(network, build(network)), *groups) == []
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("shape", [(3, 16, 18), (3, 40, 30)])
+def test_peaks_of_code_with_complex_parameters(shape: Any, batch: int) -> None:
+    real_peaks(load(FNO(), input=shape), batch)
+    real_inference_peak(load(FNO(), input=shape), batch)
+
+
+class Product(torch.nn.Module):
+    """A product with complex weights, whose memory is the most."""
+
+    def __init__(self, shape: Any, equation: str) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(shape, dtype=torch.cfloat))
+        self.bias, self.equation = torch.nn.Parameter(torch.zeros(1)), equation
+
+    def forward(self, x: Any) -> Any:
+        modes = torch.fft.rfft(x + self.bias)
+        if not self.equation:
+            return (modes @ self.weight).abs()
+        return torch.einsum(self.equation, modes, self.weight).abs()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 40])
+@pytest.mark.parametrize(
+    ("shape", "equation"),
+    [
+        ((30, 40, 5), "bix,iox->box"),  # matrices that lie apart are copied one by one
+        ((30, 300, 5), "bix,iox->box"),
+        ((30, 2, 5), "bix,iox->box"),  # small ones are not
+        ((5, 50), "bix,xo->bio"),
+        ((30, 5), "bix,ix->bix"),
+        ((5, 50), ""),
+    ],
+)
+def test_peaks_of_complex_products(shape: Any, equation: str, batch: int) -> None:
+    network = load(Product(shape, equation), input=(30, 8))
+    real_peaks(network, batch)
+    real_inference_peak(network, batch)
+
+
+@pytest.mark.parametrize("kernel", ["for-loop", "foreach"])
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd-momentum", "adam", "adamw"])
+@pytest.mark.parametrize("decay", [False, True])
+def test_updates_of_complex_parameters(optimizer: str, kernel: str, decay: bool) -> None:
+    from archcost.proofs.peaks import tracker
+
+    network = loads(FNO_SPEC)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    options = {"momentum": 0.9} if optimizer == "sgd-momentum" else {}
+    params = [*build(network).parameters()]
+    update = kinds[optimizer.partition("-")[0]](
+        params, lr=0.1, weight_decay=0.1 * decay, foreach=kernel == "foreach", **options
+    )
+    for parameter in params:
+        parameter.grad = torch.ones_like(parameter)
+    update.step()
+    state = [t for kept in update.state.values() for t in kept.values() if t is not None]
+    setting = Setting(device="cpu", optimizer=optimizer, kernel=kernel, weight_decay=decay)
+    run = training_peak(network, setting)
+    assert run.state == sum(t.nbytes for t in state)
+    seen = tracker([*params, *(p.grad for p in params), *state])
+    before = seen.live[1]
+    with seen:
+        update.step()
+    counts = 4 if "adam" in optimizer and kernel == "foreach" else 0
+    there = run.params + run.gradients + run.state + run.input
+    assert max(run.peaks["optimizer"].total - there, counts) == seen.cut()[1] - before
+
+
+def test_the_fused_kernel_takes_no_complex_parameters() -> None:
+    with pytest.raises(ArchcostError, match="fno: the fused kernel takes no complex parameters"):
+        training_peak(loads(FNO_SPEC), Setting(device="cpu", kernel="fused"))
+
+
+class Conjugate(torch.nn.Module):
+    """A view that the product copies."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.randn(3, 3, dtype=torch.complex64))
+        self.bias = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Any) -> Any:
-        return torch.einsum("bix,io->box", torch.fft.rfft(x), self.weight).abs()
+        modes = torch.fft.rfft(x + self.bias)
+        return (modes.transpose(1, 2) @ modes.conj()).abs()
 
 
-def test_complex_parameters_are_refused() -> None:
-    with pytest.raises(ArchcostError, match="the parameter weight holds complex numbers"):
-        load(Modes(), input=(3, 8))
+def test_the_peak_of_a_conjugate_that_is_computed_later_is_refused() -> None:
+    network = load(Conjugate(), input=(3, 8))
+    assert analyze(network).total.macs == 5 * 3 * 5
+    with pytest.raises(ArchcostError, match="conj1: the peak of conj is not known"):
+        training_peak(network, Setting(device="cpu"))
 
 
 @pytest.mark.parametrize(

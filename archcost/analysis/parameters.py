@@ -35,6 +35,26 @@ def count_params(network: Network) -> int:
     return sum(map(numel, network.params.values()))
 
 
+def complex_params(network: Network) -> set[str]:
+    """Return the full names of the parameters that hold complex numbers."""
+    return {layer.full_name(name) for layer in network for name in layer.op.complex_params}
+
+
+def complex_elements(layer: Layer) -> int:
+    """Return how many of a layer's own parameters are complex numbers."""
+    names = layer.op.complex_params
+    return sum(numel(shape) for name, shape in layer.params.items() if name in names)
+
+
+def param_bytes(network: Network, floats: int) -> dict[str, int]:
+    """Return the bytes of every parameter by its full name; ``floats`` is the bytes of a float."""
+    return {
+        layer.full_name(name): numel(shape) * layer.op.param_bytes(name, floats)
+        for layer in network
+        for name, shape in layer.params.items()
+    }
+
+
 def count_statistics(network: Network) -> int:
     """Return the elements of the moving means and variances of batch normalisations."""
     return sum(

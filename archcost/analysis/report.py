@@ -8,6 +8,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from archcost.analysis.parameters import complex_elements
 from archcost.conventions import (
     Activations,
     Convention,
@@ -182,7 +183,8 @@ class Report(Tabled):
 
     def _sum(self, rows: Sequence[Row]) -> Totals:
         sums = {name: sum(map(attrgetter(name), rows)) for name in ROW_FIGURES}
-        size = sums["params"] * dtype_bytes(self.dtype)
+        pairs = sum(complex_elements(row.layer) for row in rows if row.layer.op.complex_params)
+        size = (sums["params"] + pairs) * dtype_bytes(self.dtype)
         return Totals(param_bytes=size, layers=len(rows), **sums)
 
     # Tables.

@@ -93,6 +93,7 @@ class Called(Op):
         made: the shapes of its outputs without the batch.
         made_rows: the rows of the batch in them, 1 where they have no batch.
         params: the shapes of the parameters that it reads, by the layer's names.
+        complex_params: those among them that hold complex numbers.
         buffers: likewise of the buffers; with the bytes per element, 0 for floats, when it is made.
         macs: multiply-accumulates for one row.
         makes: the type of its outputs.

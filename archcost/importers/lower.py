@@ -72,7 +72,7 @@ class Lowering:
         self.last = {
             seen.storage: call
             for number, call in enumerate(trace.calls) if number in self.live
-            for seen in (*seen_in(call.args), *seen_in(call.kwargs))
+            for seen in (*seen_in(call.args), *seen_in(call.kwargs)) if seen.call not in self.live
         }  # fmt: skip
         self.leaves = _leaves(trace, self.live)
 
@@ -208,7 +208,7 @@ class Lowering:
         first = all(self.parted(seen.shape)[2] == 0 for seen in found.tensors)
         if None in values or not first:
             raise Unlike
-        if any(seen.kind != PARAMETER for seen in found.params.values()):
+        if any(s.kind != PARAMETER or "complex" in s.dtype for s in found.params.values()):
             raise Unlike
         shape, rows, at = self.parted(call.outs[0].shape)
         shapes = [value.shape for value in values if value is not None]
@@ -244,12 +244,6 @@ class Lowering:
                     tensors.append(known)
                     read.append(value)
                     return Input(len(tensors) - 1)
-                if value.kind == PARAMETER and "complex" in value.dtype:
-                    raise ArchcostError(
-                        f"{path}: the parameter {value.name} holds complex numbers, of which the "
-                        "optimizer's state is not known; keep pairs of real numbers, and call "
-                        "torch.view_as_complex"
-                    )
                 if value.kind == PARAMETER:
                     own = _own_name(value.name, value, params, buffers)
                     params[own] = value
@@ -290,7 +284,8 @@ class Lowering:
             {own: (seen.shape, seen.own_width) for own, seen in buffers.items()}, macs,
             type_of(call.outs[0].dtype),
         )  # fmt: skip
-        op.__dict__.update(once=once)
+        complexes = frozenset(own for own, seen in params.items() if "complex" in seen.dtype)
+        op.__dict__.update(once=once, complex_params=complexes)
         if call.inside and not (
             known and "out" not in call.kwargs and probed(op, read, {**params, **buffers}, call)
         ):

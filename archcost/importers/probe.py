@@ -27,6 +27,19 @@ WRITES = ("__setitem__", "index_put", "masked_scatter")
 """Functions that write at places of a tensor, and make more in between than was seen."""
 
 
+def is_lazy(call: Call) -> bool:
+    """Whether it is a view of complex numbers that the next operation may copy first."""
+    return call.name in ("conj", "H", "mH", "adjoint") and "complex" in call.outs[0].dtype
+
+
+class _Held(dict[Any, Tensor]):
+    """Constants, of which a call holds the last until it has been compared."""
+
+    def pop(self, key: Any, default: Any = None) -> Any:
+        """Return one, and hold it."""
+        return self.get(key, default)
+
+
 class _Probe(Storages):
     """Runs one program on the tensors that a call was seen to read."""
 
@@ -34,6 +47,7 @@ class _Probe(Storages):
         super().__init__(Setting(batch=BATCH, device=device, observed=True), training, exact=False)
         self.known: dict[int, Tensor] = {}
         self.saved: list[Tensor] = []
+        self.constants = _Held()
         self.pack = lambda tensor, _: self.saved.append(tensor)
         assert call.inside is not None
         self.needs = dict(zip(map(_id, seen_in(call)), call.inside.learning, strict=False))
@@ -65,9 +79,12 @@ def probed(
         buffers: the shapes of further buffers.
         call: the call.
     """
-    return call.inside is None or any(
-        _alike(device, op, read, own, call, call.inside, buffers) for device in ("cpu", "cuda")
-    )
+    if call.inside is None:
+        return True
+    if is_lazy(call):
+        return False
+    devices = ("cpu", "cuda")
+    return any(_alike(each, op, read, own, call, call.inside, buffers) for each in devices)
 
 
 def _alike(
@@ -90,7 +107,8 @@ def _alike(
         return False
     if [out.itemsize for out in outs] != [out.itemsize for out in inside.outs]:
         return False
-    places = [F.known[seen.storage].storage if seen.storage in F.known else None
+    there = {**F.constants, **F.known}
+    places = [there[seen.storage].storage if seen.storage in there else None
               for seen in seen_in(call)]  # fmt: skip
     views = [places.index(out.storage) if out.storage in places else -1 for out in outs]
     if views != [out.view for out in inside.outs]:
@@ -131,8 +149,9 @@ def seen_of(call: Call, told: Callable[[Any], Any], macs: int) -> dict[str, Any]
         for seen, out in zip(call.outs, inside.outs, strict=True)
     ]  # fmt: skip
     keeps = inside.keeps
+    lazy = is_lazy(call)
     try:
-        between = inside.again() if inside.again else None
+        between = inside.again() if inside.again and not lazy else None
     except (RuntimeError, NotImplementedError):  # data decide what it makes
         between = None
     rules = iter(between.gradients if between else ())
@@ -141,7 +160,7 @@ def seen_of(call: Call, told: Callable[[Any], Any], macs: int) -> dict[str, Any]
         "keeps": keeps if keeps is None else [
             (what, _told_bytes(n) if what == OWN else n) for what, n in keeps
         ],
-        "learning": inside.learning, "writes": call.name in WRITES,
+        "learning": inside.learning, "writes": lazy or call.name in WRITES,
         "between": between and (_told_bytes(between.forward), _told_bytes(between.backward)),
         "gradients": [told(next(rules, None)) if needs else None for needs in inside.learning],
     }  # fmt: skip

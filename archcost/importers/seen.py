@@ -52,13 +52,12 @@ class Seen:
     @property
     def width(self) -> int:
         """Return the bytes of an element."""
-        return int("".join(filter(str.isdigit, self.dtype)) or 8) // 8
+        width = int("".join(filter(str.isdigit, self.dtype)) or 8) // 8
+        return ComplexBytes(width) if "complex" in self.dtype else width
 
     @property
     def own_width(self) -> int:
-        """Return the bytes of an element, 0 for one of floats, which are those of the run."""
-        if "complex" in self.dtype:
-            return ComplexBytes(self.width)
+        """Return the bytes of an element, 0 for a real float, which has those of the run."""
         return 0 if "float" in self.dtype else self.width
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from archcost.ops.arguments import argument, axis, axis_of, check, flag, number, sizes
-from archcost.ops.base import COMPLEX, Cost, Example, Op, example, op
+from archcost.ops.arguments import argument, axis, axis_of, check, choice, flag, number, sizes
+from archcost.ops.base import COMPLEX, FLOAT, Cost, Example, Op, example, op
 from archcost.ops.reads import Reads
 from archcost.shape import Shape, show
 
@@ -100,15 +100,31 @@ class Parameter(Op):
     """
 
     shape: Any = argument("a size, or a list of sizes", sizes().read)
+    dtype: str = choice(FLOAT, FLOAT, COMPLEX)
 
     no_gradient: ClassVar[tuple[int, ...]] = (0,)
     only_shape: ClassVar[tuple[int, ...]] = (0,)
-    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}) * 0.02"}
+    initial: ClassVar[Mapping[str, str]] = {"weight": "torch.randn({}{op.typed}) * 0.02"}
     examples: ClassVar[tuple[Example, ...]] = (
         example([5, 8], x=(4, 6, 6)),
         example(1, x=(8,)),
         example([6, 1, 1], x=(6, 5, 4)),
     )
+
+    @property
+    def makes(self) -> str:  # type: ignore[override]
+        """The type of its numbers."""
+        return COMPLEX if self.dtype == COMPLEX else ""
+
+    @property
+    def complex_params(self) -> Collection[str]:  # type: ignore[override]
+        """Its own name for the tensor, if that holds complex numbers."""
+        return [*self.initial] if self.dtype == COMPLEX else ()
+
+    @property
+    def typed(self) -> str:
+        """The argument of PyTorch that says the type, if it is not that of floats."""
+        return ", dtype=torch.cfloat" if self.dtype == COMPLEX else ""
 
     @property
     def sizes(self) -> Shape:
@@ -125,7 +141,7 @@ class Parameter(Op):
         return F.expand(weight, shape=(x.shape[0], *weight.shape))
 
     def settings(self, axes: int = 2) -> str:
-        return show(self.sizes)
+        return f"{show(self.sizes)}{' complex' * (self.dtype == COMPLEX)}"
 
 
 @op("buffer", kind="parameter")
@@ -136,7 +152,7 @@ class Buffer(Parameter):
     the weights and not trained. It is expanded over the batch as a ``parameter`` is.
     """
 
-    initial: ClassVar[Mapping[str, str]] = {"value": "torch.randn({})"}
+    initial: ClassVar[Mapping[str, str]] = {"value": "torch.randn({}{op.typed})"}
     examples: ClassVar[tuple[Example, ...]] = (example([5, 8], x=(4, 6, 6)), example(3, x=(8,)))
 
     def cost(self, x: Shape, *_: Shape) -> Cost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -117,6 +117,7 @@ class Op:
         complexes: which inputs are complex numbers.
         of_complex: what it makes of complex numbers in place of floats, ``complex`` or ``float``;
             empty if it takes none.
+        complex_params: which parameters and buffers hold complex numbers, by their names.
         buffer_bytes: bytes per element of the buffers that are not of the run's dtype.
         initial: what parameters and buffers of its program are at first, as PyTorch source with
             ``{}`` for the sizes and ``{op.x}`` for what the op has; zeros unless given.
@@ -142,6 +143,7 @@ class Op:
     masks: ClassVar[tuple[int, ...]] = ()
     complexes: ClassVar[tuple[int, ...]] = ()
     of_complex: ClassVar[str] = ""
+    complex_params: Collection[str] = ()
     buffer_bytes: ClassVar[Mapping[str, int]] = MappingProxyType({})
     initial: ClassVar[Mapping[str, str]] = MappingProxyType({})
     examples: ClassVar[tuple[Example, ...]]
@@ -228,6 +230,10 @@ class Op:
         if place in cls.complexes:
             return COMPLEX
         return INT64 if place in cls.integers else BOOL if place in cls.masks else FLOAT
+
+    def param_bytes(self, name: str, floats: int) -> int:
+        """Return the bytes per element of a parameter; ``floats`` is the bytes of a float."""
+        return element_bytes(COMPLEX, floats) if name in self.complex_params else floats
 
     def refuses(self, dtype: str) -> str:
         """Return why it does not take a type that others of its kind take; empty if it does."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from archcost.errors import OpError
 from archcost.ops.arguments import check, count, flag
-from archcost.ops.base import Cost, Example, Op, example, op
+from archcost.ops.base import COMPLEX, Cost, Example, Op, example, op
 from archcost.ops.merge import repeated
 from archcost.ops.programs import product, transpose
 from archcost.ops.reads import SAME, Reads, kept
@@ -35,6 +35,7 @@ class Matmul(Op):
     transpose_b: bool = flag(False)
 
     inputs: ClassVar[tuple[str, ...]] = ("a", "b")  # type: ignore[misc]
+    of_complex: ClassVar[str] = COMPLEX
     examples: ClassVar[tuple[Example, ...]] = (
         example(x=[(4, 5), (5, 6)]),
         example(transpose_b=True, x=[(3, 4, 5), (3, 6, 5)]),

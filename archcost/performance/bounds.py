@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from archcost.analysis.parameters import param_bytes
 from archcost.analysis.training import gradients
 from archcost.hardware import Device
 from archcost.network import Layer, Network, Value
@@ -143,7 +144,7 @@ def hard_bound(network: Network, setting: Setting, training: bool = False, cache
             else:
                 passes += any(needs) + trained
         macs += least * passes
-    sizes = [numel(shape) * itemsize for shape in network.params.values()]
+    sizes = [*param_bytes(network, itemsize).values()]
     moved = batch * sum(_bytes(value, itemsize) for value in network.inputs) + sum(sizes)
     if training:
         rule, how = find_optimizer(setting.optimizer), find_kernel(None, "cuda")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archcost.layout import Layout, Strides, contiguous, elementwise, fresh, preserved
+from archcost.layout import Layout, Strides, contiguous, elementwise, fresh, layout_of, preserved
 from archcost.primitives.row import (
     FULL,
     KEEPS,
@@ -82,7 +82,20 @@ def _length(x: Tensor) -> Row:
         row.itemsize, row.passing = x.itemsize // 2, (elements(x) * x.itemsize,)
         # a CPU casts the gradient, which is real, before it multiplies
         row.scratch, row.hidden = (2 * elements(x),), 2 * elements(x) * (x.device == "cpu")
+        row.gradient = (_of_length(x),)
     return row
+
+
+def _of_length(x: Tensor) -> Callable[[Any], Any]:
+    """Return the rule of its gradient, which lies as the real one that is multiplied first."""
+    layout, width, cast = x.layout, x.itemsize, x.device == "cpu"
+
+    def made(gradient: Any) -> Any:
+        given = gradient.layout
+        given = layout_of(given.shape, preserved(given)) if cast else given
+        return gradient.like(given.shape, elementwise(given, layout), width)
+
+    return made
 
 
 def _gelu(x: Tensor, **_: Any) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from archcost.layout import (
@@ -34,6 +35,7 @@ from archcost.primitives.row import (
     primitive,
 )
 from archcost.shape import Shape, numel, window_count
+from archcost.units import ComplexBytes
 
 FLOAT_BYTES = 4
 LOWERED = 2
@@ -144,13 +146,73 @@ def _not_a_matrix(gradient: Any) -> bool:
 def matmul(a: Tensor, b: Tensor) -> Row:
     """Matrix products of the last two dimensions; their gradients are products too."""
     out = (*a.shape[:-1], b.shape[-1])
-    return Row(
+    row = Row(
         out,
         contiguous(out),
         saves=needed((a, b), (b, a)),
         gradient=(called("like", shape=a.shape), called("like", shape=b.shape)),
         macs=numel(out) * a.shape[-1],
     )
+    apart = a.device == "cpu" and a.itemsize >= FLOAT_BYTES
+    if copied := _copied_inside(a.layout, b.layout) * apart:
+        row.passing = (copied * a.itemsize,)
+    pairs = isinstance(a.itemsize, ComplexBytes)
+    turned = len(a.shape) == 2 and not (a.layout.is_contiguous and b.layout.is_contiguous)
+    if pairs and turned:
+        row.unknown = "the peak of a product of complex matrices that do not lie by rows is unknown"
+    lazy = (elements(a), elements(b)) if pairs and len(a.shape) > 2 else (0, 0)
+    conjugates = _larger(a, lazy[0] * b.needs, lazy[1] * a.needs)
+    row.scratch = (conjugates,) * (conjugates > 0)
+    if apart:
+        row.copies_inside = _copies_of_products(a, b, lazy, conjugates)
+    return row
+
+
+SMALL = 400
+"""Products of fewer multiply-accumulates are not left to a library."""
+
+
+def _copied_inside(a: Layout, b: Layout) -> int:
+    """Return the elements that a CPU copies to multiply: matrices that no library takes.
+
+    One along whose rows or columns no elements are neighbours is copied; of several, one product
+    runs after the other (``aten/src/ATen/native/LinearAlgebra.cpp``).
+    """
+    if len(a.shape) > 2 and numel((*a.shape[-2:], b.shape[-1])) < SMALL:
+        return 0
+    return sum(numel(x.shape[-2:]) for x in (a, b) if not _lies_as_matrix(x))
+
+
+def _lies_as_matrix(x: Layout) -> bool:
+    (rows, columns), (row, column) = x.shape[-2:], x.strides[-2:]
+    return (column == 1 and row >= columns) or (row == 1 and column >= rows)
+
+
+def _turned(x: Layout) -> Layout:
+    """Return the layout of the transposed matrices."""
+    swapped = [(*each[:-2], each[-1], each[-2]) for each in (x.shape, x.strides)]
+    return layout_of(*swapped)
+
+
+def _larger(a: Tensor, second: int, first: int) -> int:
+    """Return what two gradients take beside them: that of the second factor is computed first."""
+    return maximum(second - elements(a), first) if a.needs else second
+
+
+def _copies_of_products(
+    a: Tensor, b: Tensor, lazy: tuple[int, int], seen: int
+) -> Callable[[Tensor], int]:
+    """Return what backward copies inside, beside the conjugates of factors that are ``seen``."""
+    left, right, needs, size = a.layout, b.layout, (a.needs, b.needs), elements(a)
+
+    def copied(gradient: Tensor) -> int:
+        second = lazy[0] + _copied_inside(_turned(left), gradient.layout) if needs[1] else 0
+        if not needs[0]:
+            return second - seen
+        first = lazy[1] + _copied_inside(gradient.layout, _turned(right))
+        return maximum(second - size, first) - seen
+
+    return copied
 
 
 @composite(float32_on("cuda", WIDEN))

@@ -32,7 +32,7 @@ from archcost.proofs.dataflow import Call, Trace, Unpaired, live, pair, state, t
 from archcost.proofs.kept import Training
 from archcost.proofs.observe import drop_nothing
 from archcost.proofs.weights import Pairing, elements, inventory, pairs_of
-from archcost.pytorch import import_torch
+from archcost.pytorch import import_torch, in_type, type_in
 from archcost.shape import Shape, numel, show
 
 TOLERANCE = 1e-9
@@ -101,7 +101,7 @@ def compare(
         subject.network,
         name,
         _copy_without_weights(subject.twin, subject.device),
-        _without_weights(reference).to(subject.device, torch.float64),
+        in_type(_without_weights(reference).to(subject.device), torch.float64),
     )
     for module in (sides.twin, sides.reference):
         drop_nothing(module)
@@ -188,12 +188,12 @@ def _copy_without_weights(twin: Any, device: str) -> Any:
     torch = import_torch()
     zeros = {
         id(p): torch.nn.Parameter(
-            torch.zeros((), dtype=torch.float64, device=device).expand(p.shape),
+            torch.zeros((), dtype=type_in(p, torch.float64), device=device).expand(p.shape),
             requires_grad=False,
         )
         for p in twin.parameters()
     }
-    return copy.deepcopy(twin, zeros).to(device, torch.float64)
+    return in_type(copy.deepcopy(twin, zeros).to(device), torch.float64)
 
 
 def _without_weights(module: Any) -> Any:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from archcost.analysis.parameters import param_bytes
 from archcost.errors import shorten
 from archcost.network import Network, frozen_params
 from archcost.proofs import Check, Subject
 from archcost.proofs.modes import arranged
 from archcost.pytorch import import_torch
 from archcost.setting import CPU, Setting
-from archcost.shape import numel
 from archcost.units import dtype_bytes
 
 
@@ -56,8 +56,8 @@ def footprint(network: Network, batch: int) -> int:
     outputs = batch * sum(
         network.values[name].elements for layer in network for name in layer.outputs
     )
-    weights = sum(map(numel, network.params.values()))
-    return (outputs + weights) * dtype_bytes("float32")
+    floats = dtype_bytes("float32")
+    return outputs * floats + sum(param_bytes(network, floats).values())
 
 
 MACS_PER_LAYER = 6 * 10**7

@@ -38,10 +38,27 @@ def build(network: Network, *, device: Any = None, dtype: Any = None) -> Any:
     """
     torch = import_torch()
     if network.module is not None:  # it was read of that one
-        return network.module().to(device=device, dtype=dtype)
+        return in_type(network.module().to(device=device), dtype)
     check_modules(network)
     with torch.device(device if device is not None else "cpu"):
-        return _twin_class(torch)(torch, network).to(dtype=dtype)
+        return in_type(_twin_class(torch)(torch, network), dtype)
+
+
+def in_type(module: Any, dtype: Any) -> Any:
+    """Return a module in a type of floats; its complex numbers are then pairs of such floats.
+
+    ``module.to(dtype)`` would drop their imaginary parts. None leaves all as it is.
+    """
+    if dtype is None:
+        return module
+    return module._apply(lambda tensor: tensor.to(type_in(tensor, dtype)))
+
+
+def type_in(tensor: Any, dtype: Any) -> Any:
+    """Return the type that a tensor has in a network of a type of floats."""
+    if tensor.is_complex():
+        return dtype.to_complex()
+    return dtype if tensor.is_floating_point() else tensor.dtype
 
 
 def _twin_class(torch: Any) -> Any:

@@ -363,10 +363,12 @@ class Storages:
         params = {**shared}
         for name, shape in cost.params.items():
             if name not in shared:
-                params[name] = self.leaf(shape, PARAMETERS, itemsize, name in learnt)
+                width = op.param_bytes(name, itemsize)
+                params[name] = self.leaf(shape, PARAMETERS, width, name in learnt)
                 params[name].learns = name in learnt or not self.training
         for name, shape in cost.buffers.items():
-            params[name] = self.leaf(shape, BUFFERS, op.buffer_bytes.get(name, itemsize))
+            width = op.param_bytes(name, itemsize)
+            params[name] = self.leaf(shape, BUFFERS, op.buffer_bytes.get(name, width))
         self.params[path] = params
 
     def leaf(self, shape: Shape, kind: str, itemsize: int, needs: bool = False) -> Parameter:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from archcost.analysis.parameters import complex_params, param_bytes
 from archcost.analysis.training import learning, reached_from
 from archcost.collector import uncollected
 from archcost.errors import ArchcostError
 from archcost.network import Network
 from archcost.ops.base import BYTES
-from archcost.optimizers import find_kernel, find_optimizer
+from archcost.optimizers import FUSED, find_kernel, find_optimizer
 from archcost.readings.autograd import backward
 from archcost.readings.ledger import (
     BUFFERS,
@@ -36,7 +37,6 @@ from archcost.readings.ledger import (
 from archcost.readings.planned import Planned, ideal_peak
 from archcost.readings.storages import Storages
 from archcost.setting import Setting
-from archcost.shape import Shape, numel
 from archcost.units import ComplexBytes
 
 EAGER, IDEAL = READINGS = ("eager", "ideal")
@@ -102,8 +102,15 @@ def training_peak(network: Network, setting: Setting) -> Run:
     setting.check_type()
     rule, device = find_optimizer(setting.optimizer), setting.device
     kernel = find_kernel(setting.kernel, device)
-    learns, itemsize = learning(network, setting.freeze), setting.itemsize
-    trained = [numel(shape) * itemsize for shape in _updated(network, learns)]
+    learns = learning(network, setting.freeze)
+    sizes, updated = param_bytes(network, setting.itemsize), _updated(network, learns)
+    trained, pairs = [sizes[name] for name in updated], complex_params(network)
+    lists = [
+        [sizes[name] for name in updated if (name in pairs) is of_pairs]
+        for of_pairs in (False, True)
+    ]
+    if lists[True] and kernel == FUSED:
+        raise ArchcostError(f"{network.name}: the fused kernel takes no complex parameters")
     run = Storages(setting)
     state = rule.state(trained, kernel, device)
     held = [Storage(run.ledger, size, STATE) for size in state]
@@ -118,9 +125,11 @@ def training_peak(network: Network, setting: Setting) -> Run:
     saved = run.ledger.kinds[SAVED]
     backward(run.ledger, outputs, setting.observed)
     run.ledger.enter(UPDATE)
-    for moment in rule.transients(trained, kernel, setting.weight_decay):
-        made = [run.inputs[0].like((size,), itemsize=1) for size in moment if size]
-        del made
+    # lists are of one type; Adam's roots of one live as long as those of the next
+    for group in [trained] if rule.counts else lists:
+        for moment in rule.transients(group, kernel, setting.weight_decay):
+            made = [run.inputs[0].like((size,), itemsize=1) for size in moment if size]
+            del made
     del held
     return _result(run, gradients=sum(trained), state=sum(state), saved=saved)
 
@@ -134,9 +143,9 @@ def _result(run: Storages, peaks: Mapping[str, Peak] | None = None, **sizes: int
     )  # fmt: skip
 
 
-def _updated(network: Network, learns: frozenset[str]) -> list[Shape]:
-    """Return the shapes of the parameters that get a gradient from the main output."""
+def _updated(network: Network, learns: frozenset[str]) -> list[str]:
+    """Return the names of the parameters that get a gradient from the main output."""
     reached = reached_from(network, network.outputs[:1])
     used = {name for layer in network if layer.path in reached for name in layer.param_names}
     used &= learns
-    return [shape for name, shape in network.params.items() if name in used]
+    return [name for name in network.params if name in used]
