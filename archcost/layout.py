@@ -127,6 +127,15 @@ def arranged(shape: Shape, last: bool) -> Strides:
     return channels_last(shape) if last and len(shape) == 4 else contiguous(shape)
 
 
+def in_runs(x: Layout, dims: Sequence[int]) -> int:
+    """Return in how many runs of neighbours dimensions lie, as ``TensorIterator`` joins them."""
+    runs, end = 0, -1
+    for stride, size in sorted((x.strides[d], x.shape[d]) for d in dims if x.shape[d] != 1):
+        runs += stride != end
+        end = stride * size
+    return runs
+
+
 def as_maps(out: Shape, *inputs: Layout) -> Strides:
     """Return the strides of a map made from maps: channels-last if all of them suggest it."""
     if all(tensor.suggests_channels_last for tensor in inputs):

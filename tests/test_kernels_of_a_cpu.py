@@ -176,3 +176,29 @@ def test_other_types(lines: str, dtype: str) -> None:
     given = random_inputs(net, 4, dtype=getattr(torch, dtype))
     setting = Setting(4, dtype, device="cpu")
     assert saved_for_backward(net, setting).total == saved_bytes(torch, twin, *given)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "input: 6x14x14; scale", "input: 3x4x5; scale(dim=1)", "input: 5x4; scale >> tanh",
+        "input: 6x5x4; frn", "input: 4x7; bias >> frn >> tanh",
+        "input: 6x5x4; bias >> std([1, 2]) >> tanh", "input: 7x8; bias >> var([0]) >> tanh",
+        "input: 6x5x4; bias >> permute([1, 0, 2]) >> sum([0, 2]) >> tanh",
+        "input: 6x5x4; bias >> topk(2) >> tanh", "input: 6x5; bias >> sort(0) >> tanh",
+        "input: 6x5x4; bias >> permute([2, 0, 1]) >> sort(1) >> permute([1, 0, 2]) >> topk(1)",
+        "input: 6x5x4; bias >> max(dim=1) >> tanh", "input: 4x6x6; parameter([5, 8])",
+        "inputs: {x: 4x5x6, y: 3x5x4 int64}; a: take(x) >> bias; gather(y, a) >> tanh",
+        "inputs: {x: 4x5x6, y: 3x5x4 int64, z: 3x5x4}; s: take(z) >> bias; a: take(x) >> bias; "
+        "scatter(y, s, a) >> tanh",
+        "inputs: {x: 4x5x6, y: 3x5x4 int64, z: 3x5x4}; s: take(z) >> bias; a: take(x) >> bias; "
+        "scatter_add(y, s, a) >> tanh",
+    ],
+)  # fmt: skip
+def test_half_precision_is_summed_up_and_placed_in_float32(
+    lines: str, batch: int, dtype: str
+) -> None:
+    """Where what is summed lies in several runs, and wherever places are read or written."""
+    real_peaks(spec(lines), batch, dtype)

@@ -18,6 +18,7 @@ from archcost.primitives.row import (
     elements,
     float32_on,
     needed,
+    placed_in_float32,
     primitive,
 )
 from archcost.shape import numel
@@ -46,8 +47,10 @@ def masked_fill(x: Tensor, mask: Tensor, *, value: float) -> Row:
 def gather(x: Tensor, places: Tensor, *, dim: int) -> Row:
     """Of each line along a dimension, the elements at its own places."""
     return Row(
-        places.shape, contiguous(places.shape), saves=(x, places), zeros=elements(x), widens=False
-    )
+        places.shape, contiguous(places.shape), saves=(x, places), zeros=elements(x), widens=False,
+        hidden=placed_in_float32(x, elements(x)) // x.itemsize,
+        passing=(placed_in_float32(x, elements(places)),),
+    )  # fmt: skip
 
 
 @primitive()
@@ -56,6 +59,9 @@ def scatter(x: Tensor, places: Tensor, source: Tensor, *, dim: int) -> Row:
     row = scatter_add(x, places, source, dim=dim)
     row.saves, shape, own = (places,), x.shape, places.shape
     row.gradient = (called("like", shape=shape), NEW, called("like", shape=own))
+    if x.needs and row.hidden:  # that of the tensor is made first, by writing zeros
+        made = elements(source) * source.needs
+        row.hidden = maximum(2 * elements(x) - made, row.hidden * source.needs)
     return row
 
 
@@ -68,6 +74,8 @@ def scatter_add(x: Tensor, places: Tensor, source: Tensor, *, dim: int) -> Row:
         contiguous(x.shape),
         saves=needed((places, source)),
         gradient=(SAME, NEW, called("like", shape=places.shape)),
+        hidden=placed_in_float32(x, elements(places)) // x.itemsize,
+        passing=(placed_in_float32(x, elements(x)),),
         widens=False,
         untold="PyTorch writes no elements of another type into a tensor" * mixed,
     )
@@ -77,7 +85,10 @@ def _chosen(x: Tensor, dim: int, size: int) -> Row:
     """Return the row of elements that are kept with their places, so many along a dimension."""
     out = (*x.shape[:dim], size, *x.shape[dim + 1 :])
     places = Own("indices", out, PLACE_BYTES)
-    return Row(out, contiguous(out), makes=(places,), saves=(places,), zeros=elements(x))
+    return Row(
+        out, contiguous(out), makes=(places,), saves=(places,), zeros=elements(x),
+        hidden=placed_in_float32(x, elements(x)) // x.itemsize,
+    )  # fmt: skip
 
 
 @primitive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from archcost.layout import contiguous, elementwise
+from archcost.layout import contiguous, elementwise, in_runs
 from archcost.primitives.row import (
     OUT,
     PRIMITIVES,
@@ -16,6 +16,7 @@ from archcost.primitives.row import (
     Tensor,
     elements,
     float32_on,
+    placed_in_float32,
     primitive,
 )
 from archcost.shape import Shape, numel
@@ -59,7 +60,20 @@ def mean(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
 def sum_(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
     """Sum over some dimensions; its gradient is the incoming one, repeated without a copy."""
     out = reduced(x, dims, keepdim)
-    return Row(out, contiguous(out), gradient=(repeated(x.shape, dims, keepdim),))
+    passing = sum_in_float32(x, dims, out)
+    return Row(out, contiguous(out), gradient=(repeated(x.shape, dims, keepdim),), passing=passing)
+
+
+def sum_in_float32(x: Any, dims: Sequence[int], out: Shape) -> tuple[int, ...]:
+    """Return the bytes of what a CPU makes to sum half precision up: a copy, and the sums.
+
+    It does so where what is summed lies in several runs (``should_use_acc_buffer`` in
+    ``aten/src/ATen/native/ReduceOps.cpp``).
+    """
+    half = x.device == "cpu" and x.itemsize < FLOAT_BYTES
+    if not half or in_runs(x.layout, dims) < 2:
+        return ()
+    return FLOAT_BYTES * numel(x.shape), FLOAT_BYTES * numel(out)
 
 
 def _shared(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
@@ -84,7 +98,10 @@ def _first(x: Tensor, *, dim: int, keepdim: bool = False) -> Row:
     """Return the row of a maximum or minimum along a dimension, whose place is kept."""
     out = reduced(x, (dim,), keepdim)
     places = Own("indices", out, INDEX_BYTES)
-    return Row(out, contiguous(out), makes=(places,), saves=(places,), zeros=elements(x))
+    return Row(
+        out, contiguous(out), makes=(places,), saves=(places,), zeros=elements(x),
+        hidden=placed_in_float32(x, elements(x)) // x.itemsize,
+    )  # fmt: skip
 
 
 for _names, _row in ((("amax", "amin"), _shared), (("max", "min"), _first)):
@@ -105,7 +122,10 @@ def var(x: Tensor, *, dims: Sequence[int], correction: float = 1, keepdim: bool 
     """Variance over some dimensions."""
     out = reduced(x, dims, keepdim)
     size = numel(out)
-    return Row(out, contiguous(out), saves=(x,), scratch=(elements(x), size, size))
+    row = Row(out, contiguous(out), saves=(x,), scratch=(elements(x), size, size))
+    if x.device == "cpu" and x.itemsize < FLOAT_BYTES:
+        row.hidden = size  # the mean is taken in float32
+    return row
 
 
 @primitive()

@@ -237,6 +237,15 @@ def not_contiguous(tensor: Tensor) -> bool:
     return not tensor.layout.is_contiguous
 
 
+def placed_in_float32(x: Tensor, size: int) -> int:
+    """Return the bytes of a tensor of float32, which a CPU fills by places in half precision.
+
+    It does so where a tensor of a size is gathered, or where its places are written into
+    (``aten/src/ATen/native/TensorAdvancedIndexing.cpp``).
+    """
+    return 4 * size if x.device == "cpu" and x.itemsize == 2 else 0
+
+
 def elements(tensor: Tensor) -> int:
     """Return the number of elements of a tensor."""
     return numel(tensor.shape)

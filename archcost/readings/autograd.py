@@ -20,6 +20,7 @@ from collections import Counter
 from heapq import heappop, heappush
 
 from archcost.layout import elementwise
+from archcost.primitives.reductions import sum_in_float32
 from archcost.primitives.row import FULL, JOIN, NEW, SAME
 from archcost.readings.ledger import BACKWARD, FORWARD, TRANSIENT, Ledger
 from archcost.readings.tensors import Edge, Node, Parameter, Tensor
@@ -38,6 +39,8 @@ def backward(ledger: Ledger, outputs: list[Tensor], observed: bool) -> None:
     assert node is not None  # the caller has seen to it
     ledger.enter(FORWARD)
     loss = main.like(())
+    if not observed:
+        [main.like((n,), itemsize=1) for n in sum_in_float32(main, range(len(shape)), ())]
     del main, outputs[:]
     ledger.enter(BACKWARD)
     root = loss.like(())
@@ -140,10 +143,21 @@ def _gradients(ledger: Ledger, node: Node, incoming: dict[int, Tensor]) -> list[
     for place, edge in enumerate(node.edges):
         result = results[place]
         if result.shape != edge.shape:
-            results[place] = result = result.like(edge.shape, kind=edge.kind)
+            results[place] = result = _summed(result, edge)
         if result.itemsize != edge.itemsize:
             results[place] = result.like(edge.shape, itemsize=edge.itemsize, kind=edge.kind)
     return results
+
+
+def _summed(result: Tensor, edge: Edge) -> Tensor:
+    """Return a gradient summed up to the shape of its tensor, which was repeated."""
+    more = len(result.shape) - len(edge.shape)
+    own = (*((1,) * more), *edge.shape)
+    dims = [d for d, n in enumerate(result.shape) if n != own[d]]
+    made = result.like(edge.shape, kind=edge.kind)
+    if not result.storage.ledger.observed:
+        [result.like((n,), itemsize=1) for n in sum_in_float32(result, dims, edge.shape)]
+    return made
 
 
 def _gradient(edge: Edge, gradient: Tensor) -> Tensor:
