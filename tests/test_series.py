@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from test_pricing import compare, run_of
 
-from archcost import ArchcostError, analyze, closed_form, series
+from archcost import ArchcostError, analyze, closed_form, load, series
 from archcost.compiled import box_of
 from archcost.graph import Graph
 from archcost.number import maximum, plain
@@ -64,6 +64,24 @@ def test_the_closed_form_of_densenet_is_a_polynomial_in_its_depths() -> None:
         found = analyze("densenet121", knobs={"depths": [first, 12, 24, last]}).total
         own = form(depths_0=first, depths_3=last)
         assert own == {name: getattr(found, name) for name in ("params", "macs", "activations")}
+
+
+@pytest.mark.parametrize("model", ["regnet_x_400mf", "densenet121"])
+def test_a_depth_of_one_has_the_form_of_all_depths(model: str) -> None:
+    """A run with one block says nothing of the next, so the form is of a run with more."""
+    network = load(model, knobs={"depths": [1, 2, 7, 12]})
+    form = closed_form(network, symbols=["depths.0"])
+    for depth in (1, 2, 5, 30):
+        found = analyze(model, knobs={"depths": [depth, 2, 7, 12]}).total
+        expected = {name: getattr(found, name) for name in ("params", "macs", "activations")}
+        assert form(depths_0=depth) == expected
+    assert form.symbols["depths_0"][0] == 1
+
+
+def test_a_form_of_one_depth_is_that_of_the_network() -> None:
+    """What layers keep for backward is no sum of a row: the form holds for this depth alone."""
+    form = closed_form("densenet121", symbols=["depths.0"], figures=["saved"])
+    assert form.symbols == {"depths_0": (6, 6)}
 
 
 SPECS = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from archcost.compiled import Program
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, SpecError
-from archcost.figures import find_metric
+from archcost.figures import Figure, find_metric
 from archcost.graph import LARGEST_SIZE, Graph
 from archcost.network import Network
 from archcost.normal import Bounds
@@ -23,6 +24,8 @@ from archcost.table import Column, Table, Tabled
 
 USUAL = ("params", "macs", "activations")
 """The figures of a closed form unless others are asked for."""
+MORE = 2
+"""Repeats more than a network has, for a run that holds for other numbers of them, too."""
 COLUMNS = (
     Column("group", "group", once=True),
     Column("figure", "figure", essential=True),
@@ -190,7 +193,7 @@ def closed_form(
         ArchcostError: a symbol of what is no number; a network that no spec describes.
         SpecError: an expression that cannot be read, with its column.
     """
-    varied, graph = Varied(network), Graph()
+    varied = Varied(network)
     if not varied.is_spec:
         raise ArchcostError(f"{network.name} has no closed form: it is not read from a spec")
     varied.check(by)
@@ -203,11 +206,29 @@ def closed_form(
     for figure in named:
         if figure.on:
             raise ArchcostError(f"{figure.name} depends on a device and has no formula")
+    found = _at(varied, setting, chosen, by, named, depth, {})
+    single = {name.replace(".", "_") for name in chosen} & {
+        name for name, (low, high) in found.symbols.items() if low == high
+    }
+    if single:  # a run with one repeat, or none, holds for no other number: that of more does
+        with suppress(ArchcostError):
+            other = _at(varied, setting, chosen, by, named, depth, dict.fromkeys(single, MORE))
+            other(**{name: own.value for name, own in found.graph.symbols.items()})
+            return other
+    return found
+
+
+def _at(
+    varied: Varied, setting: Setting, chosen: Sequence[str], by: Mapping[str, str],
+    named: Sequence[Figure], depth: int | None, more: Mapping[str, int],
+) -> ClosedForm:  # fmt: skip
+    """Return the closed form from a run at a network, or with so much more for some symbols."""
+    network, graph = varied.network, Graph()
     graph.repeats = {} if may_fold(setting, [figure.name for figure in named]) else None
     made: dict[str, Any] = {}
     for name in chosen:
         if name not in by:
-            made[name] = _symbol(graph, network.name, name, varied.values[name])
+            made[name] = _symbol(graph, network.name, name, varied.values[name], more)
     for name, text in by.items():
         made[name] = _substituted(graph, name, text, varied.values[name], made)
     subject = subject_at(varied, setting, made)
@@ -220,12 +241,13 @@ def closed_form(
     return ClosedForm(network, graph, numbers, dict(by))
 
 
-def _symbol(graph: Graph, model: str, name: str, value: Any) -> Any:
-    """Return a symbol for a knob or a size, at its own value."""
+def _symbol(graph: Graph, model: str, name: str, value: Any, more: Mapping[str, int]) -> Any:
+    """Return a symbol for a knob or a size, at its own value or at more than it."""
     if not is_number(value):
         raise ArchcostError(f"a symbol stands for a number; {name} of {model} is {value!r}")
     low = min(value, 0 if isinstance(value, float) else 1)
-    return graph.symbol(value, name.replace(".", "_"), low, LARGEST_SIZE)
+    name = name.replace(".", "_")
+    return graph.symbol(value + more.get(name, 0), name, low, LARGEST_SIZE)
 
 
 def _substituted(graph: Graph, name: str, text: str, usual: Any, made: Mapping[str, Any]) -> Any:
