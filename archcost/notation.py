@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import ClassVar
 
 from archcost.normal import Forms, Polynomial, Terms, add, constant, divisor
@@ -144,6 +145,9 @@ class Latex(Notation):
         return rf"{name}\left({joined}\right)"
 
 
+_CALLED = ("int", "math", "max", "min", "round")
+
+
 class Python(Notation):
     """Formulas as Python source: ``3*((H + 31) // 32)**2 - 1``."""
 
@@ -154,7 +158,13 @@ class Python(Notation):
 
     def number(self, number: float) -> str:
         """Return a number as Python reads it back."""
-        return f"{number:_}" if isinstance(number, int) else repr(number)
+        if isinstance(number, int):
+            return f"{number:_}"
+        return repr(number) if isfinite(number) else f"math.{number}".replace("math.-", "-math.")
+
+    def symbol(self, name: str) -> str:
+        """Return a name that hides nothing that formulas call: ``max_`` for ``max``."""
+        return f"{name}_" if name in _CALLED else name
 
     def power(self, base: str, exponent: int) -> str:
         """Return a power of an atom."""

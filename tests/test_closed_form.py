@@ -184,6 +184,21 @@ def test_the_source_runs_without_archcost() -> None:
     assert done.stderr.splitlines()[-1] == "ValueError: the formulas hold for 1 ≤ h ≤ 1,048,576"
 
 
+@pytest.mark.parametrize("symbol", ["int", "round", "math", "max", "n"])
+def test_the_source_runs_whatever_a_symbol_is_called(symbol: str) -> None:
+    """It calls ``int``, ``round`` and ``math.floor``, and compares with ``math.inf``."""
+    form = closed_form("efficientnet_b0", by={"phi": f"1.0*{symbol}"}, symbols=["H", "W"])
+    source, space = form.python(), dict[str, Any]()
+    exec(source, space)
+    total = analyze("efficientnet_b0", knobs={"phi": 1.0}, input="3x193x160").total
+    assert "math.inf" in source and "int(" in source
+    assert (
+        space["costs"](193, 160, 1)["macs"]
+        == total.macs
+        == form(H=193, W=160, **{symbol: 1})["macs"]
+    )
+
+
 def test_latex_has_a_line_for_each_term() -> None:
     made = run("resnet18", "--figures", "macs", "--format", "latex")
     lines = made.stdout.splitlines()

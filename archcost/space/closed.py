@@ -148,7 +148,7 @@ class ClosedForm(Tabled):
 
     def python(self) -> str:
         """Return Python source that computes the figures; it needs no archcost."""
-        names = ", ".join(self.symbols)
+        names = ", ".join(map(Python(self.graph.forms).symbol, self.symbols))
         named = {name: n for (group, name), n in self.numbers.items() if not group}
         lines = [
             f'"""What {self._title} costs, exactly; written by archcost formula."""',
