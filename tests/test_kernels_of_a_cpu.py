@@ -190,6 +190,7 @@ def test_other_types(lines: str, dtype: str) -> None:
         "input: 6x5x4; bias >> topk(2) >> tanh", "input: 6x5; bias >> sort(0) >> tanh",
         "input: 6x5x4; bias >> permute([2, 0, 1]) >> sort(1) >> permute([1, 0, 2]) >> topk(1)",
         "input: 6x5x4; bias >> max(dim=1) >> tanh", "input: 4x6x6; parameter([5, 8])",
+        "input: 4x5x6; bias >> repeat([1, 2, 3]) >> tanh",
         "inputs: {x: 4x5x6, y: 3x5x4 int64}; a: take(x) >> bias; gather(y, a) >> tanh",
         "inputs: {x: 4x5x6, y: 3x5x4 int64, z: 3x5x4}; s: take(z) >> bias; a: take(x) >> bias; "
         "scatter(y, s, a) >> tanh",
@@ -202,3 +203,9 @@ def test_half_precision_is_summed_up_and_placed_in_float32(
 ) -> None:
     """Where what is summed lies in several runs, and wherever places are read or written."""
     real_peaks(spec(lines), batch, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", ["64x7x7", "6x5x4x3"])
+def test_means_of_whole_maps_are_taken_in_float32(shape: str, dtype: str) -> None:
+    real_peaks(spec(f"input: {shape}; bias >> global_avgpool >> tanh"), 4, dtype)

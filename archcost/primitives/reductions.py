@@ -50,10 +50,14 @@ def mean(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
     def divided(gradient: Any) -> Any:
         return gradient.like(x_shape, elementwise(spread(gradient).layout))
 
-    x_shape, half = x.shape, x.device == "cpu" and x.itemsize < FLOAT_BYTES
-    # a CPU sums half precision up in float32, of which it makes a copy
-    passing = (FLOAT_BYTES * elements(x), FLOAT_BYTES * numel(out)) if half else ()
-    return Row(out, contiguous(out), gradient=(divided,), passing=passing)
+    x_shape = x.shape
+    return Row(out, contiguous(out), gradient=(divided,), passing=mean_in_float32(x, out))
+
+
+def mean_in_float32(x: Any, out: Shape) -> tuple[int, ...]:
+    """Return the bytes of what a CPU makes for a mean of half precision: a copy, and the sums."""
+    half = x.device == "cpu" and x.itemsize < FLOAT_BYTES
+    return (FLOAT_BYTES * numel(x.shape), FLOAT_BYTES * numel(out)) if half else ()
 
 
 @primitive(float32_on("cuda", RESULT))
@@ -70,10 +74,7 @@ def sum_in_float32(x: Any, dims: Sequence[int], out: Shape) -> tuple[int, ...]:
     It does so where what is summed lies in several runs (``should_use_acc_buffer`` in
     ``aten/src/ATen/native/ReduceOps.cpp``).
     """
-    half = x.device == "cpu" and x.itemsize < FLOAT_BYTES
-    if not half or in_runs(x.layout, dims) < 2:
-        return ()
-    return FLOAT_BYTES * numel(x.shape), FLOAT_BYTES * numel(out)
+    return mean_in_float32(x, out) if in_runs(x.layout, dims) > 1 else ()
 
 
 def _shared(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:

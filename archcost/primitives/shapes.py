@@ -16,6 +16,7 @@ from archcost.layout import (
     preserved,
     viewed_strides,
 )
+from archcost.primitives.reductions import sum_in_float32
 from archcost.primitives.row import (
     FLOAT32,
     JOIN,
@@ -301,8 +302,18 @@ def flip(x: Tensor, *, dims: Sequence[int]) -> Row:
 @primitive()
 def tile(x: Tensor, *, repeats: Shape) -> Row:
     """The tensor written several times along each dimension; the gradient is summed."""
-    out = tuple(n * times for n, times in zip(x.shape, repeats, strict=True))
-    return Row(out, contiguous(out), gradient=called("like", shape=x.shape))
+    own, out = x.shape, tuple(n * times for n, times in zip(x.shape, repeats, strict=True))
+    apart = tuple(size for pair in zip(repeats, own, strict=True) for size in pair)
+
+    def summed(gradient: Any) -> Any:
+        made = gradient.like(own)
+        if not gradient.storage.ledger.observed:
+            parts = gradient.like((0,)).view(apart, contiguous(apart))
+            inside = sum_in_float32(parts, range(0, len(apart), 2), own)
+            [gradient.like((n,), itemsize=1) for n in inside]
+        return made
+
+    return Row(out, contiguous(out), gradient=summed)
 
 
 @primitive()

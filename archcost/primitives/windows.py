@@ -7,6 +7,7 @@ from typing import Any
 
 from archcost.layout import as_maps, as_rows, contiguous, layout_of
 from archcost.number import maximum
+from archcost.primitives.reductions import mean_in_float32
 from archcost.primitives.row import (
     FLOAT32,
     KEEPS,
@@ -116,8 +117,9 @@ def adaptive_avg_pool(x: Tensor, *, size: Shape) -> Row:
     """Mean over windows that give a size; to one value it is a mean, which keeps nothing."""
     out, one = (*x.shape[:2], *size), numel(size) == 1
     strides = contiguous(out) if len(out) == 5 and not one else as_rows(out, x.layout)
-    copies = None if one else _copied(x)
-    return Row(out, strides, saves=() if one else (x,), copies_inside=copies)
+    if one:
+        return Row(out, strides, passing=mean_in_float32(x, out))
+    return Row(out, strides, saves=(x,), copies_inside=_copied(x))
 
 
 @primitive(_volumes)
