@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -203,18 +204,11 @@ def test_peaks_of_models(name: str, batch: int) -> None:
 
 @pytest.mark.torch
 @pytest.mark.sampled(by="kind")
-@pytest.mark.parametrize("name", catalog())
-def test_peaks_of_the_catalog(name: str) -> None:
-    checks = checked(load(name), 2)
+@pytest.mark.parametrize(("name", "batch"), [*zip(catalog(), cycle((2, 1, 8)), strict=False)])
+def test_peaks_of_the_catalog(name: str, batch: int) -> None:
+    """Three batches in turn, so that most families are seen with each."""
+    checks = checked(load(name), batch)
     assert {c.name: (c.expected, c.measured) for c in checks if not c.passed} == {}
-
-
-@pytest.mark.torch
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 8])
-@pytest.mark.parametrize("name", [document.models()[0] for document in documents()])
-def test_peaks_at_other_batches(name: str, batch: int) -> None:
-    assert [c.name for c in checked(load(name), batch) if not c.passed] == []
 
 
 @pytest.mark.torch

@@ -124,7 +124,8 @@ ALL = [
 def test_the_tools_print_what_is_said_of_every_module(
     collection: str, model: str, gradients: None, torchvision: Any
 ) -> None:
-    run(collection, model, installed(collection))
+    """Every other tool, so that each runs on half of the modules of a family."""
+    run(collection, model, installed(collection)[ALL.index((collection, model)) % 2 :: 2])
 
 
 # The numbers, by hand.
