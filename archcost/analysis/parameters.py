@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from archcost.network import Layer, Network
+from archcost.ops.base import COMPLEX, element_bytes
 from archcost.shape import numel
 
 KERAS = "keras"
@@ -48,10 +49,10 @@ def complex_elements(layer: Layer) -> int:
 
 def param_bytes(network: Network, floats: int) -> dict[str, int]:
     """Return the bytes of every parameter by its full name; ``floats`` is the bytes of a float."""
+    pairs, width = complex_params(network), element_bytes(COMPLEX, floats)
     return {
-        layer.full_name(name): numel(shape) * layer.op.param_bytes(name, floats)
-        for layer in network
-        for name, shape in layer.params.items()
+        name: numel(shape) * (width if name in pairs else floats)
+        for name, shape in network.params.items()
     }
 
 

@@ -15,7 +15,7 @@ from archcost.layout import (
     merged_stride,
     preserved,
 )
-from archcost.number import maximum, minimum
+from archcost.number import maximum, minimum, remembered
 from archcost.primitives.row import (
     COPIED,
     LOWER,
@@ -153,18 +153,18 @@ def matmul(a: Tensor, b: Tensor) -> Row:
         gradient=(called("like", shape=a.shape), called("like", shape=b.shape)),
         macs=numel(out) * a.shape[-1],
     )
-    apart = a.device == "cpu" and a.itemsize >= FLOAT_BYTES
-    if copied := _copied_inside(a.layout, b.layout) * apart:
-        row.passing = (copied * a.itemsize,)
-    pairs = isinstance(a.itemsize, ComplexBytes)
-    turned = len(a.shape) == 2 and not (a.layout.is_contiguous and b.layout.is_contiguous)
-    if pairs and turned:
-        row.unknown = "the peak of a product of complex matrices that do not lie by rows is unknown"
-    lazy = (elements(a), elements(b)) if pairs and len(a.shape) > 2 else (0, 0)
-    conjugates = _larger(a, lazy[0] * b.needs, lazy[1] * a.needs)
-    row.scratch = (conjugates,) * (conjugates > 0)
-    if apart:
-        row.copies_inside = _copies_of_products(a, b, lazy, conjugates)
+    lazy, seen = (0, 0), 0
+    if isinstance(a.itemsize, ComplexBytes):
+        if len(a.shape) > 2:  # backward copies the conjugate of each factor first
+            lazy = elements(a), elements(b)
+            seen = _larger(a, lazy[0] * b.needs, lazy[1] * a.needs)
+            row.scratch = (seen,) * (seen > 0)
+        elif not (a.layout.is_contiguous and b.layout.is_contiguous):
+            row.unknown = "the peak of a product of complex matrices that lie otherwise is unknown"
+    if a.device == "cpu" and a.itemsize >= FLOAT_BYTES:
+        if copied := _copied_inside(a.layout, b.layout):
+            row.passing = (copied * a.itemsize,)
+        row.copies_inside = _copies_of_products(a, b, lazy, seen)
     return row
 
 
@@ -172,6 +172,7 @@ SMALL = 400
 """Products of fewer multiply-accumulates are not left to a library."""
 
 
+@remembered
 def _copied_inside(a: Layout, b: Layout) -> int:
     """Return the elements that a CPU copies to multiply: matrices that no library takes.
 
@@ -188,6 +189,7 @@ def _lies_as_matrix(x: Layout) -> bool:
     return (column == 1 and row >= columns) or (row == 1 and column >= rows)
 
 
+@remembered
 def _turned(x: Layout) -> Layout:
     """Return the layout of the transposed matrices."""
     swapped = [(*each[:-2], each[-1], each[-2]) for each in (x.shape, x.strides)]

@@ -74,7 +74,8 @@ def sum_in_float32(x: Any, dims: Sequence[int], out: Shape) -> tuple[int, ...]:
     It does so where what is summed lies in several runs (``should_use_acc_buffer`` in
     ``aten/src/ATen/native/ReduceOps.cpp``).
     """
-    return mean_in_float32(x, out) if in_runs(x.layout, dims) > 1 else ()
+    sums = mean_in_float32(x, out)
+    return sums if sums and in_runs(x.layout, dims) > 1 else ()
 
 
 def _shared(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:

@@ -363,7 +363,7 @@ class Storages:
         params = {**shared}
         for name, shape in cost.params.items():
             if name not in shared:
-                width = op.param_bytes(name, itemsize)
+                width = op.param_bytes(name, itemsize) if op.complex_params else itemsize
                 params[name] = self.leaf(shape, PARAMETERS, width, name in learnt)
                 params[name].learns = name in learnt or not self.training
         for name, shape in cost.buffers.items():
