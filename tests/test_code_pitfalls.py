@@ -423,7 +423,7 @@ class Detector(nn.Module):
 
     def forward(self, x: Any) -> Any:
         features = self.backbone(torch.stack([image - image.mean() for image in x]))
-        return self.head(features)
+        return self.head(features[features > 0])
 
 
 class Chosen(nn.Module):

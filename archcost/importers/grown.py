@@ -88,7 +88,13 @@ def _is_large(value: Any) -> bool:
 
 
 class OneByOne(ArchcostError):
-    """Code takes the samples of a batch one by one, which are too many in a trace."""
+    """Code takes the samples of a batch one by one, which are too many in a trace.
+
+    Attributes:
+        helps: whether the text says what can be read instead.
+    """
+
+    helps = False
 
 
 class Asked(Protocol):

@@ -163,8 +163,9 @@ def trace(
     except (OneByOne, _Raises) as error:
         try:
             found, asks, larger = traced(of_few), True, ""
-        except (Otherwise, _Raises):
-            raise error from None
+        except ArchcostError as other:
+            more = isinstance(other, (Otherwise, _Raises)) or getattr(error, "helps", False)
+            raise (error if more else other) from None
     else:
         asks, larger = found.asks_batch, found.larger
         found = traced(of_few) if larger else found

@@ -55,8 +55,10 @@ class Questions:
         parts = [part for part in DETECTOR if hasattr(self.module, part)]
         more = f"; a module of its {' and '.join(parts)} alone can be read" if parts else ""
         where = self.where(line_of_code())
-        self.refusal = OneByOne(f"{where}: {what} takes the samples one by one{more}")
-        return self.refusal
+        refusal = OneByOne(f"{where}: {what} takes the samples one by one{more}")
+        refusal.helps = bool(parts)
+        self.refusal = refusal
+        return refusal
 
     def compared(self, one: bool, two: bool, large: bool) -> None:
         """Note that code compares the batch with a number: the answers for 1, 2 and many."""

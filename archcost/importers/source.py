@@ -45,6 +45,7 @@ def read(
     """
     torch = import_torch()
     from archcost.importers.arguments import of_function, of_shapes
+    from archcost.importers.detectors import BOUND, MostBoxes, is_detector
     from archcost.importers.lower import Known, Lowering
     from archcost.importers.named import DEPENDS
     from archcost.importers.passes import trace
@@ -54,6 +55,14 @@ def read(
     name = model if isinstance(model, str) else type(model).__name__
     module = _built(torch, model, arguments, meta=not run)
     _refuse_unseen(torch, name, module)
+    most = not run and inputs is None and is_detector(module)
+    title = _title(module)
+    if most and training:
+        raise ArchcostError(
+            f"{name}: what a detector computes in training depends on the boxes of its targets; a "
+            "module of its parts alone can be read"
+        )
+    module = MostBoxes(module) if most else module
     built, module = module, _copy_on(torch, module, "cpu" if run else "meta")
     if inputs is not None and input is not None:
         raise ArchcostError("--inputs makes all arguments; leave --input out")
@@ -67,7 +76,8 @@ def read(
     except ArchcostError as error:
         if run or not isinstance(model, str) or DEPENDS not in str(error):
             raise
-        given = replace(given, contents=_contents(_built(torch, model, arguments, meta=False)))
+        built = _built(torch, model, arguments, meta=False)
+        given = replace(given, contents=_contents(MostBoxes(built) if most else built))
         found = trace(module, given, training, Known())
     seen = {
         key: Seen("input", key, -1, 0, tuple(x.shape), str(x.dtype).removeprefix("torch."))
@@ -84,14 +94,14 @@ def read(
 
     lowering = Lowering(found, partial)
     network = lowering.network(
-        name, seen, title=_title(module), family=name, source=name, remake=again, knobs=arguments,
+        name, seen, title=title, family=name, source=name, remake=again, knobs=arguments,
         module=bind(_filled, torch, model, arguments, given), classes=found.classes,
         sample=given.copies if run else None,
         trains=None if training else bind(read, model, **asked, training=True),
     )  # fmt: skip
     missing = lowering.missing
     text = f", without {', '.join(dict.fromkeys(missing))}" if missing else ""
-    text += _data(inputs) if run else ""
+    text += _data(inputs) if run else BOUND if most else ""
     about = bind(_remarks, found.parameters, tuple(missing), found.larger)
     return replace(network, name=name + text, find_remarks=about)
 
@@ -111,8 +121,11 @@ def _data(inputs: Any) -> str:
 def _filled(torch: Any, model: Any, arguments: Mapping[str, Any], given: Any) -> Any:
     """Return the module with its weights, which takes its inputs one after the other."""
     from archcost.importers.arguments import Filled
+    from archcost.importers.detectors import MostBoxes, is_detector
 
     module = _built(torch, model, arguments, meta=False)
+    if not given.sample and is_detector(module):
+        module = MostBoxes(module)
     if given.is_in_order(module):
         return module
     if module is model:
