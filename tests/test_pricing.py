@@ -184,6 +184,18 @@ def test_a_sample_computes_what_depends_on_one_name_once_for_each_value(
     assert {size for name, size in sizes if name == "x0"} == {19}
 
 
+def test_a_special_case_of_one_value_is_none_of_the_others() -> None:
+    """Widths of ConvNeXt are symbols, though one of them needs no layer between two stages."""
+    width = np.arange(150, 230).repeat(3)
+    columns = {"widths.0": width, "depths.1": np.tile([2, 3, 5], 80)}
+    assert 192 in width
+    run = run_of("convnext_tiny")
+    programs, expected = Programs(run, box_of(columns), folds=True), OneByOne(run).price(columns)
+    for _ in range(2):
+        compare(programs.price(columns), expected)
+    assert programs.runs <= 4
+
+
 def of_family(name: str, rows: int) -> dict[str, Any]:
     """Return random values of three knobs, or items of knobs, and of the height of the input."""
     varied, draw = Varied(load(name)), np.random.default_rng(5)

@@ -189,6 +189,7 @@ class Programs:
         self._fixed: list[str] = []
         self._uneven = self._poor = self._alone = 0
         self._grows = 1
+        self._single: dict[str, set[float]] = {}
         self._known: dict[tuple[str, ...], list[_Traced]] = {}
 
     def price(self, columns: Mapping[str, Any]) -> Priced:
@@ -408,12 +409,16 @@ class Programs:
     def _is_fixed(self, graph: Graph, name: str, symbol: Any, network: bool) -> bool:
         """Whether a run holds for one value of a symbol, and so would the others.
 
+        So would they if another run did for another value: one value may be a special case.
         At an end of its values, or next to the least, as with one repeat, that is no sign of it,
         nor if a message has the value.
         """
         (low, high), (least, most) = graph.interval(symbol), self.box[name]
         pinned = network and bool(graph.pins)
-        return low == high and least < most and (pinned or least + 1 < low < most)
+        if not (low == high and least < most and (pinned or least + 1 < low < most)):
+            return False
+        self._single.setdefault(name, set()).add(low)
+        return pinned or len(self._single[name]) > 1
 
 
 def _told_apart(column: Any) -> tuple[int, Any]:
