@@ -314,3 +314,45 @@ def test_networks_of_timm(name: str) -> None:
     for key in ("params", "macs", "saved", "training", "inference"):
         assert ours[key] == theirs[key], key
     assert len(text.splitlines()) <= 45
+
+
+@pytest.mark.torch
+def test_branches_of_attention_have_the_names_of_their_modules() -> None:
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn, F = torch.nn, torch.nn.functional
+
+    class ViTBlock(nn.Module):
+        """Attention of separate projections, and a scale for each channel, as many packages write it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.q_proj, self.k_proj = nn.Linear(8, 8), nn.Linear(8, 4)
+            self.v_proj, self.out = nn.Linear(8, 4), nn.Linear(8, 8)
+            self.gamma = nn.Parameter(torch.ones(8))
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = (
+                part(x).unflatten(-1, (-1, 2)).transpose(1, 2)
+                for part in (self.q_proj, self.k_proj, self.v_proj)
+            )
+            found = F.scaled_dot_product_attention(
+                q, k, v, is_causal=True, scale=0.5, enable_gqa=True
+            )
+            return self.out(found.transpose(1, 2).flatten(2)) * self.gamma.reshape(1, 1, -1)
+
+    source = load(nn.Sequential(ViTBlock(), ViTBlock()), input=(5, 8))
+    text = to_spec(source)
+    assert [line.strip() for line in text.partition("blocks:")[2].splitlines()] == [
+        "",
+        "vit_block:",
+        "- attention(4, kv_heads=2, causal=True, scale=0.5):",
+        "q_proj: linear(8)",
+        "k_proj: linear(4)",
+        "v_proj: linear(4)",
+        "- linear(8) >> scale(bias=False, dim=-1)",
+        "layers:",
+        "- vit_block * 2",
+    ]
+    ours, theirs = figures(loads(text)), figures(replace(source, holders={}))
+    for key in ("params", "macs", "saved", "training"):
+        assert ours[key] == theirs[key], key

@@ -227,6 +227,7 @@ def _word(groups: Sequence[Group]) -> str:
     """Return a name for a block: the class, as a word, or the name of its first group."""
     kind = groups[0].kind
     if kind not in CONTAINERS:
+        kind = kind.replace("ViT", "Vit").replace("ReLU", "Relu")  # one word each
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind)
         return words.lower().strip("_")
     word = re.sub(r"[\d_]+$", "", groups[0].name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.folding.items import CURRENT, Call, Group, Item, Merge, Take
+from archcost.folding.labels import WORDS
 from archcost.folding.shared import Sharing
 from archcost.folding.tree import Node, readers_of, result_of
 from archcost.network import Layer, Network
@@ -212,6 +213,8 @@ class Flow:
                 name = kept
             if len(items) == 1 and isinstance(items[0], Group) and is_word(items[0].name):
                 name, items = items[0].name, items[0].items
+            elif name.startswith("branch"):
+                name = self._module(part) or name
             while name in (taken for taken, _ in named):
                 name += "_"
             named.append((name, items))
@@ -225,6 +228,13 @@ class Flow:
         outer = [n for unit in units for n in unit.reads if n not in made and n != current]
         paths = frozenset(path for unit in units for path in unit.paths)
         return Unit(item, (current, *dict.fromkeys(outer)), layer.path, paths, made)
+
+    def _module(self, part: Sequence[Unit]) -> str:
+        """Return the name of the module that a branch is, empty if it is several calls."""
+        layer = part[0].layer if len(part) == 1 else None
+        name = layer.path.rpartition(".")[2] if layer is not None else ""
+        plain = name.isidentifier() and name not in WORDS
+        return name if plain and layer is not None and layer.path in self.network.classes else ""
 
     # What is current.
 

@@ -101,7 +101,7 @@ def _shared_items(network: Network, flow: Flow, sharing: Sharing) -> dict[str, l
 
 
 def _head(network: Network, inputs: Mapping[str, str]) -> list[str]:
-    name = network.name.replace("torchvision:", "").replace("timm:", "")
+    name = network.name.partition(", ")[0].rpartition(":")[2]
     found = [f"name: {_plain_name(name)}"]
     for key, text in (("title", network.title), ("paper", network.paper)):
         text = text.removesuffix(", as PyTorch runs it")

@@ -13,18 +13,13 @@ from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.importers.calls import Called, Constant, Input, Own
+from archcost.importers.phrases_layers import VIEWS, is_reshaped, live_layers
 from archcost.importers.windows import windowed
 from archcost.network import Layer, Network, maker
 from archcost.ops import OPS, Op
 from archcost.ops.base import make
 from archcost.pytorch import import_torch
 from archcost.shape import Shape, numel
-
-VIEWS = frozenset({
-    "reshape", "view", "permute", "transpose", "unbind", "chunk", "split", "unflatten", "flatten",
-    "contiguous", "unsqueeze", "squeeze", "__getitem__", "swapaxes", "movedim",
-})  # fmt: skip
-"""Functions that rearrange the elements of one tensor, or choose among them."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ class Rewriting:
                 for name, shape in zip(each.outputs, each.cost.outputs, strict=True):
                     shapes[name] = (shape, each.made_rows)
         outputs = tuple(map(self._named, self.network.outputs))
-        kept = tuple(_live(layers, outputs, self.dropped))
+        kept = tuple(live_layers(layers, outputs, self.dropped))
         return replace(self.network, layers=kept, outputs=outputs)
 
     def _in_place_of(
@@ -136,14 +131,19 @@ class Rewriting:
         sources = [self.source(name) for name in layer.inputs]
         heads, tokens, width = op.made[0] if len(op.made[0]) == 3 else (0, 0, 0)
         shapes = [self.network.values[name].shape for name in sources]
-        whole = (tokens, 3 * heads * width)
-        if not heads or not (set(sources) == {sources[0]} and shapes[0] == whole):
+        apart = [self.network.values[name].shape for name in layer.inputs]
+        joint = shapes[:1] == [(tokens, 3 * heads * width)] and len({*sources}) == 1
+        if not heads or not (joint or shapes == [(n, each * d) for each, n, d in apart]):
             return
-        causal = {"causal": True} if op.kwargs.get("is_causal") else {}
-        inputs = (sources[0],)
-        for name in layer.inputs:
-            self._drop_views(name, sources[0])
-        self.said[layer.path] = [Said(make("attention", heads, **causal), inputs)]
+        more: dict[str, Any] = {"causal": True} if op.kwargs.get("is_causal") else {}
+        more |= {"kv_heads": apart[1][0]} if apart[1][0] != heads else {}
+        scale, dropout = op.kwargs.get("scale"), op.kwargs.get("dropout_p")
+        more |= {"scale": scale} if scale and scale != apart[0][-1] ** -0.5 else {}
+        more |= {"dropout": dropout} if dropout else {}
+        for name, source in zip(layer.inputs, sources, strict=True):
+            self._drop_views(name, source)
+        inputs = (sources[0],) if joint else tuple(sources)
+        self.said[layer.path] = [Said(make("attention", heads, **more), inputs)]
         self._gather(layer, (tokens, heads * width))
 
     def source(self, name: str) -> str:
@@ -248,19 +248,6 @@ def _does_nothing(op: Op) -> bool:
             return any(type(arg) in (int, float) and not arg for arg in op.args)
         return op.function == "pad" and not any(op.args[1])
     return op.name == "dropout" and not op.values[0]
-
-
-def _live(layers: Sequence[Layer], outputs: Sequence[str], dropped: set[str]) -> Iterator[Layer]:
-    """Yield the layers without the calls that only those read that were left out."""
-    read = {*map(maker, outputs)}
-    kept: list[Layer] = []
-    for layer in reversed(layers):
-        unread = isinstance(layer.op, Called) and layer.path not in read
-        if unread and layer.op.name in (*VIEWS, "expand", "__setitem__"):
-            continue
-        read.update(map(maker, layer.inputs))
-        kept.append(layer)
-    return reversed(kept)
 
 
 Rule = Callable[[Rewriting, Layer, Called], "Said | list[Said] | None"]
@@ -398,21 +385,27 @@ def _mul(self: Rewriting, layer: Layer, op: Called) -> Said | None:
         return Said(make("rescale", second), layer.inputs)
     for own, other in ((first, second), (second, first)):
         if isinstance(own, Own) and isinstance(other, Input):
-            return _scale(layer, op, own.name)
+            name, shape = layer.full_name(own.name), op.params[own.name]
+            return _scale(name, shape, layer.shapes[0], layer.inputs)
+        if isinstance(own, Input) and isinstance(other, Input):
+            table = self.by_path.get(maker(layer.inputs[own.place]))
+            if table is not None and is_reshaped(table) and self.readers[table.path] == [layer]:
+                self.dropped.add(table.path)
+                [name] = map(table.full_name, table.params)
+                inputs = (layer.inputs[other.place],)
+                return _scale(name, table.cost.output, layer.shapes[other.place], inputs)
         if isinstance(own, Constant) and isinstance(other, Input):
             return self.drop_path(layer, own.shape)
     return None
 
 
-def _scale(layer: Layer, op: Called, own: str) -> Said | None:
-    shape, x = op.params[own], layer.shapes[0]
+def _scale(name: str, shape: Shape, x: Shape, inputs: tuple[str, ...]) -> Said | None:
     padded = (1,) * (len(x) - len(shape)) + shape[-len(x) :]
     wide = [d for d, n in enumerate(padded) if n > 1]
-    names = {"weight": layer.full_name(own)}
     if len(wide) != 1 or padded[wide[0]] != x[wide[0]]:
         return None
     dim = {} if wide[0] == 0 else {"dim": -1} if wide[0] == len(x) - 1 else {"dim": wide[0]}
-    return Said(make("scale", bias=False, **dim), layer.inputs, names)
+    return Said(make("scale", bias=False, **dim), inputs, {"weight": name})
 
 
 @rule("add")
