@@ -12,6 +12,7 @@ from archcost.importers.functions import FUNCTIONS
 from archcost.importers.observed import Out, run
 from archcost.importers.registry import Program
 from archcost.ops.base import BOOL, COMPLEX, FLOAT, INT64, Cost, Op
+from archcost.ops.distances import FEW
 from archcost.ops.reads import ALL, Reads
 from archcost.shape import Shape, numel
 
@@ -159,9 +160,12 @@ class Called(Op):
             shapes = [(x, *others)[arg.place] for arg in self.args[:3] if isinstance(arg, Input)]
             if len(shapes) == 3:
                 return self._attention(shapes, [*map(needed, (*self.args, *self.kwargs.values()))])
-        if self.function == "cdist":  # forward adds squares; backward makes both gradients
-            width = shapes_of(self.args[:2], (x, *others), self.params)[0][-1]
-            return 2 * self.macs // (width + 2) * width * any(map(needed, self.args[:2])), 0
+        if self.function == "cdist":
+            p = self.args[2] if len(self.args) > 2 else self.kwargs.get("p", 2.0)
+            pair = shapes_of(self.args[:2], (x, *others), self.params)
+            rows = max(shape[-2] if len(shape) > 1 else self.made_rows for shape in pair)
+            product = p == 2 and rows > FEW and any(map(needed, self.args[:2]))
+            return 2 * numel(self.made[0]) * pair[0][-1] * product, 0
         if self.function.endswith("_cell"):
             state = self.args[1][0] if isinstance(self.args[1], (list, tuple)) else self.args[1]
             own = [arg.name for arg in self.args[2:4] if isinstance(arg, Own)]

@@ -230,8 +230,8 @@ def _multiplies_nothing(operation: Any, name: str) -> bool:
 
 MOVES = frozenset({
     "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "_assert_async", "_assert_tensor_metadata",
-    "_conj", "_conj_physical", "_fft_c2c", "_fft_c2r", "_fft_r2c", "_fused_dropout",
-    "_fused_rms_norm", "_linalg_check_errors",
+    "_cdist_forward", "_conj", "_conj_physical", "_euclidean_dist", "_fft_c2c", "_fft_c2r",
+    "_fft_r2c", "_fused_dropout", "_fused_rms_norm", "_linalg_check_errors",
     "_local_scalar_dense", "_log_softmax", "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training", "_neg_view", "_pack_padded_sequence",
     "_pad_packed_sequence", "_resize_output", "_safe_softmax", "_softmax", "_to_copy", "_unique",

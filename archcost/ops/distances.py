@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from archcost.ops.arguments import argument, axis, axis_of, check, flag, real
@@ -10,7 +11,7 @@ from archcost.ops.choices import along
 from archcost.ops.merge import fitted
 from archcost.ops.reads import SAME, Reads
 from archcost.ops.reduction import norm_order
-from archcost.shape import Shape, show
+from archcost.shape import Shape, numel, show
 
 FEW = 25
 """Rows up to which PyTorch computes distances one by one."""
@@ -89,7 +90,7 @@ class CDist(Op):
     """The distance of each of ``rows x features`` to each row of another tensor; ``p`` is its norm.
 
     Dimensions before them are repeated to fit. More than 25 rows are computed by a matrix product,
-    which no convention counts.
+    which no convention counts. PyTorch counts those of its gradients.
     """
 
     p: float = real(2.0, low=0)
@@ -112,6 +113,13 @@ class CDist(Op):
     def multiplies(self, x: Shape, other: Shape) -> bool:
         """Whether PyTorch computes the distances of so many rows by a matrix product."""
         return self.p == 2 and (x[-2] > FEW or other[-2] > FEW)
+
+    def backward_macs(
+        self, needs: Sequence[bool], trained: bool, x: Shape, *others: Shape
+    ) -> tuple[int, int]:
+        """Return those of both gradients' matrix products, which one that is needed brings."""
+        made = numel((*self.cost(x, *others).output, x[-1]))
+        return 2 * made * (self.multiplies(x, *others) and any(needs)), 0
 
     def reads(self, x: Shape, *others: Shape) -> Reads:
         out = self.cost(x, *others).output

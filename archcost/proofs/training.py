@@ -203,7 +203,6 @@ _RULES: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "torchvision._deform_conv2d_backward": _deformed_backward,
     "_trilinear": _trilinear,
     "_grouped_mm": lambda arguments, _: 2 * LEFT_OUT["_grouped_mm"](*arguments),
-    "_euclidean_dist": lambda arguments, _: 2 * LEFT_OUT["_euclidean_dist"](*arguments),
     "mm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "bmm": lambda arguments, _: _product(arguments[0], arguments[1]),
     "addmm": lambda arguments, _: _product(arguments[1], arguments[2]),

@@ -15,7 +15,6 @@ LEFT_OUT: Mapping[str, Callable[..., int]] = {
     "dot": lambda a, _: numel(a.shape),
     "vdot": lambda a, _: numel(a.shape),
     "_trilinear": lambda a, weight, b, *_: numel((a.shape[0], *weight.shape[::2], a.shape[1] + 1)),
-    "_euclidean_dist": lambda a, b: numel(a.shape[:-1]) * b.shape[-2] * (a.shape[-1] + 2),
     "_grouped_mm": lambda a, b, *_: (
         numel(a.shape if a.dim() <= b.dim() else a.shape[1:]) * b.shape[-1]
     ),
