@@ -238,6 +238,22 @@ def test_every_op_saves_and_computes_what_its_gradients_need(
             assert found == [], (freeze, batch)
 
 
+SEVERAL_INPUTS = [
+    pytest.param(op, example, id=f"{name}-{i}")
+    for name, op in OPS.items()
+    for i, example in enumerate(op.examples)
+    if len(example.inputs) > 1
+]
+
+
+@pytest.mark.parametrize(("op", "example"), SEVERAL_INPUTS)
+def test_ops_of_several_inputs_compute_what_their_gradients_need(
+    op: type[Op], example: Example
+) -> None:
+    network = around(op.create(example.args, example.kwargs), example.inputs, learnt=True)
+    assert failures(subject(network, batch=2), "memory", "training") == []
+
+
 MERGES = """
   - x: relu
   - a: scale
