@@ -478,3 +478,10 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     refused("layers", "alexnte", "-o", str(path))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+if __name__ == "__main__":
+    from archcost.pictures.matplotlib_file import save
+
+    for name, picture in PICTURES.items():
+        save(picture(), GOLDEN / f"{name}.png", "png", dpi=60)

@@ -9,9 +9,9 @@ scale, its EfficientNets normalise their input by weights that they keep.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 
+from archcost.data import dataclass
 from archcost.network import Layer, Network
 from archcost.ops.base import COMPLEX, element_bytes
 from archcost.shape import numel
