@@ -10,7 +10,9 @@ have it than stand there.
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import platform
 import re
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -20,6 +22,8 @@ from typing import Any
 import pytest
 
 from archcost.spec.catalog import documents
+
+GLIBC = platform.libc_ver()[0] == "glibc"
 
 MAY_SKIP = {
     # what this machine may lack, or have
@@ -58,9 +62,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Free what a proof has held: traces refer to themselves, and keep every tensor of a pass."""
+    """Free what a proof has held: traces refer to themselves, and keep every tensor of a pass.
+
+    The allocator of glibc holds back what is freed, gigabytes of it, until it is asked.
+    """
     if any(item.iter_markers("reference")) or any(item.iter_markers("sampled")):
         gc.collect()
+        if GLIBC:
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -315,7 +315,7 @@ def test_seeded_cases() -> None:
     assert "\n".join(run(SEED, range(CASES), coverage)) == ""
     print(coverage)
     assert coverage.accepted > 0.9 * CASES
-    assert coverage.branching > 0.6 * CASES
+    assert coverage.branching > CASES / 2
     assert coverage.saved > 0.995 * coverage.accepted
     assert set(coverage.axes) == {0, 1, 2, 3}
     assert {op for op in OPS if coverage.ops[op] < AT_LEAST} == set()
