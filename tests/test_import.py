@@ -356,3 +356,33 @@ def test_branches_of_attention_have_the_names_of_their_modules() -> None:
     ours, theirs = figures(loads(text)), figures(replace(source, holders={}))
     for key in ("params", "macs", "saved", "training"):
         assert ours[key] == theirs[key], key
+
+
+@pytest.mark.torch
+def test_a_group_that_some_blocks_lack_has_one_condition() -> None:
+    """As the stages of timm's ConvNeXt, of which the first does not halve the map."""
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn = torch.nn
+
+    class Stage(nn.Module):
+        def __init__(self, before: int, width: int) -> None:
+            super().__init__()
+            halves = nn.Sequential(nn.BatchNorm2d(before), nn.Conv2d(before, width, 1))
+            self.down = nn.Identity() if before == width else halves
+            self.blocks = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
+
+        def forward(self, x: Any) -> Any:
+            return self.blocks(self.down(x))
+
+    source = load(nn.Sequential(Stage(3, 3), Stage(3, 8), Stage(8, 16)), input=(3, 8, 8))
+    text = to_spec(source)
+    assert [line.strip() for line in text.partition("blocks:")[2].splitlines()] == [
+        "",
+        "stage(width):",
+        "- if width != in_channels:",
+        "- down: batchnorm >> conv(width, 1)",
+        "- blocks: conv(width, 3, padding=1) >> relu",
+        "layers:",
+        "- stage(3) >> stage(8) >> stage(16)",
+    ]
+    assert figures(loads(text)) == figures(replace(source, holders={}))

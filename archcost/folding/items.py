@@ -65,12 +65,19 @@ class Take(Item):
 
 @dataclass(slots=True)
 class Group(Item):
-    """Items in a group of its own; ``start`` is the tensor that is current at its first."""
+    """Items in a group of its own.
+
+    Attributes:
+        items: what is in it.
+        start: the tensor that is current at its first item.
+        kind: what its module is, if that is known.
+        when: the condition on which it is there.
+    """
 
     items: list[Item] = field(default_factory=list)
     start: str = ""
     kind: str = ""
-    """What its module is, if that is known."""
+    when: str = ""
 
 
 @dataclass(slots=True)

@@ -41,6 +41,7 @@ class Unifier:
         self.conditions: list[tuple[Callable[[str], None], list[bool | None], str, bool]] = []
         self.bound: set[str] = set()
         self.loops = 0  # around the items that are looked at
+        self.absent: list[bool] = [False] * count  # which of the groups lack what they are in
 
     def block(self, name: str, columns: Sequence[Column]) -> Made | None:
         """Return the block; ``params`` then have the values for each group.
@@ -94,16 +95,8 @@ class Unifier:
         if isinstance(item, Call):
             item.args, item.ties = dict(item.args), dict(item.ties)
             self._call(item, column)
-            if not all(present) and not _is_choice(column):
-                call = item
-                self.conditions.append(
-                    (
-                        lambda text: setattr(call, "when", text),
-                        [*present],
-                        hint or _word(item),
-                        at_start,
-                    )
-                )
+            if not _is_choice(column):
+                self._when(item, present, hint or _word(item), at_start)
         elif isinstance(item, Take):
             self._reads(item, "read", [getattr(v, "read", NONE) for v in column.variants])
         elif isinstance(item, Merge):
@@ -111,15 +104,27 @@ class Unifier:
             for branch in column.inner:
                 self._branch(item, branch, at_start)
         elif isinstance(item, (Group, Loop)):
+            columns, absent = column.inner[0].columns, self.absent
+            if isinstance(item, Group) and item.label and len(columns) > 1:  # others go apart again
+                self._when(item, present, item.label, at_start)
+                self.absent = [not there for there in present]
             self.loops += isinstance(item, Loop)
-            item.items = self._items(column.inner[0].columns, at_start)
+            item.items = self._items(columns, at_start)
             self.loops -= isinstance(item, Loop)
+            self.absent = absent
             if isinstance(item, Loop):
                 self._times(item, column)
                 firsts = [NONE if v is None else v.first for v in column.variants]  # type: ignore[attr-defined]
                 put: Callable[[Text], None] = lambda text: setattr(item, "first", text)  # noqa: E731
                 self.slots.append(Slot(put, firsts, "first", [0] * self.count))
         return item
+
+    def _when(self, item: Call | Group, present: list[bool], hint: str, at_start: bool) -> None:
+        """Note on which condition an item is there, if it is not in all that have its place."""
+        there = [None if no else yes for yes, no in zip(present, self.absent, strict=True)]
+        if False in there:
+            put: Callable[[str], None] = lambda text: setattr(item, "when", text)  # noqa: E731
+            self.conditions.append((put, [*there], hint, at_start))
 
     def _branch(self, item: Merge, branch: Branch, at_start: bool) -> None:
         rows = {tuple(variant is None for variant in column.variants) for column in branch.columns}

@@ -80,9 +80,10 @@ def _filled(item: Item, given: dict[str, Any]) -> Item:
             name: Text(text(v.text)) if isinstance(v, Text) else v for name, v in item.args.items()
         }
         item.reads = tuple(map(text, item.reads))
-        item.when = text(item.when)
         if item.callee in given:
             item.callee = value(given[item.callee])
+    if isinstance(item, (Call, Group)):
+        item.when = text(item.when)
     if isinstance(item, (Call, Loop)) and isinstance(item.times, Text):
         item.times = Text(text(item.times.text))
     if isinstance(item, Merge):

@@ -96,6 +96,9 @@ def _alone(item: Item, indent: str) -> Iterator[str]:
     elif isinstance(item, Let):
         yield f'{indent}- let: {{{item.label}: "{item.value}"}}'
     elif isinstance(item, Group):
+        if item.when:
+            yield f"{indent}- if {item.when}:"
+            indent += STEP * 2
         yield from entry(f"{indent}- {item.label}:", item.items, indent + STEP * 2)
 
 
