@@ -161,3 +161,32 @@ def test_products_of_groups_and_distances_are_those_of_pytorch() -> None:
     assert analyze(network, batch=2).total.macs == 2 * rows * 64
     for outcome in verify(network, Request(checks=("memory", "training", "module"))):
         assert (outcome.passed, outcome.failures) == (outcome.run, [])
+
+
+class Compared(nn.Module):
+    """Distances to a table, or to the rows themselves, in a mode."""
+
+    def __init__(self, mode: str, table: bool) -> None:
+        super().__init__()
+        self.fc, self.mode, self.table = nn.Linear(8, 8), mode, table
+        self.register_buffer("rows", torch.zeros(4, 8))
+
+    def forward(self, x: Any) -> Any:
+        return torch.cdist(x1=self.fc(x), x2=self.rows if self.table else x, compute_mode=self.mode)
+
+
+@pytest.mark.parametrize("table", [True, False])
+@pytest.mark.parametrize("rows", [4, 32])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist",
+        "use_mm_for_euclid_dist_if_necessary",
+    ],
+)  # fmt: skip
+def test_gradients_of_distances_are_products_where_the_mode_says(
+    mode: str, rows: int, table: bool
+) -> None:
+    network = load(Compared(mode, table), input=(rows, 8))
+    [outcome] = verify(network, Request(checks=("training",)))
+    assert (outcome.passed, outcome.failures) == (outcome.run, [])

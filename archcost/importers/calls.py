@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, ClassVar, NamedTuple
 
@@ -161,11 +161,7 @@ class Called(Op):
             if len(shapes) == 3:
                 return self._attention(shapes, [*map(needed, (*self.args, *self.kwargs.values()))])
         if self.function == "cdist":
-            p = self.args[2] if len(self.args) > 2 else self.kwargs.get("p", 2.0)
-            pair = shapes_of(self.args[:2], (x, *others), self.params)
-            rows = max(shape[-2] if len(shape) > 1 else self.made_rows for shape in pair)
-            product = p == 2 and rows > FEW and any(map(needed, self.args[:2]))
-            return 2 * numel(self.made[0]) * pair[0][-1] * product, 0
+            return self._distances((x, *others), needed), 0
         if self.function.endswith("_cell"):
             state = self.args[1][0] if isinstance(self.args[1], (list, tuple)) else self.args[1]
             own = [arg.name for arg in self.args[2:4] if isinstance(arg, Own)]
@@ -178,6 +174,23 @@ class Called(Op):
         inputs = [self.args[n] for n in places if isinstance(self.args[n], Input)]
         weights = [self.args[n] for n in places if isinstance(self.args[n], Own)]
         return self.macs * sum(map(needed, inputs)), self.macs * sum(map(needed, weights))
+
+    def _distances(self, shapes: Sequence[Shape], needed: Callable[[Any], bool]) -> int:
+        """Return those of both gradients of ``cdist``, if PyTorch computes it by a product."""
+        names = ("x1", "x2", "p", "compute_mode")
+        given = {**dict(zip(names, self.args, strict=False)), **self.kwargs}
+        held = {**self.params, **self.buffers}
+        pair = [given["x1"], given["x2"]]
+        ends = [
+            shapes[arg.place] if isinstance(arg, Input)
+            else held[arg.name] if isinstance(arg, Own) else arg.shape
+            for arg in pair
+        ]  # fmt: skip
+        rows = max(shape[-2] if len(shape) > 1 else self.made_rows for shape in ends)
+        mode = str(given.get("compute_mode") or "")
+        many = rows > FEW and not mode.startswith("donot")
+        product = given.get("p", 2) == 2 and (many or mode == "use_mm_for_euclid_dist")
+        return 2 * numel(self.made[0]) * ends[0][-1] * (product and any(map(needed, pair)))
 
     def _attention(self, shapes: Sequence[Shape], needs: Sequence[bool]) -> tuple[int, int]:
         """Return those of fused attention, which makes the scores again, or of its products."""
@@ -302,16 +315,6 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple) and any(isinstance(item, slice) for item in value):
         return ", ".join(map(_text, value))
     return str(value)
-
-
-def shapes_of(
-    args: Sequence[Any], shapes: Sequence[Shape], params: Mapping[str, Shape]
-) -> list[Shape]:
-    """Return the shapes of arguments that are inputs or parameters."""
-    return [
-        shapes[arg.place] if isinstance(arg, Input) else params[arg.name]
-        for arg in args if isinstance(arg, (Input, Own))
-    ]  # fmt: skip
 
 
 def is_said(value: Any) -> bool:
