@@ -78,6 +78,20 @@ class _Own(NamedTuple):
     leaves: Mapping[str, Any]
 
 
+class Parted(NamedTuple):
+    """Values of a symbol, parted by the conditions on it.
+
+    Attributes:
+        held: where the conditions hold.
+        inside: the values there.
+        outside: the others; None if there are none.
+    """
+
+    held: Any
+    inside: Any
+    outside: Any
+
+
 class Program:
     """Computes formulas for given values of their symbols, where the run's guards hold.
 
@@ -96,7 +110,8 @@ class Program:
         self._called = {name: f"x{i}" for i, name in enumerate(graph.symbols)}
         self._parts = {name: _Scope(name) for name in graph.symbols}
         self._leaves: dict[str, dict[str, None]] = {name: {} for name in graph.symbols}
-        self._kept: dict[str, _Own] = {}
+        self._kept: dict[str, tuple[_Own, ...]] = {}
+        self._parted: dict[str, tuple[Any, Parted]] = {}
         for name, (low, high) in graph.domain().items():
             least, most = (box or {}).get(name, (-math.inf, math.inf))
             if least < low or most > high:
@@ -150,15 +165,17 @@ class Program:
         return _Own(values, held, dict(zip(self._leaves[name], leaves, strict=True)))
 
     def _once(self, name: str, values: Any) -> _Own:
-        """Return what depends on a symbol alone, computed once for the same array of values."""
+        """Return what depends on a symbol alone, computed once for each of the last two arrays."""
         import numpy as np
 
-        known = self._kept.get(name)
-        if known is None or known.values is not values:
-            made = self._own(self._numpy, name, values)
-            known = made._replace(held=np.broadcast_to(made.held, values.shape))
-            self._kept[name] = known
-        return known
+        known = self._kept.get(name, ())
+        for own in known:
+            if own.values is values:
+                return own
+        made = self._own(self._numpy, name, values)
+        made = made._replace(held=np.broadcast_to(made.held, values.shape))
+        self._kept[name] = (made, *known[:1])
+        return made
 
     def fits(self, box: Mapping[str, Bounds]) -> bool:
         """Whether no number on the way is beyond int64 while the symbols stay in a box."""
@@ -172,12 +189,22 @@ class Program:
     def _along(self) -> dict[tuple[str, ...], tuple[list[str], Callable[..., Any]]]:
         return {}
 
-    def holds(self, name: str, values: Any) -> Any:
-        """Return for which values of a symbol, a numpy array, its own conditions hold."""
+    def part(self, name: str, values: Any) -> Parted:
+        """Part values of a symbol, a numpy array, by its own conditions.
+
+        Of the same array the same arrays come out, so that all about them is computed once.
+        """
         import numpy as np
 
-        with np.errstate(all="ignore"):
-            return self._once(name, values).held
+        known, found = self._parted.get(name, (None, None))
+        if known is not values or found is None:
+            with np.errstate(all="ignore"):
+                held = self._once(name, values).held
+            found = Parted(held, values, None)
+            if not held.all():
+                found = Parted(held, values[held], values[~held])
+            self._parted[name] = values, found
+        return found
 
     def on_axes(self, axes: Mapping[str, tuple[Any, int]]) -> tuple[Any, dict[str, Any]]:
         """Return where the guards on several symbols hold, and the figures, of all combinations.

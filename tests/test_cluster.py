@@ -21,7 +21,6 @@ from archcost.space.cluster import executor_at
 from archcost.space.files import read_rows
 from archcost.space.grid import Space, read_dimension
 from archcost.space.sweep import Sweeper, joined
-from archcost.space.workers import count_of
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
@@ -88,7 +87,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(address: str) -> None:
             first = next(iter(client.run(os.getpid).values()))
         os.kill(first, signal.SIGKILL)
         found += blocks
-    assert len(found) == count_of(sweeper, executor) == 17
+    assert len(found) == 17
     assert all((joined(found)[name] == own).all() for name, own in expected.items())
     assert sweeper.summary() == alone.summary()
 

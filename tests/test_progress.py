@@ -70,6 +70,24 @@ def test_items_come_back_in_order_and_the_last_is_named(
     assert "2/3" in words
 
 
+def test_a_sweep_says_how_many_configurations_are_priced(
+    terminal: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "sweep",
+        "resnet18",
+        "--vary",
+        "input=32:163",
+        "--vary",
+        "classes=1:1000",
+        "--top",
+        "1",
+    ]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    told = capfd.readouterr().err
+    assert "0/132000" in told and "132000/132000" in told and "/s" in told
+
+
 def test_what_is_quick_shows_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

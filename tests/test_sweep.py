@@ -20,14 +20,14 @@ import pytest
 from click.testing import CliRunner
 
 import archcost
-from archcost import analyze, load
+from archcost import analyze, load, loads
 from archcost.cli import cli
 from archcost.contracts import contract
 from archcost.errors import ArchcostError
 from archcost.setting import Setting
-from archcost.space import grid
+from archcost.space import grid, sweep
 from archcost.space.grid import Space, read_dimension
-from archcost.space.sweep import Sweeper
+from archcost.space.sweep import Sweeper, rows_of
 from archcost.space.varied import Varied
 from archcost.spec import template
 from archcost.spec.catalog import find_model
@@ -80,19 +80,19 @@ def test_a_decimal_range_has_the_floats_that_are_written() -> None:
 
 
 def test_the_grid_has_every_configuration_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "BLOCK", 7)
+    monkeypatch.setattr(grid, "BOX", 7)
     space = Space(
         {"a": read_dimension("1:5"), "b": read_dimension("x,y"), "c": read_dimension("0.5,1.5,2.5")}
     )
     blocks = [*space.blocks()]
     rows = [row for own in blocks for row in zip(*(own[n].tolist() for n in "abc"), strict=True)]
     assert rows == [*product(range(1, 6), "xy", (0.5, 1.5, 2.5))]
-    assert len(space) == len(rows) == 30 and len(blocks) == space.count == 5
+    assert len(space) == len(rows) == 30 and len(blocks) == 5
 
 
 @pytest.mark.parametrize("block", [4, 7, 16, 100, 1000])
 def test_blocks_of_a_grid_are_boxes(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "BLOCK", block)
+    monkeypatch.setattr(grid, "BOX", block)
     names = {"a": "1:4", "b": "x,y", "c": "0.5,1.5,2.5", "d": "1:5"}
     space = Space({name: read_dimension(text) for name, text in names.items()})
     rows = [*product(range(1, 5), "xy", (0.5, 1.5, 2.5), range(1, 6))]
@@ -104,13 +104,13 @@ def test_blocks_of_a_grid_are_boxes(block: int, monkeypatch: pytest.MonkeyPatch)
         assert found == rows[start:stop]
         assert max(len(own["a"]) for own in blocks) <= block
     boxes = [*space.blocks()]
-    assert all(type(own) is grid.Box for own in boxes) and len(boxes) == space.count
+    assert all(type(own) is grid.Box for own in boxes)
 
 
 def test_a_large_grid_is_priced_as_a_sample_of_it() -> None:
-    vary = {"width": "0.25:2:0.05", "stages.2.2": range(1, 9), "input": range(32, 321, 2)}
+    vary = {"width": "0.25:2:0.05", "stages.2.2": range(1, 33), "input": range(32, 321, 2)}
     found = archcost.sweep("mobilenet_v2", vary)
-    assert len(found) == found.configurations == 36 * 8 * 145 > grid.BLOCK
+    assert len(found) == found.configurations == 36 * 32 * 145 > grid.BOX
     draw = np.random.default_rng(1)
     for row in draw.integers(0, len(found), 30).tolist():
         width, depth, size = (found.columns[name][row].item() for name in vary)
@@ -121,6 +121,16 @@ def test_a_large_grid_is_priced_as_a_sample_of_it() -> None:
         ).total
         assert found.columns["macs"][row] == total.macs
         assert found.columns["params"][row] == total.params
+
+
+def test_a_grid_of_many_runs_comes_in_short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "BLOCK", 50)
+    space = Space({"n": read_dimension("2,3,4"), "input": read_dimension("32:131")})
+    few, many = (Sweeper(loads(NET), Setting(), space) for _ in range(2))
+    monkeypatch.setattr(many, "_learn", lambda: setattr(many._pricing, "runs", 9))
+    lengths = [[rows_of(own) for own in each.blocks()] for each in (few, many)]
+    assert lengths == [[300], [50] * 6]
+    assert [each.tally.networks for each in (few, many)] == [300, 300]
 
 
 def test_a_sample_depends_on_its_seed_only() -> None:

@@ -141,7 +141,7 @@ def test_an_error_leaves_the_rows_before_it(
 ) -> None:
     from archcost.space import grid
 
-    monkeypatch.setattr(grid, "BLOCK", 2)
+    monkeypatch.setattr(grid, "BOX", 2)
     spec, target = tmp_path / "net.yaml", tmp_path / "rows.parquet"
     spec.write_text(NET)
     made = run(

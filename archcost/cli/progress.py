@@ -16,20 +16,22 @@ PATIENCE = 0.7
 
 @contextmanager
 def progress(
-    items: Iterable[T], what: str, name: Callable[[T], object] = str, total: int | None = None
-) -> Iterator[Iterator[T]]:
+    items: Iterable[T], what: str, name: Callable[[T], object] = str, total: int | None = None,
+    done: Callable[[], int] | None = None,
+) -> Iterator[Iterator[T]]:  # fmt: skip
     """Give back the items one by one; on a terminal a bar says which of them is worked on.
 
     Args:
         items: what is to be done.
         what: is done to them, in a word: ``report``.
         name: of an item, to be shown.
-        total: how many there are, where ``items`` has no length.
+        total: how much there is to do, where that is not the number of items.
+        done: returns how much of it is done.
     """
     if not watched():
         yield iter(items)
         return
-    bar = _Bar(total if total is not None else len(items))  # type: ignore[arg-type]
+    bar = _Bar(total if total is not None else len(items), done)  # type: ignore[arg-type]
     try:
         yield (bar.turn_to(item, f"{what} {name(item)}") for item in items)
     finally:
@@ -44,8 +46,9 @@ def watched() -> bool:
 class _Bar:
     """A bar that is drawn once it has waited; it counts the items before the present one."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, done: Callable[[], int] | None) -> None:
         self.total, self.turns, self.words = total, 0, ""
+        self.done = done or (lambda: max(self.turns - 1, 0))
         self.lock, self.drawn = Lock(), ExitStack()
         self.update: Callable[..., Any] = lambda **shown: None
         self.timer = Timer(PATIENCE, self.draw)
@@ -55,7 +58,7 @@ class _Bar:
     def turn_to(self, item: T, words: str) -> T:
         with self.lock:
             self.turns, self.words = self.turns + 1, words
-            self.update(completed=self.turns - 1, description=words)
+            self.update(completed=self.done(), description=words)
         return item
 
     def draw(self) -> None:
@@ -75,7 +78,7 @@ class _Bar:
             )  # fmt: skip
             console = Console(file=terminal, force_terminal=True)
             bar = rich.Progress(*columns, console=console, transient=True)
-            task = bar.add_task(self.words, total=self.total, completed=max(self.turns - 1, 0))
+            task = bar.add_task(self.words, total=self.total, completed=self.done())
             self.drawn.enter_context(bar)
             self.update = partial(bar.update, task)
 

@@ -45,7 +45,7 @@ def command(
     """
     from archcost.space.solve import solve
     from archcost.space.sweep import Sweeper
-    from archcost.space.workers import blocks_of, count_of
+    from archcost.space.workers import blocks_of
 
     if (maximize is None) == (minimize is None):
         both = "" if maximize is None else ", not both"
@@ -58,7 +58,7 @@ def command(
         pricers(**jobs) as who,
         blocks_of(sweeper, who, pareto=True) as made,
         progress(
-            made, "price", lambda _: f"{sweeper.tally.seen:,}", count_of(sweeper, who)
+            made, "price", lambda _: model, len(sweeper.space), lambda: sweeper.tally.seen
         ) as blocks,
     ):
         found = solve(sweeper, blocks)

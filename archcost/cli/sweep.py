@@ -116,7 +116,7 @@ def command(
     """
     from archcost.space.files import STREAMED, needs_pyarrow, write_rows
     from archcost.space.sweep import Sweeper, swept
-    from archcost.space.workers import blocks_of, count_of
+    from archcost.space.workers import blocks_of
 
     if sort and pareto:
         raise ArchcostError("--pareto has an order of its own; leave --sort out")
@@ -141,11 +141,13 @@ def command(
     )  # fmt: skip
     started = time.monotonic()
 
-    def told(_: object) -> str:
-        """Return how many configurations are priced, and how many in a second."""
-        return (
-            f"{sweeper.tally.seen:,} at {sweeper.tally.seen / (time.monotonic() - started):,.0f}/s"
-        )
+    def rate(_: object) -> str:
+        """Return how many configurations are priced in a second."""
+        return f"{sweeper.tally.seen / (time.monotonic() - started):,.0f}/s"
+
+    def seen() -> int:
+        """Return how many configurations are priced."""
+        return sweeper.tally.seen
 
     streamed = out.format if out.format in STREAMED and not (sort or pareto or top) else None
     few = FEW if out.for_people and top is None else top
@@ -155,7 +157,7 @@ def command(
         blocks_of(
             sweeper, who, pareto=bool(pareto), top=None if streamed else few, parts=parts or ""
         ) as made,
-        progress(whole(made), "price", told, count_of(sweeper, who, parts or "")) as blocks,
+        progress(whole(made), "price", rate, len(sweeper.space), seen) as blocks,
     ):
         if parts:
             for _ in blocks:
@@ -175,8 +177,8 @@ def command(
                 click.echo("\n".join(found.notes))
             else:
                 Output(out.format, out.file).show(found.table(), found.to_dict())
-    if (seen := sweeper.tally.seen) < len(sweeper.space):
-        click.echo(f"archcost: interrupted after {seen:,} of {len(sweeper.space):,}", err=True)
+    if seen() < len(sweeper.space):
+        click.echo(f"archcost: interrupted after {seen():,} of {len(sweeper.space):,}", err=True)
         raise click.exceptions.Exit(130)
 
 

@@ -21,7 +21,8 @@ LARGEST = 10**12
 """More configurations than this are not gone through one by one."""
 BLOCK = 2**14
 """Configurations that are drawn at once: the random numbers of a block depend on its place only."""
-
+BOX = 2**17
+"""Configurations of a grid that are priced at once, at most: a column of them is a megabyte."""
 FEW = 2**12
 """A name of so many values at most has few: what depends on it alone is computed once for each."""
 
@@ -249,18 +250,10 @@ class Space:
         whole = period = 1
         for own in reversed([*self.dimensions.values()]):
             period = whole * len(own)
-            if period > BLOCK:
+            if period > BOX:
                 break
             whole = period
-        return BLOCK // whole * whole, period
-
-    @property
-    def count(self) -> int:
-        """How many blocks there are."""
-        if self.sample is not None:
-            return -(-self.sample // BLOCK)
-        step, period = self._steps
-        return len(self) // period * -(-period // step)
+        return BOX // whole * whole, period
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Columns]:
         """Yield the configurations from number ``start`` to ``stop``, a block at a time.

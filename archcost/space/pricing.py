@@ -243,7 +243,9 @@ class Programs:
         ]
         for chosen in product(*places):
             parts = zip(axes.items(), chosen, strict=True)
-            box: Columns = {name: own[part] for (name, own), part in parts}
+            box: Columns = {
+                name: own if part == slice(None) else own[part] for (name, own), part in parts
+            }
             key = tuple(repr(box[name][0]) for name in self._fixed)
             boxes = [(box, rows[chosen])]
             for traced in self._known.get(key, ()):
@@ -265,18 +267,18 @@ class Programs:
 
         left, names = list[tuple[Columns, Any]](), [*box]
 
-        def take(name: str, kept: Any) -> None:
+        def take(name: str, kept: Any, inside: Any, outside: Any) -> None:
             nonlocal box, rows
             axis = names.index(name)
-            left.append(({**box, name: box[name][~kept]}, rows.compress(~kept, axis)))
-            box, rows = {**box, name: box[name][kept]}, rows.compress(kept, axis)
+            left.append(({**box, name: outside}, rows.compress(~kept, axis)))
+            box, rows = {**box, name: inside}, rows.compress(kept, axis)
 
         for symbol, name in traced.symbols.items():
-            kept = traced.program.holds(symbol, box[name])
-            if not kept.any():
+            parted = traced.program.part(symbol, box[name])
+            if not len(parted.inside):
                 return [*left, (box, rows)]
-            if not kept.all():
-                take(name, kept)
+            if parted.outside is not None:
+                take(name, *parted)
         axes = {x: (box[n], names.index(n) - len(names)) for x, n in traced.symbols.items()}
         held, found = traced.program.on_axes(axes)
         split = [axis for axis, count in enumerate(np.shape(held), -np.ndim(held)) if count > 1]
@@ -284,7 +286,8 @@ class Programs:
             return [*left, (box, rows)]
         if not np.all(held):
             [axis], keep = split, held.reshape(-1)
-            take(names[axis], keep)
+            values = box[names[axis]]
+            take(names[axis], keep, values[keep], values[~keep])
             found = {
                 name: own.compress(keep, axis)
                 if np.ndim(own) >= -axis and own.shape[axis] > 1

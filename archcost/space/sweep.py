@@ -14,7 +14,7 @@ from archcost.network import Network
 from archcost.record import contract_id, record
 from archcost.setting import Setting
 from archcost.space.folded import SUMS, may_fold, run_of
-from archcost.space.grid import BLOCK, Columns, Space
+from archcost.space.grid import BLOCK, BOX, Columns, Space
 from archcost.space.pricing import OneByOne, Priced, Pricing, Programs, Run
 from archcost.space.refusals import Refused, refuse
 from archcost.space.selection import Order, figure_of, first_rows, front, holds, read_conditions
@@ -28,6 +28,8 @@ PIECE = 256
 """Configurations of a block where each takes a run of its own."""
 FEW = 64
 """Random configurations that are priced before a grid."""
+MANY = 8
+"""So many runs, and one for each :data:`PIECE` rows, are few."""
 HELD = 2**17
 """Rows that are held before those are dropped that cannot be shown."""
 
@@ -78,7 +80,7 @@ class Sweeper:
         figures = [name for name in self.names if name not in known]
         self._early = [name for name in figures if name in SUMS]
         self._late = [name for name in figures if name not in SUMS]
-        self._pricing = self._priced_by()
+        self._pricing, self._priced = self._priced_by(), 0
         self.tally = Tally()
 
     def _run(self, names: Sequence[str]) -> Run:
@@ -93,9 +95,14 @@ class Sweeper:
         return Programs(run, box, may_fold(self._setting, self._early))
 
     @property
-    def step(self) -> int:
-        """How many configurations are priced at once."""
-        return PIECE if self._late or isinstance(self._pricing, OneByOne) else BLOCK
+    def alone(self) -> bool:
+        """Whether each configuration takes a run of its own."""
+        return bool(self._late) or isinstance(self._pricing, OneByOne)
+
+    def _step(self) -> int:
+        """Return how many configurations are priced at once, so that a block takes seconds."""
+        many = self.runs > MANY + self._priced / PIECE
+        return PIECE if self.alone else BLOCK if many else BOX
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Columns]:
         """Yield the configurations that are kept, with their figures, a block at a time.
@@ -104,11 +111,12 @@ class Sweeper:
         """
         self._learn()
         for columns in self.space.blocks(start, stop):
-            if rows_of(columns) <= self.step:
+            step = self._step()
+            if rows_of(columns) <= step:
                 yield self._kept(columns)
                 continue
-            for first in range(0, rows_of(columns), self.step):
-                end = first + self.step
+            for first in range(0, rows_of(columns), step):
+                end = first + step
                 yield self._kept({name: own[first:end] for name, own in columns.items()})
 
     def _learn(self) -> None:
@@ -120,6 +128,7 @@ class Sweeper:
         if grid and not self.runs and isinstance(self._pricing, Programs):
             few = Space(self.space.dimensions, FEW)
             self._pricing.price(few.columns(0, FEW))
+            self._priced += FEW
 
     def count(self, other: Tally) -> None:
         """Add what was counted of configurations that come later."""
@@ -141,6 +150,7 @@ class Sweeper:
 
     def _kept(self, columns: Columns) -> Columns:
         priced = self._pricing.price(columns)
+        self._priced += rows_of(columns)
         self.tally.seen += rows_of(columns)
         self.tally.networks += int(priced.networks.sum())
         self._refuse(columns, priced)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from archcost.space.files import write_part
 from archcost.space.grid import BLOCK, Columns
-from archcost.space.sweep import Sweeper, Tally, joined, reduced, rows_of
+from archcost.space.sweep import PIECE, Sweeper, Tally, joined, reduced, rows_of
 
 STEPS = 16
 """Steps of a sweep that are one task: a few tenths of a second."""
@@ -87,14 +87,6 @@ def _is_alone(sweeper: Sweeper, jobs: int | Executor) -> bool:
     return jobs == 1 or sweeper.varied.network.pickled is None
 
 
-def count_of(sweeper: Sweeper, jobs: int | Executor = 1, parts: str = "") -> int:
-    """Return how many blocks :func:`blocks_of` gives."""
-    if _is_alone(sweeper, jobs) and not parts and sweeper.step == BLOCK:
-        return sweeper.space.count
-    step = sweeper.step if _is_alone(sweeper, jobs) and not parts else STEPS * sweeper.step
-    return -(-len(sweeper.space) // step)
-
-
 def _packed(sweeper: Sweeper) -> bytes:
     return zlib.compress(pickle.dumps(sweeper.made))
 
@@ -118,7 +110,8 @@ class _Shared:
         Rows come by files of a folder, if one is given: a process that dies while it sends much
         through a pipe leaves its reader waiting.
         """
-        size, count = STEPS * self.sweeper.step, len(self.sweeper.space)
+        step, count = PIECE if self.sweeper.alone else BLOCK, len(self.sweeper.space)
+        size = STEPS * step
         ahead = AHEAD * getattr(self.executor, "_max_workers", WORKERS) if self.executor else 1
         waiting = deque[tuple[Task, Future[Found] | None]]()
         for start in range(0, count, size):
