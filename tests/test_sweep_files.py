@@ -136,6 +136,25 @@ def test_what_parquet_does_not_take(words: str, reason: str, spec: str, tmp_path
     assert str(run(spec, *words.format(target).split()).exception) == reason
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "json", "xlsx", "md", "parquet"])
+@pytest.mark.parametrize("words", ["", "--top 2", "--sort macs"])
+def test_every_file_leaves_a_summary_on_the_terminal(
+    ending: str, words: str, tmp_path: Path
+) -> None:
+    target = str(tmp_path / f"rows.{ending}")
+    shown = run("resnet18", "--vary", "input=32:96:32", *words.split(), "-o", target)
+    assert shown.exit_code == 0 and shown.stderr == ""
+    first = "the first 2 of 3\n" if "top" in words else ""
+    assert shown.stdout == f"3 configurations: 3 networks\n{first}"
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_the_summary_stands_beside_rows_that_other_programs_read(format: str) -> None:
+    shown = run("resnet18", "--vary", "input=32:96:32", "--top", "1", "--format", format)
+    assert shown.stderr == "3 configurations: 3 networks\nthe first 1 of 3\n"
+    assert len(shown.stdout.splitlines()) == (2 if format == "csv" else 1)
+
+
 def test_an_error_leaves_the_rows_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

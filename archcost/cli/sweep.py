@@ -174,9 +174,10 @@ def command(
             elif out.format == PARQUET:
                 with opened(out.file, True) as file:
                     write_rows(sweeper, [found.columns], file, PARQUET)
-                click.echo("\n".join(found.notes))
             else:
                 Output(out.format, out.file).show(found.table(), found.to_dict())
+            if out.file or out.format in STREAMED:
+                click.echo("\n".join(found.notes), err=out.file is None)
     if seen() < len(sweeper.space):
         click.echo(f"archcost: interrupted after {seen():,} of {len(sweeper.space):,}", err=True)
         raise click.exceptions.Exit(130)
