@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -152,11 +152,14 @@ class Graph:
         """Return the closed form of a number: ``83,410,944·h·w + 2,048,000``."""
         return notation(self.forms).polynomial(self.form(number))
 
-    def conditions(self, notation: type[Notation] = Notation) -> list[str]:
-        """Return the conditions under which the run holds: the symbols' bounds, the guards."""
+    def conditions(
+        self, notation: type[Notation] = Notation, guards: Iterable[Guard] | None = None
+    ) -> list[str]:
+        """Return the bounds of the symbols and the guards, or some of these, each as it is said."""
         written = notation(self.forms)
         bounds = [written.between(name, *ends) for name, ends in self.domain().items()]
-        return bounds + [written.condition(dict(left), sign) for left, sign in self.guards]
+        said = self.guards if guards is None else guards
+        return [*bounds, *dict.fromkeys(written.condition(dict(own), sign) for own, sign in said)]
 
     def noted(self) -> tuple[Any, ...]:
         """Return what tells whether the run has met a condition since."""

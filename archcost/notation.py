@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import ClassVar
 
 from archcost.normal import Forms, Polynomial, Terms, add, constant, divisor
@@ -62,8 +62,31 @@ class Notation:
         return text if alone else f"({text})"
 
     def condition(self, left: Polynomial, sign: str) -> str:
-        """Return a comparison of a polynomial with 0."""
-        return f"{self.polynomial(left)} {self.signs[sign]} {self.number(0)}"
+        """Return a comparison of a polynomial, or of what a division of it leaves, with 0."""
+        text = self.polynomial(left)
+        if sign in ("==", "!=") and (divided := self._divided(left)):
+            text = self.remainder(*divided)
+        return f"{text} {self.signs[sign]} {self.number(0)}"
+
+    def _divided(self, left: Polynomial) -> tuple[Polynomial, int] | None:
+        """Return ``a`` and ``n`` where this is 0 if ``n`` divides ``a``; None of others.
+
+        It is a multiple of ``a - n*floor(a/n)``, and ``a`` has no divisor in common with ``n``.
+        """
+        for own, times in left.items():
+            n = divisor(self.forms.atoms[own[0]]) if len(own) == 1 else 0
+            if n and times % n == 0:
+                below = dict(self.forms.atoms[own[0]].args[0])
+                if add(left, below, times // n) == {own: times}:
+                    shared = math.gcd(*below.values())
+                    return {monomial: c // shared for monomial, c in below.items()}, n
+        return None
+
+    def remainder(self, above: Polynomial, n: int) -> str:
+        """Return what a division of a polynomial by a number leaves."""
+        text = self.polynomial(above)
+        text = f"({text})" if len(above) > 1 else text
+        return f"{text} {self.infix['%']} {self.number(n)}"
 
     def between(self, name: str, low: float, high: float) -> str:
         """Return the bounds of a symbol, or the one value that it has."""
@@ -160,7 +183,9 @@ class Python(Notation):
         """Return a number as Python reads it back."""
         if isinstance(number, int):
             return f"{number:_}"
-        return repr(number) if isfinite(number) else f"math.{number}".replace("math.-", "-math.")
+        return (
+            repr(number) if math.isfinite(number) else f"math.{number}".replace("math.-", "-math.")
+        )
 
     def symbol(self, name: str) -> str:
         """Return a name that hides nothing that formulas call: ``max_`` for ``max``."""

@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from archcost import Network, analyze, closed_form, load
+from archcost import Network, analyze, closed_form, load, loads
 from archcost.cli import cli
 from archcost.contracts import contract
 from archcost.errors import ArchcostError
@@ -172,6 +172,36 @@ def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     points = sizes_near(network.input, ["H", "W"])
     with pytest.raises(AssertionError):
         compare(closed_form(network), Varied(network), {"H": "H", "W": "W"}, points)
+
+
+def test_a_condition_that_always_holds_is_not_said() -> None:
+    """ConvNeXt's chance to drop a layer is compared with 1 for each layer."""
+    form = closed_form("convnext_tiny", symbols=["depths.0"])
+    assert len(form.graph.conditions()) > 5 and form.conditions == ["1 ≤ depths_0 ≤ 501"]
+    assert python_of(form)(4)["params"] == form(depths_0=4)["params"]
+    network = loads(
+        "name: net\ninput: 3x8x8\nknobs: {n: 4}\nlayers:\n  - let: {half: n / 2, third: n / 3}\n"
+        "  - conv(n, 1)\n  - relu if half < 40\n  - relu if third < n\n  - relu if n <= 100\n"
+    )
+    assert closed_form(network, symbols=["n"]).conditions == ["1 ≤ n ≤ 100", "((n / 2) − 40) < 0"]
+
+
+def test_a_multiple_is_called_so() -> None:
+    """Windows of 7x7 cut a map of 4h rows: 7 divides 4h if it divides h, and that is said once."""
+    form = closed_form("swin_t", by={"H": "32*h", "W": "32*w"})
+    assert form.conditions[2:] == ["h mod 7 = 0", "w mod 7 = 0"]
+    costs = python_of(form)
+    for h, held in ((7, True), (8, False), (14, True), (21, True), (13, False)):
+        if held:
+            size = (3, 32 * h, 224)
+            assert costs(h, 7)["macs"] == analyze(load("swin_t", input=size)).total.macs
+        else:
+            with pytest.raises(ValueError, match="h mod 7 = 0"):
+                costs(h, 7)
+    assert r"% h \bmod 7 = 0" in form.latex()
+    network = load("swin_t", knobs={"window": 6}, input=(3, 192, 192))
+    conditions = closed_form(network, by={"H": "32*h", "W": "32*h"}).conditions
+    assert conditions[1:] == ["h mod 3 = 0", "h mod 6 = 0"]
 
 
 def test_the_source_runs_without_archcost() -> None:

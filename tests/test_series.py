@@ -186,5 +186,5 @@ def test_an_end_that_is_not_compared_is_caught(
 
 
 def test_a_sum_within_a_product_stands_in_brackets() -> None:
-    conditions = closed_form("convnext_tiny", symbols=["depths.0"]).conditions
+    conditions = closed_form("convnext_tiny", symbols=["depths.0"]).graph.conditions()
     assert "(((0.1 · (depths_0 − 1)) / (depths_0 + 14)) − 1) ≤ 0" in conditions

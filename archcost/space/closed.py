@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -11,7 +12,7 @@ from archcost.compiled import Program
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, SpecError
 from archcost.figures import Figure, find_metric
-from archcost.graph import LARGEST_SIZE, Graph
+from archcost.graph import LARGEST_SIZE, Graph, Guard
 from archcost.network import Network
 from archcost.normal import Bounds
 from archcost.notation import Latex, Notation, Python
@@ -24,6 +25,8 @@ from archcost.table import Column, Table, Tabled
 
 USUAL = ("params", "macs", "activations")
 """The figures of a closed form unless others are asked for."""
+FEW = 4096
+"""A symbol of so many values at most has few: conditions on it are tried at all of them."""
 MORE = 2
 """Repeats more than a network has, for a run that holds for other numbers of them, too."""
 COLUMNS = (
@@ -61,7 +64,30 @@ class ClosedForm(Tabled):
     @cached_property
     def conditions(self) -> Sequence[str]:
         """The conditions under which the formulas hold; outside of them, others do."""
-        return self.graph.conditions()
+        return self._conditions(Notation)
+
+    def _conditions(self, notation: type[Notation]) -> list[str]:
+        return self.graph.conditions(notation, self._guards)
+
+    @cached_property
+    def _guards(self) -> Sequence[Guard]:
+        """The guards of the run without those that all values of their one symbol meet."""
+        written = Python(self.graph.forms)
+        few = {
+            written.symbol(name): range(int(low), int(high) + 1)
+            for name, (low, high) in self.symbols.items()
+            if isinstance(self.graph.symbols[name].value, int) and high - low < FEW
+        }
+
+        def is_met(guard: Guard) -> bool:
+            """Return whether a guard always holds, so far as few values tell it."""
+            code = compile(written.condition(dict(guard.left), guard.sign), "<guard>", "eval")
+            names = {*map(written.symbol, self.symbols)}.intersection(code.co_names)
+            if len(names) > 1 or not names <= few.keys():
+                return False
+            return all(eval(code, {"math": math, n: own}) for n in names for own in few[n])
+
+        return [guard for guard in self.graph.guards if not is_met(guard)]
 
     def formula(self, figure: str, group: str = "", notation: type[Notation] = Notation) -> str:
         """Return the formula of a figure: ``"83,410,944·h·w + 2,048,000"``."""
@@ -142,7 +168,7 @@ class ClosedForm(Tabled):
             first, *others = terms
             lines.append(rf"\mathrm{{{_escaped(name)}}} &= {first}")
             lines += [rf"&\quad {term}" for term in others]
-        holds = [f"% {condition}" for condition in self.graph.conditions(Latex)]
+        holds = [f"% {condition}" for condition in self._conditions(Latex)]
         body = " \\\\\n".join(lines)
         return "\n".join([r"\begin{align*}", body, r"\end{align*}", "% holds for", *holds])
 
@@ -156,7 +182,7 @@ class ClosedForm(Tabled):
             f"def costs({names}):",
             f'    """Return the figures of {self._title} by name."""',
         ]  # fmt: skip
-        for code, text in zip(self.graph.conditions(Python), self.conditions, strict=True):
+        for code, text in zip(self._conditions(Python), self.conditions, strict=True):
             lines += [
                 f"    if not ({code}):",
                 f'        raise ValueError("the formulas hold for {text}")',
