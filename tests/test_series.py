@@ -36,12 +36,19 @@ DEPTHS = [f"depths.{i}" for i in range(4)]
 
 @pytest.mark.parametrize(
     ("name", "other", "runs"),
-    [("densenet121", {"growth": (1, 60)}, 1), ("convnext_tiny", {"widths.0": (8, 200)}, 5)],
+    [
+        ("densenet121", {"growth": (1, 60)}, 1),
+        ("convnext_tiny", {"widths.0": (8, 200)}, 5),
+        ("cbam_resnet50", {"reduction": (1, 30)}, 1),
+    ],
 )
 def test_one_run_prices_all_depths_of_blocks_that_differ(
     name: str, other: dict[str, tuple[int, int]], runs: int
 ) -> None:
-    """Each layer of DenseNet reads more channels; each block of ConvNeXt drops more paths."""
+    """Each layer of DenseNet reads more channels; each block of ConvNeXt drops more paths.
+
+    The gates of CBAM use the weights of one perceptron twice.
+    """
     ends = dict.fromkeys(DEPTHS, (1, 9)) | {"H": (33, 300)} | other
     low, high = ({key: own[i] for key, own in ends.items()} for i in (0, 1))
     assert priced(name, low, high).runs <= runs
@@ -50,6 +57,14 @@ def test_one_run_prices_all_depths_of_blocks_that_differ(
 @pytest.mark.parametrize("name", ["densenet121", "convnext_tiny"])
 def test_stages_without_a_block_are_priced_too(name: str) -> None:
     priced(name, dict.fromkeys([*DEPTHS, "H"], 0), dict.fromkeys(DEPTHS, 3) | {"H": 90})
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_s"])
+def test_one_run_prices_the_depths_of_efficientnets(name: str) -> None:
+    place = 4 if "v2" in name else 5
+    depths = [f"rows.{i}.{place}" for i in range(1, 6)]
+    low, high = dict.fromkeys(depths, 2) | {"H": 200}, dict.fromkeys(depths, 20) | {"H": 400}
+    assert priced(name, low, high).runs == 1
 
 
 def test_the_closed_form_of_densenet_is_a_polynomial_in_its_depths() -> None:
@@ -102,11 +117,18 @@ SPECS = {
     "within": "for i in range(n): [{for j in range(i): ['conv(8 + j, 1)']}]",
     "inner": "for i in range(n): ['conv(9 + 2 * i, 1) * m']",
     "tied": "for i in range(n): [same, 'conv(8, 1)']",
+    "tied inside": "for i in range(n): ['twice(8)']",
+    "tied and rises": "for i in range(n): ['twice(8 + i)']",
+    "tied to the stem": "for i in range(n): ['conv(8, 1, weight=stem, bias=stem)']",
+    "tied twice": "for i in range(n): ['twice(8) * m', 'conv(8, 1, weight=stem)']",
+    "tied to the last": "for i in range(n): [{own: \"conv(8, 1, weight=own) if i else conv(8, 1)\"}]",
     "product": "for i in range(n): ['conv((i + m) * (n - i), 1)']",
 }  # fmt: skip
 SPEC = """name: net
 input: 8x9x9
 knobs: {{n: 3, m: 2}}
+blocks:
+  twice(c): [{{own: 'conv(c, 1)'}}, 'conv(c, 3, padding=1, bias=own)']
 shared:
   same: conv(8, 1)
 layers: [{{let: {{k: 1}}}}, {{stem: 'conv(8, 1)'}}, {{{loop}}}, {{tail: 'conv(5, 1) >> flatten >> linear(3)'}}]
@@ -119,7 +141,7 @@ def test_loops_over_a_symbol_are_priced_as_one_by_one(name: str, tmp_path: Path)
     loop, _, body = SPECS[name].partition(": ")
     spec.write_text(SPEC.format(loop=f"{loop}: {body}"))
     programs = priced(str(spec), {"n": 0, "m": 0}, {"n": 11, "m": 4}, rows=90)
-    if name in ("rises", "concat", "adds"):
+    if name in ("rises", "concat", "adds", "tied inside", "tied and rises", "tied to the stem"):
         assert programs.runs <= 3
 
 

@@ -103,8 +103,7 @@ class Repeating(Reading):
             made = call(current)
             layers = self.builder.layers[first:]
             taken = (len(layers), self.steps - steps, work - self.budget.left)
-            equal = self._noted() == before and alike(made, current)
-            folds = equal and not any(layer.ties for layer in layers)
+            folds = self._noted() == before and alike(made, current)
             if not folds or graph.noted() != conditions:  # what holds where the call is made
                 graph.compare(">", times, done)
             if folds and self._take(taken, times - done - 1):
@@ -185,7 +184,7 @@ class Repeating(Reading):
             layers = self.builder.layers[start:]
             taken = (len(layers), self.steps - steps, work - self.budget.left)
             even = self._noted() == noted and alike(made, before(number + 1))
-            if not even or held_by(scope) != held or any(layer.ties for layer in layers):
+            if not even or held_by(scope) != held:
                 raise Uneven
             series = graph.rows[-1]
         self.builder.values[second.name] = second
