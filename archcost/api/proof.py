@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from archcost.api import LoadOptions, Model, name_of, network_of, takes
 from archcost.errors import ArchcostError
 from archcost.network import Network
+from archcost.proofs import Usage
 from archcost.setting import Setting, patterns
 from archcost.table import Table, Tabled
 
@@ -82,6 +84,38 @@ class Verification(Tabled):
         return results_record(self.outcomes, self.about, False, self.ran_nowhere)
 
 
+def of_references(
+    models: Sequence[Model], against: Sequence[str], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Usage]:
+    """Return the options of the models, and how references that are code are used.
+
+    Code as a model and its references take the same ``inputs``. A spec takes none. A knob that no
+    spec has is an argument of the references.
+    """
+    from archcost.pytorch import import_torch
+    from archcost.spec.catalog import find_model
+    from archcost.spec.kinds import is_code
+
+    own, make = dict(options), options.get("inputs")
+    if not any(":" in name for name in against):
+        return own, Usage()
+    import_torch()
+    from archcost.importers.arguments import in_order
+    from archcost.importers.source import as_literal
+
+    specs = [model for model in models if isinstance(model, Network) or not is_code(name_of(model))]
+    if len(specs) < len(models):
+        return own, Usage({}, partial(in_order, make=make))
+    own.pop("inputs", None)
+    documents = [find_model(model)[0] for model in specs if not isinstance(model, Network)]
+    knobs = dict(own.pop("knobs", None) or {})
+    theirs = {
+        key: as_literal(knobs.pop(key))
+        for key in [*knobs] if not any(key in document.knobs for document in documents)
+    }  # fmt: skip
+    return own | ({"knobs": knobs} if knobs else {}), Usage(theirs, partial(in_order, make=make))
+
+
 @takes(LoadOptions)
 def verify(
     *models: Model,
@@ -104,7 +138,9 @@ def verify(
         batch: samples per pass.
         freeze: shell patterns of layers that are not trained.
         jobs: how many models to check at a time, each in its own process.
-        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`.
+        **options: ``input``, ``knobs``, ``aux`` and ``bias``, as for :func:`archcost.load`. A
+            knob that no spec has is an argument of the references. ``inputs`` makes the arguments
+            that they are called on.
 
     Raises:
         LookupFailed: an unknown model, check, reference or option.
@@ -122,9 +158,10 @@ def verify(
     check_device(device)
     setting = Setting(batch, device="cpu", freeze=patterns("freeze", freeze))
     named = patterns("checks", checks), patterns("against", against)
-    request = Request(named[0], device, setting, named[1])
+    own, usage = of_references(models, named[1], options)
+    request = Request(named[0], device, setting, named[1], usage)
     request.names()
-    networks = [network_of(model, options) for model in models]
+    networks = [network_of(model, own) for model in models]
     outcomes = tuple(verify_all(networks, request, jobs))
     nowhere = request.ran_nowhere(outcomes, [network.name for network in networks])
     return Verification(outcomes, about(request), tuple(nowhere))

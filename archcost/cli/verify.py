@@ -75,8 +75,12 @@ def command(
     --weights compares the tensors in a file of weights with those of the model by name, shape and
     type. The layers of a spec have other names, so there it counts the tensors of each shape.
 
+    --inputs and --arg also reach a reference that is code. --inputs makes the arguments that the
+    module is called on. An --arg that no spec has as a knob is an argument of the callable.
+
     Example: archcost verify resnet50 --against torchvision
     """
+    from archcost.api.proof import of_references
     from archcost.proofs import results
     from archcost.report.comparison import select
 
@@ -108,9 +112,10 @@ def command(
         names = select(**chosen)
         check_device(device)
         setting = Setting(batch, device="cpu", freeze=freeze)
-        request = Request(checks, device, setting, against)
+        own, usage = of_references(names, against, options)
+        request = Request(checks, device, setting, against, usage)
         groups = request.names()
-        networks = [load_network(name, **options) for name in names]
+        networks = [load_network(name, **own) for name in names]
         order = [network.name for network in networks]
         named = order[: len(dict.fromkeys(chosen["models"]))]  # the first are those named
         ran_nowhere = partial(request.ran_nowhere, models=named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from archcost.network import NETWORK_INPUT, Value
 from archcost.proofs.counterparts import FOREIGN, maker, one_line
 from archcost.pytorch import import_torch, random_values
 from archcost.shape import Shape, read_shape
+from archcost.units import number_of
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ def _filled(tensors: tuple[Any, ...], value: Any) -> Any:
     if isinstance(value, Fixed):
         if value.value is not None:
             return value.value
-        ones = import_torch().ones
-        return ones(value.shape, dtype=value.dtype, device=tensors[0].device)
+        floats = [x.dtype for x in tensors if x.is_floating_point()] or [value.dtype]
+        dtype = floats[0] if value.dtype.is_floating_point else value.dtype
+        return import_torch().ones(value.shape, dtype=dtype, device=tensors[0].device)
     if isinstance(value, (list, tuple)):
         return type(value)([_filled(tensors, inner) for inner in value])
     if isinstance(value, Mapping):
@@ -194,6 +196,39 @@ def of_function(make: Any, module: Any, run: bool = False) -> Arguments:
     if not tensors:
         raise ArchcostError("--inputs: make(batch) gives no tensor that has the batch")
     return Arguments(tuple(names), tuple(tensors), placed, given, tuple(sample))
+
+
+def in_order(module: Any, names: Sequence[str], make: Any = None) -> Any:
+    """Let a module take tensors one after the other, and return it.
+
+    Args:
+        module: whose ``forward`` may take them by name, or in lists and dicts.
+        names: of the tensors, in their order.
+        make: what makes the arguments for a batch, as for :func:`of_function`. Without it, tensors
+            go to the arguments of their names if there are such.
+
+    Raises:
+        ArchcostError: ``make`` makes another number of tensors.
+    """
+    if make is None:
+        known, plain = _parameters(module), [*names]
+        for place, name in enumerate(names):
+            if name not in known:  # an input that is called as a module has another name
+                plain[place] = name.removesuffix("_input")
+        if not {*plain} <= {*known}:
+            return module
+        places = {name: Slot(place) for place, name in enumerate(plain)}
+        given = Arguments(tuple(plain), (None,) * len(plain), (), places)
+    else:
+        given = of_function(make, module)
+        if len(given.tensors) != len(names):
+            raise ArchcostError(
+                f"--inputs: make(batch) gives {number_of(len(given.tensors), 'tensor')}, and the "
+                f"model has the inputs {', '.join(names)}"
+            )
+    if not given.is_in_order(module):
+        module.forward = Filled(module.forward, given)
+    return module
 
 
 def _parts(made: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

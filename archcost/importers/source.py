@@ -51,7 +51,7 @@ def read(
     from archcost.importers.passes import trace
     from archcost.importers.seen import Seen
 
-    arguments = {key: _literal(value) for key, value in (knobs or {}).items()}
+    arguments = {key: as_literal(value) for key, value in (knobs or {}).items()}
     name = model if isinstance(model, str) else type(model).__name__
     module = _built(torch, model, arguments, meta=not run)
     _refuse_unseen(torch, name, module)
@@ -167,7 +167,8 @@ def _title(module: Any) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}, as PyTorch runs it"
 
 
-def _literal(value: Any) -> Any:
+def as_literal(value: Any) -> Any:
+    """Return what a text says as a literal, or the text itself."""
     if not isinstance(value, str):
         return value
     with suppress(ExpressionError):

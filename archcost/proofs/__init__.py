@@ -6,8 +6,8 @@ A validator is a generator function registered by name. It takes a :class:`Subje
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -64,6 +64,20 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """How references that are code are used.
+
+    Attributes:
+        arguments: of the callable that builds one.
+        in_order: lets the module take tensors in the order of a network's inputs, of which it is
+            given the names; None if it does.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    in_order: Callable[[Any, Sequence[str]], Any] | None = None
+
+
+@dataclass(frozen=True)
 class Subject:
     """What is to be verified, and where.
 
@@ -74,6 +88,7 @@ class Subject:
         device: ``"cpu"``, ``"cuda"`` or ``"meta"``.
         setting: how it is run: the batch, what is frozen, autocast and the like.
         against: reference collections or ``module:callable`` names, for the reference validator.
+        usage: how those references are built and called.
     """
 
     network: Network
@@ -81,6 +96,7 @@ class Subject:
     device: str = "cpu"
     setting: Setting = CPU
     against: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def batch(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from archcost.counterparts import COLLECTIONS
 from archcost.layout import contiguous
 from archcost.network import Network, maker
-from archcost.ops.base import COMPLEX, FLOAT
+from archcost.ops.base import BOOL, COMPLEX, FLOAT
 from archcost.ops.embedding import Embedding
 from archcost.proofs import Check, Subject, validator
 from archcost.proofs.counterparts import (
@@ -54,7 +54,7 @@ def reference(subject: Subject) -> Iterator[Check]:
     if not subject.against:
         yield _skip("", "no reference is named: --against torchvision, timm, pytorchcv, ...")
     for against in subject.against:
-        found = _find(against, subject.network)
+        found = _find(against, subject)
         if found is None:
             yield _skip(against, f"no counterpart in {against}")
         elif subject.device == "meta":
@@ -64,6 +64,8 @@ def reference(subject: Subject) -> Iterator[Check]:
             # a network of the user's may look at its weights while it is built
             with without_initialisation() if where in COLLECTIONS else nullcontext():
                 made = build_reference(where, name, arguments)
+            if subject.usage.in_order is not None:
+                made = subject.usage.in_order(made, [x.name for x in subject.network.inputs])
             yield from compare(subject, f"{where}:{name}", made, _difference_of(found, subject))
 
 
@@ -71,12 +73,12 @@ def _skip(name: str, reason: str, what: str = "output") -> Check:
     return Check("reference", f"{name}: {what}", "", None, None, skipped=reason, against=name)
 
 
-def _find(against: str, network: Network) -> tuple[str, str, Any] | None:
+def _find(against: str, subject: Subject) -> tuple[str, str, Any] | None:
     """Return where a reference is, its name there and its arguments; None without counterpart."""
     where, name = split_reference(against)
     if name:
-        return where, name, {}
-    found = counterpart(where, network)
+        return where, name, subject.usage.arguments
+    found = counterpart(where, subject.network)
     return found and (where, *found)
 
 
@@ -167,7 +169,8 @@ def _inputs(subject: Subject, batch: int, generator: Any) -> list[Any]:
             drawn = torch.float64 if value.dtype == FLOAT else torch.complex128
             x = torch.randn(shape, dtype=drawn, generator=generator)
         else:
-            x = torch.randint(rows, shape, generator=generator)
+            most = 2 if value.dtype == BOOL else rows
+            x = torch.randint(most, shape, generator=generator).to(getattr(torch, value.dtype))
         made.append(x.to(subject.device))
     return made
 

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from archcost.errors import ArchcostError, shorten
 from archcost.network import Network
-from archcost.proofs import Check, Subject, find_validator, load_validators
+from archcost.proofs import Check, Subject, Usage, find_validator, load_validators
 from archcost.proofs.counterparts import split_reference
 from archcost.proofs.results import Outcome, ran_nowhere
 from archcost.proofs.watch import footprint
@@ -37,13 +37,14 @@ class Request:
     """What is to be checked, and where: see :class:`Subject`.
 
     ``checks`` are names of validators, by default all; the reference runs if it is among them or
-    ``against`` says which.
+    ``against`` says which. ``usage`` is how references are built and called.
     """
 
     checks: tuple[str, ...] = ()
     device: str = "cpu"
     setting: Setting = CPU
     against: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
     def names(self) -> list[str]:
         """Return the validators to run.
@@ -83,7 +84,9 @@ def verify(network: Network, request: Request, twin: Any = None) -> Iterator[Out
         names = [MODULE, *(name for name in names if name == REFERENCE)]
     if twin is None:
         twin = build(network, device=request.device)
-    subject = Subject(network, twin, request.device, request.setting, request.against)
+    subject = Subject(
+        network, twin, request.device, request.setting, request.against, request.usage
+    )
     for name in names:
         start = time.monotonic()
         outcome = Outcome(network.name, name)
