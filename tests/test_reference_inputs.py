@@ -126,3 +126,13 @@ def test_a_spec_alone_takes_no_inputs(spec: str) -> None:
     for against in ([], ["torchvision"]):
         with pytest.raises(archcost.ArchcostError, match="'inputs' is for PyTorch modules"):
             archcost.verify(spec, against=against, inputs="named_inputs.py:listed")
+
+
+def test_a_reference_leaves_the_path_as_it_is(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = [*sys.path]
+    for where in ("named_inputs", "named_inputs.py"):
+        assert failures(spec, against=[f"{where}:Named"]) == []
+        assert sys.path == before

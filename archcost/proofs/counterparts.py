@@ -181,8 +181,13 @@ def _from_file(path: str) -> Any:
         raise ArchcostError(f"cannot import {path}: {one_line(error)}") from None
     finally:
         sys.path.remove(folder)
-        sys.path.pop(len(sys.path) - 1 - sys.path[::-1].index(here))
+        _remove_last(here)
     return module
+
+
+def _remove_last(folder: str) -> None:
+    """Take a folder from the end of Python's path, which may have it at the beginning, too."""
+    sys.path.pop(len(sys.path) - 1 - sys.path[::-1].index(folder))
 
 
 def check_name(collection: str, name: str, names: Sequence[str]) -> None:
@@ -207,7 +212,7 @@ def import_reference(module: str) -> Any:
         beside = f"beside torch {import_torch().__version__}"
         raise ArchcostError(f"cannot import {module} {beside}: {one_line(error)}") from None
     finally:
-        sys.path.remove(here)
+        _remove_last(here)
 
 
 def _similar(package: str) -> str:
