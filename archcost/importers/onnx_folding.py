@@ -35,8 +35,8 @@ def folded_numbers(node: Node) -> Any:
     raise node.refused(f"holds {attribute.name.removeprefix('value_')}, no numbers")
 
 
-def computed(node: Node, versions: Mapping[str, int]) -> list[Any]:
-    """Return the values of a node's outputs, by ONNX's reference."""
+def computed(node: Node, versions: Mapping[str, int]) -> tuple[list[Any] | None, str]:
+    """Return the values of a node's outputs, by ONNX's reference, or why it has none."""
     helper, reference = onnx.helper, import_module("onnx.reference")
     names = dict(zip(node.proto.input, node.inputs, strict=True))
     infos = [
@@ -50,9 +50,10 @@ def computed(node: Node, versions: Mapping[str, int]) -> list[Any]:
     model = helper.make_model(graph, opset_imports=opsets)
     feeds = {name: known.value for name, known in names.items() if known is not None}
     try:
-        return list(reference.ReferenceEvaluator(model).run(None, feeds))
+        with np.errstate(all="ignore"):
+            return list(reference.ReferenceEvaluator(model).run(None, feeds)), ""
     except Exception as error:  # whatever numpy and onnx raise
-        raise node.refused(f"cannot be computed: {shorten(error, 100)}") from None
+        return None, f"{node.label}: {node.op} cannot be computed: {shorten(error, 100)}"
 
 
 def definition(schema: Any, node: Node, types: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from archcost.importers.functions import FUNCTIONS
+from archcost.importers.modules import OPS_OF, Said
 from archcost.importers.registry import Program, registers
 
 PROGRAMS: dict[str, Program] = {**FUNCTIONS}
@@ -135,6 +136,20 @@ for _name in (
     "interpolate_all", "hardmax", "where", "statistics", "places", "dynamic_quantize",
 ):  # fmt: skip
     PROGRAMS.setdefault(_name, _made)
+
+
+def _as_op(say: Callable[..., Said]) -> Program:
+    """Return the program of the op that a function is, on whole tensors."""
+
+    def program(F: Any, *args: Any, **kwargs: Any) -> Any:
+        found: Any = say(*args, **kwargs)
+        return found.op.forward(F, *found.tensors, **found.params)
+
+    return program
+
+
+for _name, _say in OPS_OF.items():
+    PROGRAMS.setdefault(_name, _as_op(_say))
 
 
 def _layers(name: str, gates: int, cells: int) -> Callable[..., Any]:

@@ -30,6 +30,7 @@ from archcost.importers.seen import BATCH, CALL, CONSTANT, INPUT, PARAMETER, Cal
 from archcost.shape import Shape, numel, show
 
 onnx: Any = import_module("onnx")
+INT64, BOOL, FLOAT = (getattr(onnx.TensorProto, name) for name in ("INT64", "BOOL", "FLOAT"))
 np: Any = import_module("numpy")
 
 MOST_FOLDED = 100_000
@@ -58,6 +59,9 @@ class Graph:
         known: the tensors by their names.
         calls: the functions of PyTorch that the nodes are priced as.
         made_by: the node of each call, and whether the call is only a part of it.
+        assumed: an input whose first size is open and taken as 1, with its sizes.
+        unfit: what is wrong with the sizes that a user gives, if samples are not mixed.
+        read_as: the shape in which calls read a parameter, which is that of its first reader.
     """
 
     model: Any
@@ -68,6 +72,9 @@ class Graph:
     known: dict[str, Known] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     made_by: list[tuple[Node, bool]] = field(default_factory=list)
+    assumed: str = ""
+    unfit: Exception | None = None
+    read_as: dict[str, Shape] = field(default_factory=dict)
     fused: set[int] = field(default_factory=set)
     readers: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
 
@@ -146,11 +153,17 @@ class Graph:
 
         def seen(value: Any) -> Any:
             if isinstance(value, Known):
-                return value.seen
+                own, name = value.seen, value.seen.name
+                if own.kind != PARAMETER or self.read_as.setdefault(name, own.shape) == own.shape:
+                    return own
+                whole = Known(replace(own, shape=self.read_as[name]), value.elem)
+                outs = [(own.shape, value.elem)]
+                return self.emit(node, "reshape", (whole, *own.shape), {}, outs, part=True)[0].seen
             if isinstance(value, (list, tuple)):
                 return type(value)(map(seen, value))
             return value
 
+        listed, told = tuple(map(seen, args)), {key: seen(value) for key, value in kwargs.items()}
         number = len(self.calls)
         made: list[Known] = [
             Known(Seen(CALL, "", number, i, shape, seen_type(type_name(elem))), elem)
@@ -158,9 +171,8 @@ class Graph:
         ]
         for known in made:
             known.inside = node.inside or _inside(known.shape, node.inputs)
-        told = {key: seen(value) for key, value in kwargs.items()}
         self.calls.append(
-            Call(function, node.op, node.label, True, tuple(map(seen, args)), told,
+            Call(function, node.op, node.label, True, listed, told,
                  tuple(known.seen for known in made), (self.name, 0))
         )  # fmt: skip
         self.made_by.append((node, part))
@@ -235,10 +247,14 @@ class Graph:
         except onnx.defs.SchemaError:
             raise node.refused(f"is not an op of ONNX's opset {node.version}") from None
 
-    def types(self, node: Node) -> dict[str, Any]:
-        """Return the types of a node's inputs by their names."""
+    def types(self, node: Node, whole: int | None = None) -> dict[str, Any]:
+        """Return the types of a node's inputs by their names; ``whole`` is that of no floats."""
+        sized = self.has_sizes(node)
         return {
-            name: onnx.helper.make_tensor_type_proto(known.elem, known.shape)
+            name: onnx.helper.make_tensor_type_proto(
+                whole if whole and known.seen.dtype == "int64" else known.elem,
+                self.as_in_file(known.shape) if sized else known.shape,
+            )
             for name, known in zip(node.proto.input, node.inputs, strict=True)
             if known is not None
         }
@@ -249,6 +265,8 @@ class Graph:
         """Return the shapes and types of a node's outputs, by ONNX's own rules."""
         if node.op == "Reshape":
             return [(self.reshaped(node), node.x.elem)]
+        if node.op == "Expand":
+            return [(self.expanded(node), node.x.elem)]
         if node.op == "Concat":
             self.spread(node)
         data = {
@@ -257,13 +275,21 @@ class Graph:
             if known is not None and known.value is not None and not is_odd(known.value)
         }  # fmt: skip
         imports = [onnx.helper.make_opsetid(d, v) for d, v in versions.items()]
-        try:
-            found = onnx.shape_inference.infer_node_outputs(
-                schema, node.proto, self.types(node), data, opset_imports=imports
+
+        def inferred(types: Mapping[str, Any]) -> Any:
+            return onnx.shape_inference.infer_node_outputs(
+                schema, node.proto, types, data, opset_imports=imports
             )
-        except Exception as error:  # onnx raises several kinds
-            text = str(error).strip().splitlines()[0]
-            raise node.refused(f"does not fit: {shorten(text, 150)}") from None
+
+        found, faults = None, []
+        for whole in (None, INT64, BOOL, FLOAT):  # exporters mix types, which decide no size
+            try:
+                found = inferred(self.types(node, whole))
+                break
+            except Exception as error:  # onnx raises several kinds
+                faults.append(str(error).strip().splitlines()[0])
+        if found is None:
+            raise node.refused(f"does not fit: {shorten(faults[0], 150)}")
         outs: list[tuple[Shape, int]] = []
         for name in node.proto.output:
             if not name:
@@ -277,7 +303,7 @@ class Graph:
             if not is_known(kind):
                 raise node.refused("has an output whose size data decide")
             shape = tuple(dim.dim_value for dim in kind.tensor_type.shape.dim)
-            if node.op == "Expand" and self.batch:
+            if self.has_sizes(node):
                 shape = self.with_batch(shape, node.x.shape)
             outs.append((shape, kind.tensor_type.elem_type))
         return outs
@@ -328,10 +354,32 @@ class Graph:
                 return sizes, max(1, outer // lead[d])
         return made, 1
 
+    def has_sizes(self, node: Node) -> bool:
+        """Whether a node resizes to sizes that it reads, with the file's batch among them."""
+        sizes = node.given(3) if node.op == "Resize" else None
+        fixed = self.batch and sizes is not None and sizes.value is not None
+        return bool(fixed) and not any(n % BATCH == 0 for n in sizes.value.tolist())  # type: ignore[union-attr]
+
     def with_batch(self, made: Shape, given: Shape) -> Shape:
-        """Return a shape that tensors are repeated to, with the batch where one of them has it."""
-        places = zip(made[::-1], (given + (1,) * len(made))[::-1], strict=False)
-        return tuple(g if g % BATCH == 0 and g else n for n, g in places)[::-1]
+        """Return a shape of as many dimensions, with the batch where a tensor has it."""
+        places = zip(made, given, self.as_in_file(given), strict=True)
+        return tuple(g if n == known else n for n, g, known in places)
+
+    def expanded(self, node: Node) -> Shape:
+        """Return the shape that an Expand gives; what the file fixes of the batch is put right."""
+        sizes = tuple(node.number(1))
+        rank = max(len(sizes), len(node.x.shape))
+        pair = [(1,) * (rank - len(shape)) + shape for shape in (node.x.shape, sizes)]
+
+        def joined(a: int, b: int) -> int:
+            if 1 in (a, b):
+                return a if b == 1 else b
+            for one, other in ((a, b), (b, a)):
+                if one == other or (self.batch and self.as_in_file((one,)) == (other,)):
+                    return one
+            raise node.refused(f"of {show(node.x.shape)} to {show(sizes)} does not fit")
+
+        return tuple(map(joined, *pair))
 
     def spread(self, node: Node) -> None:
         """Repeat what a Concat joins for each sample, where the file has one row of it."""
@@ -383,10 +431,13 @@ class Graph:
             node.made = [Known(seen, elem)]
             return True
         small = all(numel(shape) <= MOST_FOLDED for shape, _ in node.outs)
+        values, why = None, ""
         if small and all(known.value is not None for known in given):
-            node.made = [self.constant(value) for value in computed(node, versions)]
+            values, why = computed(node, versions)
+        if values is not None:
+            node.made = [self.constant(value) for value in values]
         else:
-            node.made = [self.empty(*out) for out in node.outs]
+            node.made = [replace(self.empty(*out), source=why) for out in node.outs]
         return True
 
 

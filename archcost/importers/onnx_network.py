@@ -23,7 +23,7 @@ from archcost.importers.onnx_tensors import Node, Refused
 from archcost.importers.seen import BATCH, PARAMETER, Call, Seen, Trace
 from archcost.network import Network, Remark, Value, prefixes
 from archcost.pytorch.onnx_file import import_onnx
-from archcost.shape import numel, read_shape
+from archcost.shape import numel, read_shape, show
 from archcost.units import number_of
 
 import_module("archcost.importers.onnx_products")  # which adds to the table of nodes
@@ -47,12 +47,18 @@ def read(path: str, *, input: Any = None, knobs: Mapping[str, Any] | None = None
     model = _model(path)
     try:
         found = _network(path, model, input, whole=False)
+    except Unfit:
+        raise
     except ArchcostError as error:
         try:  # where samples are mixed, the batch that the file has stays in the shapes
             found = _network(path, _model(path), input, whole=True)
         except ArchcostError:
             raise error from None
     return found
+
+
+class Unfit(ArchcostError):
+    """Sizes that a user gives and an input does not have."""
 
 
 def _model(path: str) -> Any:
@@ -86,11 +92,14 @@ def _network(path: str, model: Any, input: Any, whole: bool) -> Network:
         raise Refused(f"{path}: no output depends on an input")
     name = Path(path).stem
     lowering = OnnxLowering(trace, whole)
-    return lowering.network(
+    found = lowering.network(
         name, {seen.name: seen for seen in inputs.values()}, title=_title(model), family=path,
         source=path, find_remarks=partial(_remarks, graph),
         remake=lambda **options: read(path, input=options.get("input") or input),
     )  # fmt: skip
+    if graph.unfit is not None:
+        raise graph.unfit
+    return found
 
 
 def _title(model: Any) -> str:
@@ -105,11 +114,35 @@ def _remarks(graph: Graph, network: Network) -> list[Remark]:
     if folded := sum(map(_has_folded, (node.proto for node, _ in graph.made_by))):
         norms = "normalisation is" if folded == 1 else "normalisations are"
         said.append(f"{folded} batch {norms} folded into convolutions: the file has no others")
+    constants = [name for name in graph.read_as if _is_computed(graph, name)]
+    if constants:
+        elements = sum(numel(graph.read_as[name]) for name in constants)
+        said.append(
+            f"{elements:,} of the parameters are constants that the exporter has computed, "
+            f"such as {constants[0]}"
+        )
     if graph.whole:
         said.append("samples of a batch are mixed: shapes have the batch, and hold for this one")
+        if graph.assumed:
+            said.append(
+                "the file leaves the first size of its inputs open, which is taken as 1: "
+                f"say all sizes, as --input {graph.assumed}"
+            )
     elif graph.batch > 1:
         said.append(f"the file has a batch of {graph.batch}, which is divided out")
     return [Remark("onnx", text, 0, 0) for text in said]
+
+
+WEIGHTED = (
+    "Conv", "ConvTranspose", "Gather", "GatherND", "Gemm", "GRU", "LSTM", "MatMul", "RNN",
+)  # fmt: skip
+"""The ops whose weights exporters transpose, and give names of their own."""
+
+
+def _is_computed(graph: Graph, name: str) -> bool:
+    """Whether the exporter has computed a tensor that is no weight: it has named it itself."""
+    own = re.fullmatch(r"(val|onnx::\w+)_\d+", name)
+    return bool(own) and not any(node.op_type in WEIGHTED for node in graph.readers[name])
 
 
 def _has_folded(node: Any) -> bool:
@@ -117,7 +150,8 @@ def _has_folded(node: Any) -> bool:
     if node.op_type != "Conv":
         return False
     classes = next((p.value for p in node.metadata_props if p.key.endswith("class_hierarchy")), "")
-    return "BatchNorm" in classes or bool(re.fullmatch(r"onnx::Conv_\d+", node.input[1]))
+    made = [re.fullmatch(r"onnx::Conv_\d+", name) for name in node.input[1:3]]
+    return "BatchNorm" in classes or (len(made) == 2 and all(made))
 
 
 # Inputs.
@@ -168,21 +202,29 @@ def _shape(
 ) -> tuple[int, ...]:
     """Return the shape of an input with the batch."""
     if graph.whole:
-        leading = 1 if dims and not isinstance(dims[0], int) else dims[0] if dims else 1
+        is_open = bool(dims) and not isinstance(dims[0], int)
         sizes: Any = dims[1:] if given is None else read_shape(given)
-        shape = (leading, *sizes) if dims else ()
+        if is_open and len(sizes) == len(dims):
+            return tuple(sizes)
+        shape = (1 if is_open else dims[0], *sizes) if dims else ()
         if any(not isinstance(n, int) for n in shape):
             raise _open(graph, name, dims)
+        if is_open:
+            graph.assumed = graph.assumed or f"{name}={show(shape)}"
         return tuple(shape)
     has = bool(dims) and (dims[0] == batch or not isinstance(dims[0], int))
     own = dims[1:] if has else dims
     if given is not None:
         shape = read_shape(given)
-        if dims and len(shape) != len(own):
-            raise ArchcostError(
-                f"{graph.name}: the input {name} has {number_of(len(own), 'size')} "
-                f"without the batch; got {len(shape)}"
-            )
+        unfit = Unfit(
+            f"{graph.name}: the input {name} has {number_of(len(own), 'size')} "
+            f"without the batch; got {len(shape)}"
+        )
+        if has and len(shape) == len(dims) and not isinstance(dims[0], int):
+            graph.unfit = unfit  # unless samples are mixed
+            shape = shape[1:]
+        elif dims and len(shape) != len(own):
+            raise unfit
         own = shape
     if any(not isinstance(n, int) for n in own):
         raise _open(graph, name, dims)

@@ -217,10 +217,8 @@ def _reduce_norm(n: Node) -> None:
 @node("BatchNormalization")
 def _batch_norm(n: Node) -> None:
     x, weight, bias, mean, var = n.inputs[:5]
-    n.outs = n.outs[:1]
+    n.outs = n.outs[:1]  # in training mode others are statistics of the batch, which a module keeps
     assert x is not None
-    if n.attr("training_mode", 0):
-        raise n.refused("in training mode has no formula")
     mean, var = (_buffer(known) for known in (mean, var))
     n.call("batch_norm", x, mean, var, weight, bias, eps=n.attr("epsilon", 1e-5))
 
