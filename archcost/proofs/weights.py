@@ -37,8 +37,11 @@ class Inventory:
 
     def show(self, names: Sequence[str]) -> str:
         """Return names with their shapes: ``fc.weight 1000x512, fc.bias 1000``."""
-        shapes = {**self.parameters, **self.buffers}
-        return some([f"{name} {show(shapes[name]) or 'scalar'}" for name in names])
+        return some([f"{name} {show(self.shape(name)) or 'scalar'}" for name in names])
+
+    def shape(self, name: str) -> Shape:
+        """Return the shape of a parameter or a buffer."""
+        return self.buffers[name] if name in self.buffers else self.parameters[name]
 
 
 def inventory(module: Any) -> Inventory:
@@ -170,21 +173,22 @@ class Pairing:
         are paired already.
         """
         paired = {(self.twin.first[own], self.reference.first[other]) for own, other in self.pairs}
-        ours = [name for name in self.twin.buffers if name not in {own for own, _ in paired}]
-        theirs = [n for n in self.reference.buffers if n not in {other for _, other in paired}]
+        read, known = {own for own, _ in paired}, {other for _, other in paired}
+        ours = dict.fromkeys(name for name in self.twin.buffers if name not in read)
+        theirs = [name for name in self.reference.buffers if name not in known]
         homes = {_home(other): _home(own) for own, other in paired}
         for near in (True, False):
-            for other in list(theirs):
-                alike = (
-                    own
-                    for own in ours
-                    if self._kind(self.twin, own) == self._kind(self.reference, other)
-                    and (not near or homes.get(_home(other)) == _home(own))
-                )
-                own = next(alike, None)
-                if own is not None:
-                    ours.remove(own)
-                    theirs.remove(other)
+            alike: dict[Any, list[str]] = {}
+            for own in reversed(ours):
+                place = self._kind(self.twin, own), near and _home(own)
+                alike.setdefault(place, []).append(own)
+            others, theirs = theirs, []
+            for other in others:
+                kind, home = self._kind(self.reference, other), near and homes.get(_home(other))
+                if found := alike.get((kind, home)):
+                    del ours[found.pop()]
+                else:
+                    theirs.append(other)
         for own in ours:
             expected = self.twin.show([own])
             yield self.check("buffers", expected, "no such buffer", self.layer_of(own))
