@@ -299,6 +299,31 @@ def test_code_is_swept_one_by_one(tmp_path: Path) -> None:
     assert found.columns["params"].tolist() == [2 * 28, 2 * 28, 4 * 28, 4 * 28]
 
 
+def test_arguments_of_code_vary_from_their_defaults(tmp_path: Path) -> None:
+    """Those that no literal says, and those behind ``**more``, are given first."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def Net(widths=(4, 5), act=nn.ReLU, bias=True, **more):\n"
+        "    a, b = widths\n"
+        "    last = nn.Conv2d(b, more.get('out', 6), 1)\n"
+        "    return nn.Sequential(nn.Conv2d(3, a, 1, bias=bias), act(), nn.Conv2d(a, b, 1), last)\n"
+    )
+    code, given = f"{file}:Net", ("--input", "3x8x8")
+    vary = {"widths.1": [5, 7], "bias": [True, False]}
+    found = archcost.sweep(code, vary, input="3x8x8", columns=["params"])
+    expected = [12 + 4 * bias + 5 * b + 6 * b + 6 for b in (5, 7) for bias in (1, 0)]
+    assert found.columns["params"].tolist() == expected
+    assert load(code, input="3x8x8").knobs == {"widths": [4, 5], "bias": True}
+    words = [code, *given, "--vary", "out=6,9", "--format", "csv", "--columns", "params"]
+    assert run(*words, "--arg", "out=6").stdout.split() == ["params", "77", "95"]
+    assert str(run(*words).exception).endswith(
+        "; to vary another argument, give it first: --arg out=VALUE"
+    )
+    assert "did you mean 'bias'?" in str(run(code, *given, "--vary", "bias_=1").exception)
+
+
 def test_a_knob_that_is_a_list_goes_through_lists(tmp_path: Path) -> None:
     words = ("resnet18", "--vary", "depths=[2,2,2,2],[3,4,6,3]", "--columns", "depths,params")
     lines = run(*words).stdout.splitlines()

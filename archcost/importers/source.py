@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial as bind
@@ -11,7 +12,7 @@ from typing import Any
 
 from archcost.errors import ArchcostError
 from archcost.network import Network, Remark
-from archcost.proofs.counterparts import build_reference
+from archcost.proofs.counterparts import build, maker
 from archcost.pytorch import import_torch
 from archcost.shape import Shape, numel
 from archcost.spec.expression import ExpressionError, literal
@@ -53,7 +54,9 @@ def read(
 
     arguments = {key: as_literal(value) for key, value in (knobs or {}).items()}
     name = model if isinstance(model, str) else type(model).__name__
-    module = _built(torch, model, arguments, meta=not run)
+    make = maker(*model.split(":", 1)) if isinstance(model, str) else None
+    built_on = bind(_built, torch, model, make, arguments)
+    module = built_on(not run)
     _refuse_unseen(torch, name, module)
     most = not run and inputs is None and is_detector(module)
     title = _title(module)
@@ -76,7 +79,7 @@ def read(
     except ArchcostError as error:
         if run or not isinstance(model, str) or DEPENDS not in str(error):
             raise
-        built = _built(torch, model, arguments, meta=False)
+        built = built_on(False)
         given = replace(given, contents=_contents(MostBoxes(built) if most else built))
         found = trace(module, given, training, Known())
     seen = {
@@ -94,8 +97,9 @@ def read(
 
     lowering = Lowering(found, partial)
     network = lowering.network(
-        name, seen, title=title, family=name, source=name, remake=again, knobs=arguments,
-        module=bind(_filled, torch, model, arguments, given), classes=found.classes,
+        name, seen, title=title, family=name, source=name, remake=again,
+        knobs={**_defaults(make), **arguments},
+        module=bind(_filled, built_on, given), classes=found.classes,
         sample=given.copies if run else None,
         trains=None if training else bind(read, model, **asked, training=True),
     )  # fmt: skip
@@ -118,20 +122,19 @@ def _data(inputs: Any) -> str:
     return f", on data of {inputs if isinstance(inputs, str) else inputs.__name__}"
 
 
-def _filled(torch: Any, model: Any, arguments: Mapping[str, Any], given: Any) -> Any:
+def _filled(built_on: Callable[[bool], Any], given: Any) -> Any:
     """Return the module with its weights, which takes its inputs one after the other."""
     from archcost.importers.arguments import Filled
     from archcost.importers.detectors import MostBoxes, is_detector
 
-    module = _built(torch, model, arguments, meta=False)
+    module = built_on(False)
     if not given.sample and is_detector(module):
         module = MostBoxes(module)
     if given.is_in_order(module):
         return module
-    if module is model:
-        import copy
+    import copy
 
-        module = copy.copy(module)
+    module = copy.copy(module)  # it may be the caller's own
     module.forward = Filled(module.forward, given)
     return module
 
@@ -176,7 +179,27 @@ def as_literal(value: Any) -> Any:
     return value
 
 
-def _built(torch: Any, model: Any, arguments: Mapping[str, Any], meta: bool = True) -> Any:
+def _defaults(make: Callable[..., Any] | None) -> dict[str, Any]:
+    """Return the arguments that a call takes by itself, so far as a literal can say them."""
+    try:
+        parameters = inspect.signature(make).parameters.values() if make else ()
+    except (TypeError, ValueError):  # what is written in C has none
+        return {}
+    return {own.name: _listed(own.default) for own in parameters if _is_literal(own.default)}
+
+
+def _is_literal(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return all(map(_is_literal, value))
+    return type(value) in (bool, int, float, str)
+
+
+def _listed(value: Any) -> Any:
+    """Return a literal with lists in place of tuples, as ``--arg`` gives them."""
+    return [*map(_listed, value)] if type(value) in (list, tuple) else value
+
+
+def _built(torch: Any, model: Any, make: Any, arguments: Mapping[str, Any], meta: bool) -> Any:
     """Return the module that a name stands for, without weights where it can be built so."""
     if isinstance(model, torch.nn.Module):
         if arguments:
@@ -184,18 +207,17 @@ def _built(torch: Any, model: Any, arguments: Mapping[str, Any], meta: bool = Tr
         return model
     from archcost.importers.sample import WEIGHTS, seeded
 
-    where, _, name = model.partition(":")
-    build = bind(build_reference, where, name, arguments)
+    built = bind(build, make, model, arguments)
     if not meta:
         with seeded(WEIGHTS):
-            return build()
+            return built()
     try:
         with torch.device("meta"):
-            return build()
+            return built()
     except ArchcostError as error:
         if "cannot be built" not in str(error):
             raise
-    return build()  # what its constructor does with its weights needs them
+    return built()  # what its constructor does with its weights needs them
 
 
 def _refuse_unseen(torch: Any, name: str, module: Any) -> None:

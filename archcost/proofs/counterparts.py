@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -124,15 +124,23 @@ def build_reference(where: str, name: str, arguments: Mapping[str, Any] = {}) ->
         ArchcostError: the package is missing or does not import, the name is unknown, the call
             fails, or its result is not an ``nn.Module``.
     """
+    return build(maker(where, name), f"{where}:{name}", arguments)
+
+
+def build(make: Callable[..., Any], called: str, arguments: Mapping[str, Any]) -> Any:
+    """Return the module that a call makes; see :func:`build_reference`.
+
+    Raises:
+        ArchcostError: the call fails, or its result is not an ``nn.Module``.
+    """
     torch = import_torch()
-    make = maker(where, name)
     try:
         made = make(**arguments)
     except FOREIGN as error:
-        raise ArchcostError(f"{where}:{name} cannot be built: {one_line(error)}") from None
+        raise ArchcostError(f"{called} cannot be built: {one_line(error)}") from None
     if not isinstance(made, torch.nn.Module):
         kind = type(made).__name__
-        raise ArchcostError(f"{where}:{name} returns {shorten(kind)}, not a torch.nn.Module")
+        raise ArchcostError(f"{called} returns {shorten(kind)}, not a torch.nn.Module")
     return made
 
 

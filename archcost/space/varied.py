@@ -60,7 +60,11 @@ class Varied:
         seen: dict[str, str] = {}
         for name in names:
             if name not in self.values:
-                raise LookupFailed(f"{what} of {self.network.name}", name, self.values)
+                unknown = LookupFailed(f"{what} of {self.network.name}", name, self.values)
+                if self.is_spec or "did you mean" in str(unknown):
+                    raise unknown
+                other = f"to vary another argument, give it first: --arg {name}=VALUE"
+                raise ArchcostError(f"{unknown}; {other}")
             for place in self.places(name):
                 if place in seen:
                     raise ArchcostError(
