@@ -319,7 +319,7 @@ def test_arguments_of_code_vary_from_their_defaults(tmp_path: Path) -> None:
     words = [code, *given, "--vary", "out=6,9", "--format", "csv", "--columns", "params"]
     assert run(*words, "--arg", "out=6").stdout.split() == ["params", "77", "95"]
     assert str(run(*words).exception).endswith(
-        "; to vary another argument, give it first: --arg out=VALUE"
+        " (another argument is given first, as in --arg out=VALUE)"
     )
     assert "did you mean 'bias'?" in str(run(code, *given, "--vary", "bias_=1").exception)
 

@@ -61,10 +61,11 @@ class Varied:
         for name in names:
             if name not in self.values:
                 unknown = LookupFailed(f"{what} of {self.network.name}", name, self.values)
-                if self.is_spec or "did you mean" in str(unknown):
+                if self.is_spec:
                     raise unknown
-                other = f"to vary another argument, give it first: --arg {name}=VALUE"
-                raise ArchcostError(f"{unknown}; {other}")
+                raise ArchcostError(
+                    f"{unknown} (another argument is given first, as in --arg {name}=VALUE)"
+                )
             for place in self.places(name):
                 if place in seen:
                     raise ArchcostError(
