@@ -16,6 +16,7 @@ from archcost.analysis.report import analyze
 from archcost.analysis.training import training_step
 from archcost.cli import cli
 from archcost.errors import ArchcostError
+from archcost.measure.profile import saved_bytes
 from archcost.packages import import_package
 from archcost.proofs import Subject
 from archcost.proofs.observe import fake_of, run
@@ -149,6 +150,27 @@ def test_a_step_is_that_of_pytorch(kind: Any, reentrant: bool) -> None:
     peaks = training_peak(network, setting).peaks
     for phase in ("forward", "backward"):
         assert peaks[phase].total == steps["adam"][phase][1]
+
+
+class Lines(nn.Module):
+    """Pools turned lines, which a CPU does otherwise where no gradient is needed."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.reentrant, self.a, self.b = reentrant, nn.Linear(3, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Any) -> Any:
+        def pooled(x: Any) -> Any:
+            return nn.functional.max_pool1d(x, 2)
+
+        y = checkpoint(pooled, self.a(x).transpose(1, 2), use_reentrant=self.reentrant)
+        return self.b(y) + (y * y).sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_the_first_run_of_a_reentrant_region_is_one_without_gradients(reentrant: bool) -> None:
+    kept = saved_for_backward(load(Lines(reentrant), input=(9, 3)), Setting(batch=2, device="cpu"))
+    assert kept.total == saved_bytes(torch, Lines(reentrant), torch.randn(2, 9, 3))
 
 
 def test_a_whole_region_is_computed_again_and_a_part_of_its_last_layer_is_not() -> None:

@@ -112,7 +112,7 @@ def differences(torch: Any, network: Network, fvcore: bool = False) -> list[str]
     if comparable(network):
         saved = saved_for_backward(network, cpu(BATCH)).total
         pairs.append(("saved bytes", saved, measured_bytes(torch, network)))
-    if fvcore:
+    if fvcore and not any(map(fvcore_refuses, network)):
         pairs.append(
             (
                 "fvcore",
@@ -150,6 +150,12 @@ def spills(layer: Layer) -> bool:
     apart = op.groups > 1 and op.groups == layer.shapes[0][0]
     shrinks = numel(layer.cost.output) < numel(layer.shapes[0])
     return shrinks and (plain or padded or apart)
+
+
+def fvcore_refuses(layer: Layer) -> bool:
+    """Whether fvcore raises: at normalisation of more than 5 dimensions (``norm_flop_counter``)."""
+    normalised = ("batchnorm", "layernorm", "groupnorm", "instancenorm")
+    return layer.op.name in normalised and len(layer.shapes[0]) > 4
 
 
 def structure(torch: Any, network: Network) -> list[tuple[str, Any, Any]]:
@@ -395,6 +401,7 @@ FOUND = {
     "attention that drops all scores": ("7x6", "- linear(18)\n  - attention(2, dropout=1)"),
     "a sequence of length 1": ("1x5", "- permute([1, 0])\n  - conv(5, 1, padding=2)\n  - multiply:\n      a: linear(5)\n      b: identity"),
     "attention of one head": ("7x3", "- attention(1)\n  - adaptive_avgpool([3])\n  - multiply:\n      a: linear(3)\n      b: identity"),
+    "groupnorm of four spatial dimensions": ("4x2x2x2x2", "- groupnorm(2)"),
     "a cell that nothing reads": ("5", "- gru_cell(input, 3)\n  - lstm_cell(input, 2)\n  - take(input)"),
 }  # fmt: skip
 """Networks on which archcost and PyTorch once differed, by what was wrong."""

@@ -33,7 +33,7 @@ def _compared(F: Any, a: Any, b: Any = None) -> Any:
     """Booleans of each element."""
     if not hasattr(a, "shape"):
         a, b = b, a
-    return F.not_equal(a, b if hasattr(b, "shape") else F.full(shape=(), like=a))
+    return F.ne(a, b if hasattr(b, "shape") else F.full(shape=(), like=a))
 
 
 for _name in (

@@ -322,7 +322,7 @@ def shift_mask(F: Any, x: Any, grid: tuple[int, int], side: int, shifts: Sequenc
     marks = F.reshape(marks, shape=marks.shape[:3])
     n, area = marks.shape[1:]
     sides = [F.reshape(marks, shape=shape) for shape in ((1, n, 1, area), (1, n, area, 1))]
-    return F.scaled_in_place(F.cast(F.not_equal(*sides), like=x), -100)
+    return F.scaled_in_place(F.cast(F.ne(*sides), like=x), -100)
 
 
 @op("class_token", kind="merge")

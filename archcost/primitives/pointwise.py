@@ -311,13 +311,6 @@ def cast(x: Tensor, *, like: Tensor | None = None, itemsize: int = 0) -> Row:
 
 
 @primitive(differentiable=False)
-def not_equal(a: Tensor, b: Tensor) -> Row:
-    """Whether elements differ, as booleans."""
-    out = broadcast(a, b)
-    return Row(out, contiguous(out), itemsize=1)
-
-
-@primitive(differentiable=False)
 def full(*, shape: Shape, like: Tensor, value: float = 0.0) -> Row:
     """A tensor of one value."""
     return Row(shape, contiguous(shape), itemsize=like.itemsize)

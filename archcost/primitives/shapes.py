@@ -113,10 +113,17 @@ def cat(*tensors: Tensor, dim: int, length: int | None = None) -> Row:
 
 @primitive(WIDEN)
 def stack(*tensors: Tensor, dim: int) -> Row:
-    """Tensors of one shape along a new dimension; their gradients are slices without it."""
-    first = tensors[0].shape
-    out = (*first[:dim], len(tensors), *first[dim:])
-    return Row(out, contiguous(out), gradient=(called("without", dim=dim),) * len(tensors))
+    """Tensors of one shape along a new dimension; their gradients are slices without it.
+
+    They are joined along the old dimension of that place, of which the new one is a view.
+    """
+    first, times = tensors[0].shape, len(tensors)
+    out, strides = (*first[:dim], times, *first[dim:]), contiguous((*first, times))
+    if dim < len(first):
+        joined = (*first[:dim], times * first[dim], *first[dim + 1 :])
+        strides = as_maps(joined, *(tensor.layout for tensor in tensors))
+        strides = (*strides[:dim], first[dim] * strides[dim], *strides[dim:])
+    return Row(out, strides, gradient=(called("without", dim=dim),) * times)
 
 
 @primitive()

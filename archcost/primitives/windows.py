@@ -60,12 +60,19 @@ def _copied(x: Tensor) -> Callable[[Tensor], bool] | None:
 def max_pool(
     x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool
 ) -> Row:
-    """Maximum over windows, with the places of the maxima."""
+    """Maximum over windows, with the places of the maxima.
+
+    A line without gradient is pooled by a kernel of its own on a CPU: it finds no places, copies
+    what is not contiguous, and gives what is (``max_pool1d``, ``MaxPooling.cpp``).
+    """
     out = pooled(x, kernel, stride, padding, dilation, ceil)
+    strides = as_rows(out, x.layout)
+    if x.device == "cpu" and len(x.shape) == 3 and not x.needs:
+        places = Own("indices", out, 0, INDEX_BYTES)
+        passing = (elements(x) * x.itemsize,) if not_contiguous(x) else ()
+        return Row(out, contiguous(out), observed=strides, makes=(places,), passing=passing)
     places = Own("indices", out, INDEX_BYTES)
-    return Row(
-        out, as_rows(out, x.layout), makes=(places,), saves=(x, places), copies_inside=_copied(x)
-    )
+    return Row(out, strides, makes=(places,), saves=(x, places), copies_inside=_copied(x))
 
 
 @primitive(float32_on("cpu"))
@@ -92,7 +99,8 @@ def fractional_max_pool(x: Tensor, samples: Tensor, *, kernel: Shape, size: Shap
 def max_places(x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, ceil: bool) -> Row:
     """The places of the maxima over windows; the maxima are made too."""
     out = pooled(x, kernel, stride, padding, (1,) * len(kernel), ceil)
-    return Row(out, contiguous(out), itemsize=INDEX_BYTES, makes=(Own("maxima", out, x.itemsize),))
+    strides = as_maps(out, x.layout)
+    return Row(out, strides, itemsize=INDEX_BYTES, makes=(Own("maxima", out, x.itemsize),))
 
 
 @primitive(float32_on("cpu"))

@@ -86,6 +86,7 @@ def _record(
             "autocast is not known"
         )
     read = dict(inner)
+    inner |= {name: read[name].alias() for name in read}  # nothing needs a gradient meanwhile
     F.recording = False
     for layer in region.layers:
         F.run_layer(layer, inner, FORWARD)

@@ -60,7 +60,6 @@ SPELLINGS |= {
         )
     },
     **{name: torch_call(name) for name in ("maximum", "minimum")},
-    "not_equal": method_call("ne"),
     "scaled_in_place": method_call("mul_"),
     "added_in_place": method_call("add_"),
     "contiguous": method_call("contiguous"),
