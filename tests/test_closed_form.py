@@ -13,12 +13,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from click.testing import CliRunner
 
+import archcost
 from archcost import Network, analyze, closed_form, load, loads
 from archcost.cli import cli
 from archcost.contracts import contract
@@ -284,6 +287,22 @@ def test_a_network_without_a_spec_has_no_form() -> None:
     network = Network(bare.name, bare.inputs, bare.layers, bare.outputs)
     with pytest.raises(ArchcostError, match="resnet18 has no knobs that vary"):
         closed_form(network)
+
+
+@pytest.mark.torch
+def test_code_has_a_form_once_it_is_a_spec(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    file, spec = tmp_path / "net.py", str(tmp_path / "net.yaml")
+    file.write_text("from torch import nn\ndef net():\n    return nn.Conv2d(3, 4, 3, padding=1)\n")
+    run = partial(CliRunner().invoke, cli)
+    words = ["formula", f"{file}:net", "--input", "3x8x8"]
+    assert "net has no closed form: it is not read from a spec; archcost import writes one" in str(
+        run(words).exception
+    )
+    assert run(["import", *words[1:], "-o", spec]).exit_code == 0
+    assert "108·H·W" in run(["formula", spec]).stdout
+    with pytest.raises(ArchcostError, match=r"net has no program: .*; archcost import writes one"):
+        archcost.program(load(words[1], input="3x8x8"), ["H"])
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet18", "googlenet"])

@@ -58,8 +58,7 @@ class NetworkProgram:
         needs_numpy()
         self.network, self.vary, self.figures = network, tuple(vary), tuple(figures)
         self._setting, self._varied = setting, Varied(network)
-        if not self._varied.is_spec:
-            raise ArchcostError(f"{network.name} has no program: it is not read from a spec")
+        self._varied.needs_formulas("program")
         if not vary:
             raise ArchcostError("name what varies, as in program('resnet50', ['input'])")
         self._varied.check(self.vary)

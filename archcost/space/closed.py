@@ -220,8 +220,7 @@ def closed_form(
         SpecError: an expression that cannot be read, with its column.
     """
     varied = Varied(network)
-    if not varied.is_spec:
-        raise ArchcostError(f"{network.name} has no closed form: it is not read from a spec")
+    varied.needs_formulas("closed form")
     varied.check(by)
     taken = {place for name in by for place in varied.places(name)}
     usual = [n for n in varied.axes if n != "C" and taken.isdisjoint(varied.places(n))]

@@ -86,6 +86,18 @@ class Varied:
         """Whether a spec describes it, whose formulas are known; code runs anew at each value."""
         return getattr(self._remake, "func", None) is expand
 
+    def needs_formulas(self, what: str) -> None:
+        """Refuse a network that no spec describes.
+
+        Raises:
+            ArchcostError: it has no ``what``, with the way to one.
+        """
+        if not self.is_spec:
+            name = self.network.name
+            raise ArchcostError(
+                f"{name} has no {what}: it is not read from a spec; archcost import writes one"
+            )
+
     def load(self, values: Mapping[str, Any]) -> Network:
         """Return the network at other values of some names.
 
