@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from archcost.graph import Graph
 
 
+class Unfolded(Exception):
+    """A run that has made equal layers once needs each of them, as one is named by its path."""
+
+
 class Uneven(Exception):
     """The layers of a row differ by more than is known as a formula: all of them are to be made."""
 

@@ -145,6 +145,29 @@ def test_loops_over_a_symbol_are_priced_as_one_by_one(name: str, tmp_path: Path)
         assert programs.runs <= 3
 
 
+NAMED = """name: net
+input: 4x8x8
+knobs: {{n: 3, m: 2}}
+outputs: [{outputs}]
+blocks:
+  unit: conv(4, 3, padding=1) >> relu
+layers:
+  - stage: unit * n
+  - for i in range(m): ["conv(4 + i, 1)", relu]
+  - unit * m
+  - last: conv(7, 1)
+"""
+
+
+@pytest.mark.parametrize("outputs", ["stage.relu2, last", "conv3", "stage, last", "relu4"])
+def test_a_layer_inside_a_row_may_be_an_output(outputs: str, tmp_path: Path) -> None:
+    """The run that makes equal layers once has none of that name, or another one."""
+    spec = tmp_path / "net.yaml"
+    spec.write_text(NAMED.format(outputs=outputs))
+    programs = priced(str(spec), {"n": 0, "m": 0}, {"n": 9, "m": 5}, rows=90)
+    assert outputs != "stage, last" or programs.runs <= 8
+
+
 def polynomial(draw: random.Random, *numbers: Any) -> Any:
     terms = [draw.randint(-9, 9) for _ in range(4)]
     for i in range(4):

@@ -13,7 +13,7 @@ from archcost.errors import SpecError
 from archcost.figures import METRICS, Figure, Subject
 from archcost.graph import Graph
 from archcost.number import Symbolic
-from archcost.series import Series, Uneven, total
+from archcost.series import Series, Uneven, Unfolded, total
 from archcost.setting import Setting
 from archcost.space.pricing import Run
 from archcost.space.varied import Varied
@@ -74,6 +74,9 @@ def subject_at(varied: Varied, setting: Setting, values: Mapping[str, Any]) -> S
     except Uneven:
         assert graph is not None
         graph.repeats, graph.grows = {}, (graph.grows + 1) % 3  # twice
+    except Unfolded:
+        assert graph is not None
+        graph.repeats = None
     except SpecError as error:
         too_large = any(isinstance(each, TooLarge) for each in error.mistakes)
         if graph is None or not graph.repeats or not too_large:

@@ -12,6 +12,7 @@ from archcost.errors import Mistakes, OpError, SpecError, did_you_mean, shorten,
 from archcost.network import Value, maker
 from archcost.number import pinned
 from archcost.ops import OPS
+from archcost.series import Unfolded
 from archcost.spec import source as yaml
 from archcost.spec.document import RESERVED, Block, Document
 from archcost.spec.expression import Budget, Evaluator, Exhausted, ExpressionError, parse
@@ -313,6 +314,8 @@ class Reading:
             return self.evaluate(item, text, scope, current)
         if index:
             text = f"parts[{place}"
+        if self.builder.folded and path not in self.results:
+            raise Unfolded
         name = self.results.get(path, path)
         if self.mistakes and (not name or name not in layers):
             raise Skipped  # it may be what could not be made
