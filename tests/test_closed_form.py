@@ -157,6 +157,19 @@ def test_groups_add_up_to_the_whole() -> None:
     assert form.graph.form(parts) == form.graph.form(form.numbers["", "macs"])
 
 
+def test_a_group_that_stands_for_others_says_so() -> None:
+    """The blocks of ResNet-18 after the first are equal, and as many as the depth says."""
+    form = closed_form("resnet18", symbols=["depths.0"], depth=2)
+    groups = [group for group, figure in form.numbers if figure == "params"]
+    assert groups[:6] == ["", "stem", "layer1", "layer1.0", "layer1.1 and on", "layer2"]
+    assert form.formula("params", "layer1.1 and on") == "73,984·depths_0 − 73,984"
+    assert "layer2.1" in groups
+    one = closed_form(
+        load("resnet18", knobs={"depths": [1, 1, 1, 1]}), symbols=["depths.0"], depth=2
+    )
+    assert ("layer1.1 and on", "macs") in one.numbers and ("layer2.0", "macs") in one.numbers
+
+
 def test_memory_has_a_closed_form() -> None:
     form = closed_form("vit_b_16", by={"H": "16*h", "W": "16*w"}, figures=["saved"])
     assert form.formula("saved") == "599,240·h·w + 18,432·⌊h·w/32⌋ + 614,600"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from archcost.analysis.report import Row
 from archcost.compiled import Program
 from archcost.data import dataclass
 from archcost.errors import ArchcostError, SpecError
@@ -262,8 +263,16 @@ def _at(
         if group:
             names = [figure.name for figure in named if figure.name in SUMS]
             own = {**vars(totals), "size": totals.param_bytes}
-            numbers |= {(group, name): own[name] for name in names}
+            called = _called(group, subject.report.rows, graph.repeats or {})
+            numbers |= {(called, name): own[name] for name in names}
     return ClosedForm(network, graph, numbers, dict(by))
+
+
+def _called(group: str, rows: Iterable[Row], repeats: Collection[str]) -> str:
+    """Return the name of a group; ``layer1.1 and on`` for one that stands for all from there on."""
+    inside = [row.path for row in rows if row.path.startswith(f"{group}.")]
+    numbered = group.rpartition(".")[2].isdigit()
+    return f"{group} and on" if numbered and all(path in repeats for path in inside) else group
 
 
 def _symbol(graph: Graph, model: str, name: str, value: Any, more: Mapping[str, int]) -> Any:
