@@ -64,6 +64,7 @@ class Graph:
         repeats: how often a layer stands one after another, by its path, where equal layers are
             made once; None in a run that makes all layers. It is a number, or a row of layers that
             differ by their number, for each repeat around the layer, the innermost first.
+        fixed: whether equal layers are made once also where a number says how often they stand.
         rows: the rows of layers that are made at present, the innermost last.
         grows: after how many repeats the others, which differ by their number, are made once; 0
             in a run that makes all of them.
@@ -74,6 +75,7 @@ class Graph:
         self.guards: dict[Guard, None] = {}
         self.pins: list[Any] = []
         self.repeats: dict[str, list[Any]] | None = None
+        self.fixed = True
         self.rows: list[Series] = []
         self.grows = 1
         self.symbols: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 import archcost
 from archcost import Network, analyze, closed_form, load, loads
+from archcost.builder import Builder
 from archcost.cli import cli
 from archcost.contracts import contract
 from archcost.errors import ArchcostError
@@ -168,6 +169,22 @@ def test_a_group_that_stands_for_others_says_so() -> None:
         load("resnet18", knobs={"depths": [1, 1, 1, 1]}), symbols=["depths.0"], depth=2
     )
     assert ("layer1.1 and on", "macs") in one.numbers and ("layer2.0", "macs") in one.numbers
+
+
+def test_equal_blocks_of_a_known_number_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ResNet of 1202 layers is as short as one of 20."""
+    made: list[int] = []
+    add = Builder.add_all
+    monkeypatch.setattr(
+        Builder, "add_all", lambda self, *given, **more: made.append(1) or add(self, *given, **more)
+    )
+    form = closed_form("resnet1202")
+    assert len(made) < 150 < len(load("resnet1202"))
+    total = analyze("resnet1202", input="3x45x33").total
+    assert form(H=45, W=33)["macs"] == total.macs
+    made.clear()
+    closed_form("resnet56", depth=2)
+    assert len(made) > 100  # each block is shown
 
 
 def test_memory_has_a_closed_form() -> None:

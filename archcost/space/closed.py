@@ -251,6 +251,7 @@ def _at(
     """Return the closed form from a run at a network, or with so much more for some symbols."""
     network, graph = varied.network, Graph()
     graph.repeats = {} if may_fold(setting, [figure.name for figure in named]) else None
+    graph.fixed = depth is None  # else each group is shown
     made: dict[str, Any] = {}
     for name in chosen:
         if name not in by:

@@ -12,7 +12,7 @@ from archcost.builder import MAX_LAYERS, Builder
 from archcost.data import dataclass
 from archcost.errors import ArchcostError
 from archcost.network import Layer, Value
-from archcost.number import plain
+from archcost.number import Symbolic, plain
 from archcost.series import Uneven
 from archcost.spec.document import Block, Document
 from archcost.spec.reading import MAX_STEPS, Reading
@@ -89,8 +89,10 @@ class Repeating(Reading):
         A run on symbols may make equal layers once, and note how often they stand there. They are
         equal where the call makes a tensor like the one that it was called on.
         """
-        graph: Graph | None = getattr(times, "graph", None)  # of a symbol
-        if graph is None or graph.repeats is None:
+        numbers: list[Any] = [n for n in (times, *current.shape) if isinstance(n, Symbolic)]
+        graph: Graph | None = numbers[0].graph if numbers else None
+        known = not isinstance(times, Symbolic)
+        if graph is None or graph.repeats is None or (known and not graph.fixed):
             for _ in range(times):
                 self._step(node, scope)
                 current = call(current)
@@ -111,7 +113,7 @@ class Repeating(Reading):
                     graph.repeats.setdefault(layer.path, []).append(times - done)
                 return made
             current, before_it, done = made, current, done + 1
-            if done == graph.grows and plain(times) > done:
+            if not known and done == graph.grows and plain(times) > done:
                 return self.grown(times, node, scope, before_it, made, lambda _, x: call(x))
         graph.compare("<=", times, done)
         return current
@@ -210,7 +212,7 @@ class Repeating(Reading):
         if more > most:
             return False
         if graph := getattr(more, "graph", None):
-            most = min(most, int(graph.interval(more)[1]))
+            most = int(min(most, graph.interval(more)[1]))  # which may be infinite
         self.builder.folded += most * layers
         self.steps += most * items
         self.budget.spend(most * steps)
