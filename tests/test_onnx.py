@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from archcost import analyze, load
+from archcost import analyze, load, sweep
 from archcost.cli import cli
 from archcost.errors import ArchcostError
 from archcost.network import Network
@@ -310,6 +310,14 @@ def test_an_onnx_file_is_a_model_of_every_command(tmp_path: Path) -> None:
     ):  # fmt: skip
         made = CliRunner().invoke(cli, command)
         assert made.exit_code == 0, (command, made.output, made.exception)
+
+
+def test_the_sizes_of_a_file_vary_and_nothing_else(tmp_path: Path) -> None:
+    path = conv_of(tmp_path / "net.onnx", ["N", 3, 8, 9])
+    found = sweep(path, {"H": [8, 10]}, columns=["macs"])
+    assert found.columns["macs"].tolist() == [6 * 7 * 108, 8 * 7 * 108]
+    with pytest.raises(ArchcostError, match=r"unknown knob or size of net 'width'.* input\.2$"):
+        sweep(path, {"width": [8]})
 
 
 def test_what_an_exporter_folds_is_said(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from archcost.network import Network
 from archcost.number import is_whole
 from archcost.shape import Shape
 from archcost.spec.catalog import expand
+from archcost.spec.kinds import is_onnx
 
 AXES: Mapping[int, str] = {1: "N", 2: "CL", 3: "CHW", 4: "CDHW"}
 """What the sizes of an input of so many dimensions are called, as in PyTorch's documentation."""
@@ -61,7 +62,7 @@ class Varied:
         for name in names:
             if name not in self.values:
                 unknown = LookupFailed(f"{what} of {self.network.name}", name, self.values)
-                if self.is_spec:
+                if self.is_spec or is_onnx(self.network.source):
                     raise unknown
                 raise ArchcostError(
                     f"{unknown} (another argument is given first, as in --arg {name}=VALUE)"
