@@ -396,7 +396,7 @@ def test_verify_sees_a_module_that_is_another() -> None:
     [
         ("Net", [], "give the shape of its input, e.g. --input 3x224x224"),
         ("Net", ["--input", "y=3x8x8"], "takes no 'y'"),
-        ("Net", ["--input", "3x8x8:int9"], "holds float32 or int64; got 'int9'"),
+        ("Net", ["--input", "3x8x8:int9"], "holds float32, int64 or bool; got 'int9'"),
         ("Nett", ["--input", "3x8x8"], "has no 'Nett'; did you mean 'Net'?"),
         ("number", ["--input", "3x8x8"], "cannot be called"),
         ("broken", ["--input", "3x8x8"], "cannot be built: ValueError: no such width"),

@@ -257,6 +257,6 @@ def _typed(value: Any) -> tuple[Shape, str]:
     if not isinstance(value, str):
         return () if value == () else read_shape(value), "float32"
     text, _, dtype = value.replace(" ", ":").partition(":")
-    if dtype and dtype not in ("int64", "float32"):
-        raise ArchcostError(f"an input holds float32 or int64; got {shorten(dtype)!r}")
+    if dtype and dtype not in ("float32", "int64", "bool"):
+        raise ArchcostError(f"an input holds float32, int64 or bool; got {shorten(dtype)!r}")
     return () if text == SCALAR else read_shape(text), dtype or "float32"

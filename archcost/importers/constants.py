@@ -68,6 +68,7 @@ class Constants:
     def __init__(self) -> None:
         self.made: dict[_Key, _Content] = {}
         self.drawn: set[int] = set()
+        self.unit: set[int] = set()  # of these, numbers between 0 and 1
 
     def hold(self, tensor: Any, content: Any) -> None:
         """Take note of the content of a buffer."""
@@ -92,10 +93,23 @@ class Constants:
         if name in OF_FINITE and not changed:
             run = _Run(torch.full, (tuple(outs[0].shape), name == "isfinite"), {})
             self._keep(outs, run)
+        elif (sure := self._sure(name, args)) is not None:
+            self._keep(outs, _Run(torch.full, (tuple(outs[0].shape), sure), {}))
         elif name in RANDOM or self._draws((args, kwargs)):
             self.drawn |= {_key(out)[0] for out in outs}
+            if name in ("rand", "rand_like"):
+                self.unit |= {_key(out)[0] for out in outs}
         elif given:
             self._keep(outs, _Run(function, *given))
+
+    def _sure(self, name: str, args: Sequence[Any]) -> bool | None:
+        """Return what follows for all numbers between 0 and 1 that are compared with another."""
+        side = ABOVE.get(name)
+        if side is None or not isinstance(args[0], Seen) or args[0].storage not in self.unit:
+            return None
+        if isinstance(args[1], (int, float)) and not 0 < args[1] < 1:
+            return side == (args[1] <= 0)
+        return None
 
     def _keep(self, outs: Sequence[Any], run: _Run) -> None:
         for place, out in enumerate(outs):
@@ -217,6 +231,12 @@ RANDOM = frozenset({
     "randn_like", "random", "randperm", "rrelu", "uniform",
 })  # fmt: skip
 """Functions whose results are drawn at random."""
+
+ABOVE = {
+    **dict.fromkeys(("gt", "ge", "__gt__", "__ge__"), True),
+    **dict.fromkeys(("lt", "le", "__lt__", "__le__"), False),
+}
+"""Comparisons, and whether they ask for the larger."""
 
 UNSET = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "resize")
 """Functions that make a tensor without content."""

@@ -7,7 +7,7 @@ and adds nothing: a pointwise function, a view, a move, a reduction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from archcost.importers.seen import Seen
 from archcost.proofs.peaks import tracker
 from archcost.pytorch.counter import LEFT_OUT
 from archcost.pytorch.grouped import grouped_products
+from archcost.pytorch.held import tensors_in
 
 torch: Any = import_module("torch")
 dispatch: Any = import_module("torch.utils._python_dispatch")
@@ -136,34 +137,6 @@ def run_again(
     return Between(forward, max(0, more) if single else None, rules)
 
 
-def tensors_in(value: Any) -> Iterator[Any]:
-    """Yield the tensors in nested arguments, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from tensors_in(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from tensors_in(inner)
-    elif hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            yield from tensors_in(getattr(value, name))
-
-
-def held_tensors(module: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors that modules hold in plain attributes, with a name: caches, tables.
-
-    They may be in lists, tuples and dicts.
-    """
-    for path, child in module.named_modules():
-        for key, value in vars(child).items():
-            if key not in ("_parameters", "_buffers", "_modules"):
-                for place, tensor in enumerate(tensors_in(value)):
-                    name = f"{key}_{place}" if place else key
-                    yield (f"{path}.{name}" if path else name), tensor
-
-
 def kept_by(
     saved: list[Any], given: list[int], made: list[int], weights: Mapping[int, Any]
 ) -> tuple[tuple[str, int], ...]:
@@ -224,14 +197,22 @@ class Watch(dispatch.TorchDispatchMode):  # type: ignore[misc]
 def _multiplies_nothing(operation: Any, name: str) -> bool:
     if operation.namespace not in ("aten", "prims"):
         return False
-    pointwise = torch.Tag.pointwise in operation.tags or operation.is_view
-    return pointwise or name in MOVES or name.removesuffix("_") in MOVES
+    if torch.Tag.pointwise in operation.tags or operation.is_view:
+        return True
+    forward = name.removesuffix("_backward")
+    if forward != name:  # the gradient, by itself, of what multiplies nothing
+        packet = getattr(torch.ops.aten, forward, None)
+        return packet is not None and _multiplies_nothing(
+            getattr(packet, packet.overloads()[0]), forward
+        )
+    return bool(MOVES & {name, name.removesuffix("_")})
 
 
 MOVES = frozenset({
     "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "_assert_async", "_assert_tensor_metadata",
-    "_cdist_forward", "_conj", "_conj_physical", "_euclidean_dist", "_fft_c2c", "_fft_c2r",
-    "_fft_r2c", "_fused_dropout", "_fused_rms_norm", "_linalg_check_errors",
+    "_cdist_forward", "_conj", "_conj_physical", "_embedding_bag", "_embedding_bag_forward_only",
+    "_euclidean_dist", "_fft_c2c", "_fft_c2r", "_fft_r2c", "_fused_dropout",
+    "_fused_moving_avg_obs_fq_helper", "_fused_rms_norm", "_linalg_check_errors",
     "_local_scalar_dense", "_log_softmax", "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training", "_neg_view", "_pack_padded_sequence",
     "_pad_packed_sequence", "_resize_output", "_safe_softmax", "_softmax", "_to_copy", "_unique",

@@ -300,6 +300,18 @@ def _interpolate(
     )  # fmt: skip
 
 
+@op_of("embedding_bag")
+def _embedding_bag(
+    input: Seen, weight: Seen, offsets: Any = None, max_norm: Any = None, norm_type: float = 2,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
+    per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: Any = None,
+) -> Said:  # fmt: skip
+    require(all(given is None for given in (offsets, max_norm, per_sample_weights)))
+    require(input.dtype == "int64" and not (scale_grad_by_freq or sparse))
+    options = {"mode": mode, "padding_idx": padding_idx}
+    return said("embedding_bag", input, *weight.shape, params={"weight": weight}, **options)
+
+
 @op_of("local_response_norm")
 def _lrn(input: Seen, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Said:
     return said("lrn", input, size, alpha=alpha, beta=beta, k=k)

@@ -13,7 +13,6 @@ from archcost.errors import ArchcostError
 from archcost.importers.arguments import Arguments
 from archcost.importers.formulas import FORMULAS, formula_of
 from archcost.importers.grown import OneByOne, few_samples, no_long_loops
-from archcost.importers.inside import tensors_in
 from archcost.importers.lines import at, line_of_code, raised_at
 from archcost.importers.lower import live_calls
 from archcost.importers.probe import seen_in
@@ -22,7 +21,9 @@ from archcost.importers.sample import Otherwise, alike, traced
 from archcost.importers.seen import Call, Trace
 from archcost.importers.trace import Tracer
 from archcost.proofs.counterparts import FOREIGN, one_line
+from archcost.pytorch import as_written
 from archcost.pytorch.grouped import grouped_products
+from archcost.pytorch.held import tensors_in
 
 torch: Any = import_module("torch")
 
@@ -249,6 +250,7 @@ def _pass(
             _autocast_of(tracer),
             no_long_loops(tracer),
             grouped_products(),
+            as_written(),
             tracer,
         ):
             made = inputs.call(module, *tensors)

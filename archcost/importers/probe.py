@@ -19,6 +19,7 @@ from archcost.shape import Shape
 
 OTHERWISE = (
     "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu", "logsigmoid", "rrelu",
+    "embedding_bag",
 )  # fmt: skip
 """Functions that tensors without content run in other operations than a CPU does."""
 
@@ -148,7 +149,7 @@ def seen_of(call: Call, told: Callable[[Any], Any], macs: int) -> dict[str, Any]
         Out(told(seen.shape), told(out.strides), seen.own_width, out.learns)
         for seen, out in zip(call.outs, inside.outs, strict=True)
     ]  # fmt: skip
-    keeps = inside.keeps
+    keeps = None if call.name in OTHERWISE else inside.keeps
     lazy = is_lazy(call)
     try:
         between = inside.again() if inside.again and not lazy else None

@@ -66,7 +66,8 @@ def read(
             "module of its parts alone can be read"
         )
     module = MostBoxes(module) if most else module
-    built, module = module, _copy_on(torch, module, "cpu" if run else "meta")
+    device = "cpu" if run else "meta"
+    built, module = module, _copy_on(torch, module, device, isinstance(model, str))
     if inputs is not None and input is not None:
         raise ArchcostError("--inputs makes all arguments; leave --input out")
     given = (
@@ -233,18 +234,21 @@ def _refuse_unseen(torch: Any, name: str, module: Any) -> None:
             )
 
 
-def _copy_on(torch: Any, module: Any, device: str) -> Any:
+def _copy_on(torch: Any, module: Any, device: str, is_own: bool) -> Any:
     """Return a module on a device, ``meta`` or ``cpu``; one that a caller holds stays as it is."""
     import copy
 
-    from archcost.importers.inside import held_tensors
+    from archcost.pytorch.held import held_tensors
 
     held = [tensor for _, tensor in held_tensors(module)]
+    tensors = (*held, *module.parameters(), *module.buffers())
+    if is_own and all(tensor.device.type == device for tensor in tensors):
+        return module  # whose hooks may hold what it holds
     kept = {
         id(tensor): torch.nn.Parameter(tensor.detach().to(device, copy=True), tensor.requires_grad)
         if isinstance(tensor, torch.nn.Parameter)
         else tensor.detach().to(device, copy=True)
-        for tensor in (*held, *module.parameters(), *module.buffers())
+        for tensor in tensors
     }
     try:
         return copy.deepcopy(module, {**kept}).to(device)

@@ -35,11 +35,9 @@ from archcost.importers.inside import (
     Inside,
     Made,
     Watch,
-    held_tensors,
     kept_by,
     run_again,
     storage_of,
-    tensors_in,
 )
 from archcost.importers.lines import at, caller, is_foreign, line_of_code
 from archcost.importers.named import (
@@ -67,6 +65,7 @@ from archcost.importers.seen import (
     Seen,
     of_batch,
 )
+from archcost.pytorch.held import held_tensors, tensors_in
 
 torch: Any = import_module("torch")
 overrides: Any = import_module("torch.overrides")

@@ -15,7 +15,7 @@ from archcost.proofs import Check, Subject, validator
 from archcost.proofs.counterparts import one_line
 from archcost.proofs.observe import fake_of, run
 from archcost.proofs.watch import copy_on, has_fused_steps, light_copy, training_batch
-from archcost.pytorch import import_torch, random_inputs
+from archcost.pytorch import as_written, import_torch, random_inputs
 from archcost.pytorch.counter import math_attention, whole_counter
 from archcost.shape import numel
 from archcost.storage.saved import saved_for_backward
@@ -76,7 +76,7 @@ def _macs(subject: Subject, batch: int) -> int:
 def _counted(twin: Any, inputs: Sequence[Any]) -> int:
     counter = whole_counter()
     counter.mod_tracker = _NoModules()  # its own refuses a parameter that goes into a module
-    with import_torch().no_grad(), counter:
+    with import_torch().no_grad(), as_written(), counter:
         twin(*inputs)
     return int(counter.get_total_flops()) // 2
 

@@ -15,8 +15,9 @@ from weakref import ref
 from archcost.network import Value
 from archcost.proofs.dataflow import tensors_of
 from archcost.proofs.watch import light_copy
-from archcost.pytorch import import_torch, random_values
+from archcost.pytorch import as_written, import_torch, random_values
 from archcost.pytorch.grouped import grouped_products
+from archcost.pytorch.held import held_tensors
 from archcost.shape import Shape
 
 PADS, DROPS, POOLS = "pads", "drops", "pools"
@@ -145,7 +146,7 @@ def run(
     saved = torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept.tensor)
     try:
         torch.set_num_threads(max(2, threads))  # one has kernels of its own: ConvParams::use_mkldnn
-        with fake, recorder.dispatched(), recorder, saved, grouped_products():
+        with fake, recorder.dispatched(), recorder, saved, grouped_products(), as_written():
             made = copy(*tensors)
             recorder.count()  # while what it returns holds the graph
         found = _reached(tensors_of(made))
@@ -189,7 +190,9 @@ class _Holder:
 def _recorder(torch: Any, module: Any) -> Any:
     overrides: Any = import_module("torch.overrides")
     dispatch: Any = import_module("torch.utils._python_dispatch")
-    held = [tensor.untyped_storage() for tensor in (*module.parameters(), *module.buffers())]
+    plain = [tensor for _, tensor in held_tensors(module)]  # count among the buffers
+    lasting = (*module.parameters(), *module.buffers(), *plain)
+    held = [tensor.untyped_storage() for tensor in lasting]
     own = {int(storage._cdata) for storage in held}
 
     class Recorder(overrides.TorchFunctionMode):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from archcost.errors import ArchcostError
@@ -19,6 +20,13 @@ def import_torch() -> Any:
     except ImportError:
         raise ArchcostError("this needs PyTorch: pip install 'archcost[torch]'") from None
     return torch
+
+
+def as_written() -> Any:
+    """Run code that ``torch.compile`` compiles as it is written, for as long as this lasts."""
+    compiler = import_torch().compiler
+    known = hasattr(compiler, "set_stance")  # from PyTorch 2.6 on
+    return compiler.set_stance("force_eager") if known else nullcontext()
 
 
 def build(network: Network, *, device: Any = None, dtype: Any = None) -> Any:

@@ -1,0 +1,247 @@
+"""Modules that are compiled, hooked, prepared for quantisation; layers that nothing drops."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archcost
+from archcost import analyze, load, memory
+from archcost.errors import ArchcostError
+from archcost.network import Network
+from archcost.proofs.observe import run
+from archcost.proofs.run import Request, verify
+from archcost.proofs.watch import light_copy
+from archcost.setting import Setting
+from archcost.storage.saved import saved_for_backward
+
+torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytestmark = pytest.mark.torch
+
+CODE = '''
+import torch
+from torch import nn
+
+
+class Fields(nn.Module):
+    """Bags of the values of one field, for each sample."""
+
+    def __init__(self, mode="mean", padding=None):
+        super().__init__()
+        self.bag, self.fc = nn.EmbeddingBag(10, 8, mode=mode, padding_idx=padding), nn.Linear(8, 4)
+
+    def forward(self, i, x):
+        return self.fc(self.bag(i) + x)
+
+
+class Offsets(Fields):
+    """The same, of which one tensor holds all values and another where each bag begins."""
+
+    def forward(self, i, x):
+        begins = torch.arange(0, i.numel(), i.shape[1], device=i.device)
+        return self.fc(self.bag(i.flatten(), begins) + x)
+
+
+@torch.compile
+def doubled(x):
+    return nn.functional.gelu(x) * 2
+
+
+class Compiled(nn.Module):
+    """A module, a function and a method that are compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = torch.compile(nn.Linear(8, 6)), nn.Linear(6, 4), nn.Linear(4, 2)
+        self.b.compile()
+
+    @torch.compile
+    def forward(self, x):
+        return self.c(doubled(self.b(self.a(x))))
+
+
+def whole():
+    return torch.compile(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+
+
+class Hooked(nn.Module):
+    """What a hook has kept, as code that takes features out of a network does."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.kept = nn.Linear(8, 8), nn.Linear(8, 8), {}
+        self.a.register_forward_hook(lambda module, given, made: self.kept.update(a=made))
+
+    def forward(self, x):
+        return self.b(self.a(x)) + self.kept["a"]
+
+
+class Window(nn.Module):
+    """A table in a plain attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.table = nn.Parameter(torch.ones(4)), torch.arange(4.0)
+        self.tables = {"more": [torch.ones(4)]}
+
+    def forward(self, x):
+        return x * (self.w * self.table) * self.tables["more"][0]
+
+
+class Prepared(nn.Module):
+    """Observers and fake quantisation around a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        part = nn.Sequential(torch.ao.quantization.QuantStub(), nn.Conv2d(3, 4, 3), nn.ReLU())
+        part.train().qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+        self.body = torch.ao.quantization.prepare_qat(part)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class Dropped(nn.Module):
+    """A layer that is passed over at random in training."""
+
+    def __init__(self, p=0.0, above=False):
+        super().__init__()
+        self.p, self.above, self.fc = p, above, nn.Linear(8, 8)
+
+    def forward(self, x):
+        if self.training and self.above and not torch.rand(1) >= self.p:
+            return x
+        if self.training and not self.above and torch.rand(()) < self.p:
+            return x
+        return self.fc(x)
+
+
+class Forces(nn.Module):
+    """The gradient of an energy, which it makes in its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 8), nn.Softplus(), nn.Linear(8, 1))
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.requires_grad_(True)
+            return torch.autograd.grad(self.energy(x).sum(), x)[0]
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(8, 8)
+
+    def forward(self, x, mask):
+        return self.words(x).masked_fill(mask[..., None], 0)
+'''
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    """Return what reads a callable of the code by its name."""
+    path = tmp_path / "net.py"
+    path.write_text(CODE)
+
+    def load_it(name: str, **options: Any) -> Network:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return load(f"{path}:{name}", **options)
+
+    return load_it
+
+
+def assert_proved(network: Network, least: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        [outcome] = verify(network, Request(checks=("module",)))
+    assert outcome.failures == []
+    assert outcome.run >= least
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "params", "macs"),
+    [
+        ("Compiled", (8,), 54 + 28 + 10, 48 + 24 + 8),
+        ("whole", (3, 8, 8), 112, 108 * 36),
+        ("Window", (4,), 4, 0),
+        ("Prepared", (3, 8, 8), 112, 108 * 36),
+        ("Dropped", (8,), 72, 64),
+    ],
+)
+def test_a_module_in_a_wrapper_is_what_it_computes(
+    read: Any, name: str, sizes: tuple[int, ...], params: int, macs: int
+) -> None:
+    network = read(name, input=sizes)
+    total = analyze(network).total
+    assert (total.params, total.macs) == (params, macs)
+    assert_proved(network, 4)
+
+
+def test_what_is_kept_in_plain_attributes_counts_among_the_buffers(read: Any) -> None:
+    """The module check agrees, as the memory of these tensors is there in any case."""
+    training = memory(read("Window", input=(4,)), batch=2, device="cpu").training
+    assert training.buffers == 32
+
+
+def test_a_hook_writes_into_the_module_that_is_read(read: Any) -> None:
+    network = read("Hooked", input=(8,))
+    assert analyze(network).total.macs == 128
+    assert "a" in network.layers[-1].inputs
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("padding", [None, 0])
+def test_bags_of_a_table_are_an_op(read: Any, mode: str, padding: int | None) -> None:
+    knobs = {"mode": mode, "padding": padding}
+    network = read("Fields", input={"i": "4:int64", "x": "8"}, knobs=knobs)
+    bag = next(layer for layer in network if layer.path == "bag")
+    assert bag.op == archcost.ops.make("embedding_bag", 10, 8, mode=mode, padding_idx=padding)
+    assert analyze(network).total.params == 80 + 36
+    assert network.module is not None
+    copy = light_copy(network.module()).train()
+    kept = run(copy, nullcontext(), network.inputs, 2).storages(()).values()
+    said = saved_for_backward(network.in_training, Setting(batch=2, device="cpu"))
+    assert said.total == sum(each.bytes for each in kept)
+
+
+def test_bags_that_begin_anywhere_have_figures_in_evaluation_only(read: Any) -> None:
+    network = read("Offsets", input={"i": "4:int64", "x": "8"})
+    total = analyze(network, batch=3).total
+    assert (total.params, total.macs) == (116, 3 * 32)
+    with pytest.raises(ArchcostError, match="bag: what embedding_bag keeps for backward was not"):
+        memory(network)
+
+
+@pytest.mark.parametrize(
+    ("p", "above", "runs"), [(0.0, False, True), (1.0, False, False), (0, True, True)]
+)
+def test_a_layer_that_is_never_or_always_dropped_is_read(
+    read: Any, p: float, above: bool, runs: bool
+) -> None:
+    network = read("Dropped", input=(8,), knobs={"p": p, "above": above}).in_training
+    assert [layer.path for layer in network if layer.params] == ["fc"] * runs
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_layer_that_may_be_dropped_is_refused(read: Any, above: bool) -> None:
+    network = read("Dropped", input=(8,), knobs={"p": 0.1, "above": above})
+    with pytest.raises(ArchcostError, match="__bool__ depends on numbers drawn at random"):
+        network.in_training  # noqa: B018
+
+
+def test_gradients_in_a_forward_pass_count_as_pytorch_counts(read: Any) -> None:
+    """Each product once more, for the gradient of its input."""
+    assert analyze(read("Forces", input=(5, 3))).total.macs == 2 * 5 * (24 + 8)
+
+
+def test_a_mask_is_an_input_by_its_type(read: Any) -> None:
+    network = read("Masked", input={"x": "5:int64", "mask": "5:bool"})
+    assert [value.dtype for value in network.inputs] == ["int64", "bool"]
+    assert_proved(network, 3)
