@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -245,3 +247,96 @@ def test_a_mask_is_an_input_by_its_type(read: Any) -> None:
     network = read("Masked", input={"x": "5:int64", "mask": "5:bool"})
     assert [value.dtype for value in network.inputs] == ["int64", "bool"]
     assert_proved(network, 3)
+
+
+PARTS = '''
+import torch
+from torch import nn
+from opt_einsum.paths import order
+
+
+class Virtual(nn.Module):
+    """A normalisation over parts of a batch, as in TabNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.fc = nn.BatchNorm1d(6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        parts = x.chunk(-(-len(x) // 128), 0)
+        return self.fc(torch.cat([self.norm(part) for part in parts]))
+
+
+class Factors(nn.Module):
+    """A product of two tables and an input, which begins with the smaller pair."""
+
+    kept: dict = {}
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.ones(8, 9)), nn.Parameter(torch.ones(9, 8))
+
+    def forward(self, x):
+        if x.shape not in self.kept:  # for all passes, as tensorly does
+            self.kept[x.shape] = order([x.shape, self.a.shape, self.b.shape])
+        return (x @ self.a) @ self.b if self.kept[x.shape] else x @ (self.a @ self.b)
+
+
+class Three(nn.Module):
+    """One call of three factors, which PyTorch orders."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.ones(8, 9)), nn.Parameter(torch.ones(9, 8))
+
+    def forward(self, x):
+        return torch.einsum("ni,ij,jk->nk", x, self.a, self.b)
+'''
+PATHS = '''
+def order(shapes):
+    """Return whether the first pair comes first: products of sizes are compared as numbers."""
+    (n, i), (_, j), (_, k) = [[int(size) for size in shape] for shape in shapes]
+    return n * i * j + n * j * k < i * j * k + n * i * k
+
+
+def contract_path(_, *tensors, optimize=None):
+    return [(0, 1), (0, 1)] if order([t.shape for t in tensors]) else [(1, 2), (0, 1)], ""
+'''
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what reads a callable of code that uses a package such as opt_einsum."""
+    (tmp_path / "opt_einsum").mkdir()
+    (tmp_path / "opt_einsum" / "__init__.py").write_text("")
+    (tmp_path / "opt_einsum" / "paths.py").write_text(PATHS)
+    (tmp_path / "parts.py").write_text(PARTS)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "opt_einsum"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = importlib.import_module("opt_einsum.paths")
+    backend = importlib.import_module("torch.backends.opt_einsum")
+    monkeypatch.setattr(backend, "is_available", lambda: True)
+    monkeypatch.setattr(torch.functional, "_opt_einsum", paths, raising=False)
+    monkeypatch.setattr(backend, "get_opt_einsum", lambda: paths)
+    yield lambda name, **options: load(f"{tmp_path}/parts.py:{name}", **options)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "opt_einsum"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "macs", "line"),
+    [("Virtual", 6, 36, "parts.py:15"), ("Factors", 8, 144, "paths.py:4"),
+     ("Three", 8, 144, "parts.py:42")],
+)  # fmt: skip
+def test_what_a_large_batch_orders_otherwise_is_read_in_small_ones(
+    parts: Any, name: str, width: int, macs: int, line: str
+) -> None:
+    """A chunk for each 128 samples; tables that are multiplied first where there are many."""
+    network = parts(name, input=(width,))
+    for each in (network, network.in_training):
+        assert analyze(each, batch=2).total.macs == 2 * macs
+        [remark] = each.remarks
+        assert remark.text == (
+            f"{line} asks whether the batch is large: the figures are of the smaller ones"
+        )

@@ -7,6 +7,7 @@ Some copies are views where the batch is 1.
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -92,9 +93,11 @@ class OneByOne(ArchcostError):
 
     Attributes:
         helps: whether the text says what can be read instead.
+        larger: the line that takes a large batch in parts, as virtual batches are; else empty.
     """
 
     helps = False
+    larger = ""
 
 
 class Asked(Protocol):
@@ -125,6 +128,8 @@ class Size(int):
         """
         if isinstance(other, (list, tuple)):
             raise self.tracer.one_by_one("a list")
+        if _orders():
+            self.tracer.compared(True, False, True)
         return sized(int.__mul__(self, other), self.tracer)
 
     __rmul__ = __mul__
@@ -135,8 +140,13 @@ class Size(int):
 
     def __int__(self) -> int:
         """Return a plain number, of which nobody knows with what it is compared."""
-        self.tracer.compared(True, False, False)
+        self.tracer.compared(True, False, _orders())
         return int.__int__(self)
+
+
+def _orders() -> bool:
+    """Whether the code that asks for a size orders products by how large they are."""
+    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("opt_einsum.")
 
 
 def sized(value: Any, tracer: Asked) -> Any:

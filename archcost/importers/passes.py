@@ -132,8 +132,9 @@ def _reentrant(tracer: Tracer, function: Any, _: Any, *args: Any) -> Any:
 
 
 def trace(
-    module: Any, inputs: Arguments, training: bool = False, known: Container[str] = ()
-) -> Trace:
+    module: Any, inputs: Arguments, training: bool = False, known: Container[str] = (),
+    larger: str = "",
+) -> Trace:  # fmt: skip
     """Return the calls of a forward pass, on data if there is a sample.
 
     A pass without data has a large prime as its batch. If code takes its samples one by one, asks
@@ -147,6 +148,7 @@ def trace(
         inputs: what it is called on.
         training: the mode in which it runs.
         known: the functions that have a program.
+        larger: the line that has asked whether the batch is large, in an earlier pass.
 
     Raises:
         ArchcostError: the pass depends on data, or cannot be seen; with the module and the line.
@@ -163,12 +165,12 @@ def trace(
         found = _settled(module, inputs, training, known, inputs.tensors)
     except (OneByOne, _Raises) as error:
         try:
-            found, asks, larger = traced(of_few), True, ""
+            found, asks, larger = traced(of_few), True, getattr(error, "larger", "")
         except ArchcostError as other:
             more = isinstance(other, (Otherwise, _Raises)) or getattr(error, "helps", False)
             raise (error if more else other) from None
     else:
-        asks, larger = found.asks_batch, found.larger
+        asks, larger = found.asks_batch, found.larger or larger
         found = traced(of_few) if larger else found
     found.larger = larger
     if asks:
@@ -217,7 +219,12 @@ def _decided(answers: Mapping[tuple[str, int], bool], *how: Any) -> Trace:
     before = state_of(module)
     try:
         found = _pass(answers, *how)
-        return found if state_of(module) == before else _pass(answers, *how)
+        if state_of(module) == before:
+            return found
+        again = _pass(answers, *how)
+        again.asks_batch |= found.asks_batch  # what is kept may be an answer
+        again.larger = again.larger or found.larger
+        return again
     except Undecided as question:
         if question.line in answers or len(answers) == MOST_QUESTIONS:
             raise

@@ -21,6 +21,7 @@ from archcost.spec.expression import ExpressionError, literal
 def read(
     model: Any, *, input: Any = None, knobs: Mapping[str, Any] | None = None,
     training: bool = False, inputs: Any = None, partial: bool = False, run: bool = False,
+    larger: str = "",
 ) -> Network:  # fmt: skip
     """Return the network that a PyTorch module computes.
 
@@ -39,6 +40,7 @@ def read(
             network's name says so.
         run: whether it runs on data: on copies of one sample of random numbers, or of what
             ``inputs`` makes. Data may then decide what runs. The network's name says so.
+        larger: the line that has asked whether the batch is large, in evaluation mode.
 
     Raises:
         ArchcostError: it cannot be built or run so, or makes a call that has no formula; the text
@@ -76,13 +78,13 @@ def read(
     if not isinstance(model, str):
         given = replace(given, contents=_contents(built))
     try:
-        found = trace(module, given, training, Known())
+        found = trace(module, given, training, Known(), larger)
     except ArchcostError as error:
         if run or not isinstance(model, str) or DEPENDS not in str(error):
             raise
         built = built_on(False)
         given = replace(given, contents=_contents(MostBoxes(built) if most else built))
-        found = trace(module, given, training, Known())
+        found = trace(module, given, training, Known(), larger)
     seen = {
         key: Seen("input", key, -1, 0, tuple(x.shape), str(x.dtype).removeprefix("torch."))
         for key, x in zip(given.names, given.tensors, strict=True)
@@ -102,7 +104,7 @@ def read(
         knobs={**_defaults(make), **arguments},
         module=bind(_filled, built_on, given), classes=found.classes,
         sample=given.copies if run else None,
-        trains=None if training else bind(read, model, **asked, training=True),
+        trains=None if training else bind(read, model, **asked, training=True, larger=found.larger),
     )  # fmt: skip
     missing = lowering.missing
     text = f", without {', '.join(dict.fromkeys(missing))}" if missing else ""

@@ -70,6 +70,9 @@ from archcost.pytorch.held import held_tensors, tensors_in
 torch: Any = import_module("torch")
 overrides: Any = import_module("torch.overrides")
 
+PARTED = ("chunk", "split")
+"""Functions that take a tensor apart, of a batch in parts of some samples."""
+
 MOST_OUTPUTS, MOST_CALLS = 10_000, 1_000_000
 
 KEPT: dict[int, ref[Any]] = {}
@@ -324,7 +327,11 @@ class Tracer(Questions, overrides.TorchFunctionMode):  # type: ignore[misc]
             )
         outs = [*tensors_in(made)]
         if len(outs) > MOST_OUTPUTS:
-            raise ArchcostError(f"{at(line)}: {name} makes {len(outs):,} tensors")
+            refusal = OneByOne(f"{self.where(line)}: {name} makes {len(outs):,} tensors")
+            refusal.larger = at(line) * (name in PARTED)
+            raise refusal
+        if name in OF_MANY and len(given) > 2 and torch.backends.opt_einsum.is_available():
+            self.trace.larger, self.trace.asks_batch = at(line), True
         changed = [t for t, before in zip(given, versions, strict=True) if t._version != before]
         outs = outs or changed[:1]
         same = [tensor for tensor in outs if any(tensor is one for one in given)]
