@@ -150,11 +150,16 @@ def as_rows(out: Shape, *inputs: Layout) -> Strides:
     """
     if len(out) != 3:
         return as_maps(out, *inputs)
-    [x] = inputs
-    (n, c, width), (batch, channel, step) = x.shape, x.strides
-    flat = Layout((n, c, 1, width), (batch, channel, width * step, step))
-    strides = as_maps((out[0], out[1], 1, out[2]), flat)
+    strides = as_maps((out[0], out[1], 1, out[2]), *map(as_map, inputs))
     return (*strides[:2], strides[3])
+
+
+def as_map(x: Layout) -> Layout:
+    """Return the layout of a tensor, that of one of width as of a map of height 1."""
+    if len(x.shape) != 3:
+        return x
+    (n, c, width), (batch, channel, step) = x.shape, x.strides
+    return layout_of((n, c, 1, width), (batch, channel, width * step, step))
 
 
 @remembered

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 _OPERATORS = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
@@ -19,6 +20,18 @@ def import_package(name: str) -> Any:
         ImportError, RuntimeError: as the module itself.
     """
     return with_operators(partial(importlib.import_module, name))
+
+
+@cache
+def at_least(package: str, *version: int) -> bool:
+    """Return whether a package is installed in a version, such as 2, 14, or in a newer one."""
+    from importlib import metadata  # slow to import
+
+    try:
+        found = re.findall(r"\d+", metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+    return tuple(map(int, found))[: len(version)] >= version
 
 
 def with_operators(run: Callable[[], Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,11 +13,14 @@ from test_memory import backward_peak, network
 
 from archcost.measure.profile import saved_bytes
 from archcost.pytorch import build, random_inputs
+from archcost.readings.ledger import FORWARD
+from archcost.readings.storages import Storages
 from archcost.setting import Setting
 from archcost.storage.peaks import training_peak
 from archcost.storage.saved import saved_for_backward
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+primitives: Any = import_module("test_primitives")
 
 SELF = "input: {}x24; linear(72) >> {}"
 CROSS = "inputs: {{x: 9x16, y: {}x16}}; q: take(x) >> linear(24); k: take(y) >> linear({}); v: take(y) >> linear({}); {}"
@@ -190,6 +196,10 @@ def test_other_types(lines: str, dtype: str) -> None:
         "input: 6x5x4; bias >> topk(2) >> tanh", "input: 6x5; bias >> sort(0) >> tanh",
         "input: 6x5x4; bias >> permute([2, 0, 1]) >> sort(1) >> permute([1, 0, 2]) >> topk(1)",
         "input: 6x5x4; bias >> max(dim=1) >> tanh", "input: 4x6x6; parameter([5, 8])",
+        "input: 6x5x4; bias >> amax([1, 2]) >> tanh", "input: 6x5x4; bias >> amin([0], keepdim=True)",
+        "input: 6x5x4; bias >> prelu >> tanh", "input: 6x5x4; bias >> prelu(True) >> tanh",
+        "input: 6x5x4; bias >> rescale(2) >> tanh", "input: 6x5x4; bias >> rescale(0.5, 3) >> relu",
+        "input: 6x5x4; bias >> mean([1, 2]) >> tanh", "input: 6x5; bias >> avgpool(5)",
         "input: 4x5x6; bias >> repeat([1, 2, 3]) >> tanh",
         "inputs: {x: 4x5x6, y: 3x5x4 int64}; a: take(x) >> bias; gather(y, a) >> tanh",
         "inputs: {x: 4x5x6, y: 3x5x4 int64, z: 3x5x4}; s: take(z) >> bias; a: take(x) >> bias; "
@@ -209,3 +219,33 @@ def test_half_precision_is_summed_up_and_placed_in_float32(
 @pytest.mark.parametrize("shape", ["64x7x7", "6x5x4x3"])
 def test_means_of_whole_maps_are_taken_in_float32(shape: str, dtype: str) -> None:
     real_peaks(spec(f"input: {shape}; bias >> global_avgpool >> tanh"), 4, dtype)
+
+
+LIBRARY, IF_TURNED = (
+    ("conv", "conv_transpose", "cdist"), ("linear", "matmul", "attention", "batch_norm", "irfft")
+)  # fmt: skip
+"""What takes memory inside that is not known: of a library, or where tensors lie in other orders."""
+
+
+@pytest.mark.parametrize(("name", "case"), primitives.cases())
+@pytest.mark.filterwarnings("ignore")
+def test_peaks_of_forward_on_a_cpu(name: str, case: Any) -> None:
+    """What its allocator hands out: copies of tensors that lie otherwise, numbers, tables."""
+    if name in LIBRARY or case[1].get("antialias"):
+        pytest.skip("what it takes inside is not known")
+    flags = {primitives.needs(case)[0], primitives.needs(case)[-1]}
+    for wanted, (order, alone) in product(flags, primitives.turns(name, case)):
+        if (name.endswith("in_place") and any(wanted)) or (name in IF_TURNED and order):
+            continue
+        reading = Storages(Setting(device="cpu"), exact=False)
+        reading.ledger.enter(FORWARD)
+        made, held = primitives.run_reading(
+            reading, name, case, wanted, lying=primitives.lying(order, alone)
+        )
+        mine = reading.ledger.found()[FORWARD].total - sum(each.bytes for each in held)
+        del made
+        args, options = primitives.arguments(
+            case, primitives.randn(primitives.lying(order, alone)), wanted
+        )
+        run = partial(getattr(primitives.Torch, name), *args, **options)
+        assert backward_peak(torch, run) == mine, (wanted, order, alone)

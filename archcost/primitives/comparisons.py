@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archcost.layout import contiguous, preserved
 from archcost.primitives.choices import PLACE_BYTES
-from archcost.primitives.pointwise import broadcast, calculated, tensors_of
+from archcost.primitives.pointwise import broadcast, calculated, number_bytes, tensors_of
 from archcost.primitives.reductions import reduced
 from archcost.primitives.row import Own, Row, Tensor, primitive
 
@@ -15,7 +15,7 @@ def _mask(a: Tensor, b: Tensor | float | None = None) -> Row:
     tensors = tensors_of(*given)
     mixed = len({tensor.itemsize for tensor in tensors}) > 1
     return Row(
-        broadcast(*tensors), calculated(*given), itemsize=1,
+        broadcast(*tensors), calculated(*given), itemsize=1, passing=number_bytes(*given),
         unknown="the peak of a comparison of two types is not known" * mixed,
     )  # fmt: skip
 

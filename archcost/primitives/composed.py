@@ -80,12 +80,12 @@ def _by_products(
     if itemsize == HALF:
         q, k, v = (F.cast(part, itemsize=FLOAT) for part in (q, k, v))
     root = 1.0  # of the scale, of which no cost depends
-    query = F.mul(q, root)
+    query = F.scaled(q, root)
     if is_causal:
         mask = F.causal_mask(shape=(q.shape[2], k.shape[2]), like=query)
     if grouped:
         k, v = (_for_each_head(F, part, q.shape[1]) for part in (k, v))
-    scores = product(F, query, F.mul(transpose(F, k, 2, 3), root))
+    scores = product(F, query, F.scaled(transpose(F, k, 2, 3), root))
     if mask is not None:  # an observer has it add out of place
         scores = (F.add if F.observed else F.sum_in_place)(scores, mask)
     scores = F.safe_softmax(scores, dim=3)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from archcost.layout import Layout, Strides, contiguous, elementwise, fresh, layout_of, preserved
+from archcost.number import maximum
+from archcost.packages import at_least
 from archcost.primitives.row import (
     FULL,
     KEEPS,
@@ -17,6 +19,8 @@ from archcost.primitives.row import (
     Primitive,
     Row,
     Tensor,
+    composite,
+    copied,
     elements,
     float32_on,
     needed,
@@ -27,6 +31,7 @@ from archcost.shape import Shape, numel
 from archcost.units import ComplexBytes
 
 FLOAT_BYTES = 4
+NUMBER_BYTES = 8  # of float64 and int64
 INPUT, OUTPUT, NOTHING = "input", "output", "nothing"
 
 KEPT: Mapping[str, tuple[str, int]] = {
@@ -112,11 +117,6 @@ for _name, _kept in KEPT.items():
 PRIMITIVES["abs"], PRIMITIVES["gelu"] = Primitive("abs", _length), Primitive("gelu", _gelu)
 
 
-def _copied(x: Tensor) -> tuple[int, ...]:
-    """Return the bytes of a copy that is made of a tensor that is not contiguous."""
-    return (elements(x) * x.itemsize,) if not_contiguous(x) else ()
-
-
 @primitive()
 def logsigmoid(x: Tensor) -> Row:
     """The logarithm of the sigmoid; a CPU keeps a buffer, and takes and gives what is contiguous.
@@ -133,7 +133,7 @@ def logsigmoid(x: Tensor) -> Row:
         observed=strides,
         makes=(buffer,),
         saves=(x, buffer),
-        passing=_copied(x),
+        passing=copied(x),
     )
 
 
@@ -141,13 +141,14 @@ def logsigmoid(x: Tensor) -> Row:
 def rrelu(x: Tensor, *, lower: float, upper: float, training: bool) -> Row:
     """Leaky ReLU with random slopes, which are kept in evaluation too."""
     slopes = Own("noise", x.shape)
+    numbers = (6 * NUMBER_BYTES,) if x.device == "cpu" else ()  # half the sum of two
     return Row(
         x.shape,
         contiguous(x.shape),
         observed=elementwise(x.layout),
         makes=(slopes,),
         saves=(x, slopes),
-        passing=_copied(x) if training else (),
+        passing=copied(x) if training else numbers,
     )
 
 
@@ -186,7 +187,7 @@ def softmax(x: Tensor, *, dim: int) -> Row:
         x.shape,
         contiguous(x.shape),
         saves=(OUT,),
-        passing=_copied(x),
+        passing=copied(x),
         copies_inside=not_contiguous,
     )
 
@@ -197,7 +198,8 @@ def safe_softmax(x: Tensor, *, dim: int) -> Row:
 
     Beside the output there are for a while where x is -inf, which rows are, and a zero for these.
     """
-    passing = (elements(x), numel((*x.shape[:dim], *x.shape[dim + 1 :])), x.itemsize)
+    rows = numel((*x.shape[:dim], *x.shape[dim + 1 :]))
+    passing = (maximum(elements(x) + rows + x.itemsize, sum(copied(x))),)
     return Row(x.shape, contiguous(x.shape), saves=(OUT,), passing=passing)
 
 
@@ -207,17 +209,39 @@ def log_softmax(x: Tensor, *, dim: int) -> Row:
     return softmax(x, dim=dim)
 
 
-@primitive(LOWER)
-def prelu(x: Tensor, weight: Tensor) -> Row:
-    """Leaky ReLU with a learnt slope; its backward always makes both gradients."""
+@composite(LOWER)
+def prelu(F: Any, x: Tensor, weight: Tensor) -> Any:
+    """Leaky ReLU with a learnt slope, for which the slopes are a view along the channels."""
+    ones = (1,) * (len(x.shape) - 2)
+    return F.prelu_kernel(x, F.reshape(weight, shape=(1, weight.shape[0], *ones)))
+
+
+@primitive()
+def prelu_kernel(x: Tensor, weight: Tensor) -> Row:
+    """The same with slopes of as many dimensions; its backward always makes both gradients."""
     unasked = () if x.needs and weight.needs else (elements(x),)
     return Row(x.shape, preserved(x.layout), saves=(x, weight), gradient=FULL, scratch=unasked)
+
+
+def number_bytes(*args: Any) -> tuple[int, ...]:
+    """Return the bytes that a CPU takes to read a number beside a tensor, if one of two is one.
+
+    It makes a tensor of 8 bytes of it, and casts that to the type of the other
+    (``wrapped_scalar_tensor``, ``TensorIteratorBase::compute_types``).
+    """
+    tensors = tensors_of(*args)
+    if len(tensors) == len(args) or tensors[0].device != "cpu":
+        return ()
+    width, floats = tensors[0].itemsize, any(isinstance(arg, float) for arg in args)
+    same = floats and width == NUMBER_BYTES and not isinstance(width, ComplexBytes)
+    return (NUMBER_BYTES,) if same else (NUMBER_BYTES, width)
 
 
 @primitive()
 def add(a: Tensor, b: Tensor | float) -> Row:
     """The sum."""
-    return Row(broadcast(*tensors_of(a, b)), calculated(a, b), gradient=SAME)
+    out = broadcast(*tensors_of(a, b))
+    return Row(out, calculated(a, b), gradient=SAME, passing=number_bytes(a, b))
 
 
 @primitive()
@@ -240,8 +264,18 @@ def mul(a: Tensor, b: Tensor | float) -> Row:
     tensors = tensors_of(a, b)
     saves = needed((a, tensors[1]), (tensors[1], a)) if len(tensors) > 1 else ()
     row = Row(broadcast(*tensors), calculated(a, b), saves=saves, gradient=FULL)
+    if number := number_bytes(a, b):
+        row.holds, row.passing, row.hidden = number[:1], number[1:], len(number[1:])
     if len(saves) and isinstance(a.itemsize, ComplexBytes):  # the conjugate of a factor is copied
         row.scratch = (elements(saves[-1]),)
+    return row
+
+
+@primitive()
+def scaled(x: Tensor, factor: float) -> Row:
+    """The product with a number as C++ calls it: autograd keeps the number itself."""
+    row, number = mul(x, factor), number_bytes(x, factor)
+    row.holds, row.passing, row.hidden = (), number, sum(number) // x.itemsize
     return row
 
 
@@ -259,11 +293,22 @@ def div(a: Tensor, b: Tensor) -> Row:
 
 
 def _extreme(a: Tensor, b: Tensor) -> Row:
-    """Return the row of the larger or the smaller of two: equal elements get half a gradient."""
+    """Return the row of the larger or the smaller of two: equal elements get half a gradient.
+
+    From PyTorch 2.14 on, the others' zeros are filled into a copy on fake tensors alone
+    (``masked_fill_inplace_if_safe``).
+    """
     out = broadcast(a, b)
     size = numel(out)
-    strides = elementwise(a.layout, b.layout)
-    return Row(out, strides, saves=(a, b), gradient=FULL, scratch=(size,), masks=(size, size))
+    return Row(
+        out,
+        elementwise(a.layout, b.layout),
+        saves=(a, b),
+        gradient=FULL,
+        scratch=(size,),
+        masks=(size, size),
+        zeros=size if at_least("torch", 2, 14) else 0,
+    )
 
 
 for _name in ("maximum", "minimum"):
@@ -335,7 +380,9 @@ def added_mask(mask: Tensor, *, like: Tensor) -> Row:
 @primitive(differentiable=False)
 def noise(*, shape: Shape, like: Tensor, p: float) -> Row:
     """A tensor of factors: 0 with probability ``p``, 1 / (1 - p) else."""
-    return full(shape=shape, like=like)
+    row = full(shape=shape, like=like)
+    row.passing = number_bytes(like, 1 - p)
+    return row
 
 
 @primitive(differentiable=False)
@@ -347,10 +394,11 @@ def uniform(*, shape: Shape, like: Tensor) -> Row:
 @primitive(differentiable=False)
 def scaled_in_place(x: Tensor, factor: float) -> Row:
     """The tensor itself, multiplied."""
-    return Row(x.shape, x.strides, view=True)
+    return Row(x.shape, x.strides, view=True, passing=number_bytes(x, factor))
 
 
 @primitive()
 def added_in_place(x: Tensor, addend: float) -> Row:
     """The tensor itself, with a number added."""
-    return Row(x.shape, x.strides, view=True, gradient=SAME)
+    number = number_bytes(x, addend)
+    return Row(x.shape, x.strides, view=True, gradient=SAME, passing=number)

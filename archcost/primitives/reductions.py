@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from archcost.layout import contiguous, elementwise, in_runs
+from archcost.layout import Strides, contiguous, elementwise, in_runs
+from archcost.number import maximum
+from archcost.primitives.pointwise import number_bytes
 from archcost.primitives.row import (
     OUT,
     PRIMITIVES,
@@ -51,7 +53,16 @@ def mean(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
         return gradient.like(x_shape, elementwise(spread(gradient).layout))
 
     x_shape = x.shape
-    return Row(out, contiguous(out), gradient=(divided,), passing=mean_in_float32(x, out))
+    row = mean_row(x, out, contiguous(out))
+    row.gradient = (divided,)
+    return row
+
+
+def mean_row(x: Tensor, out: Shape, strides: Strides) -> Row:
+    """Return the row of a mean: a sum that is divided by a number, as its gradient is."""
+    number = number_bytes(x, 1)
+    passing, hidden = mean_in_float32(x, out) or number, sum(number) // x.itemsize
+    return Row(out, strides, passing=passing, hidden=hidden)
 
 
 def mean_in_float32(x: Any, out: Shape) -> tuple[int, ...]:
@@ -82,17 +93,19 @@ def _shared(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Row:
     """Return the row of a maximum or minimum whose gradient all equal elements share.
 
     Backward makes a mask, counts it, divides by the count and multiplies by the mask, which a CPU
-    casts first (``torch/csrc/autograd/FunctionsManual.cpp``, ``scale_grad_by_count``).
+    casts first, to int64 to count it (``torch/csrc/autograd/FunctionsManual.cpp``,
+    ``scale_grad_by_count``).
     """
     out = reduced(x, dims, keepdim)
-    size = numel(out)
+    size, whole = numel(out), elements(x)
+    counted = whole * (INDEX_BYTES // x.itemsize) - whole - size  # before there is a gradient
     return Row(
         out,
         contiguous(out),
         saves=(x, OUT),
         scratch=(size, size * (INDEX_BYTES // x.itemsize)),
-        masks=(elements(x),),
-        hidden=elements(x) if x.device == "cpu" else 0,
+        masks=(whole,),
+        hidden=maximum(whole, counted) if x.device == "cpu" else 0,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from archcost.layout import Layout, Strides
+from archcost.layout import Layout, Strides, as_map
 from archcost.shape import Shape, numel
 
 NEW, FULL, SAME, JOIN = "new", "full", "same", "join"
@@ -90,6 +90,7 @@ class Row:
         zeros: elements of a tensor that backward fills, which an observer sees beside the result.
         passing: bytes of each tensor that forward makes and drops inside, which an observer of
             operations does not see.
+        holds: the same of those that autograd holds until backward, which no hook sees either.
         room: elements for which the storage of the output has room, where that is more than it has;
             an observer does not see it.
         view: whether the output lies in the storage of the first tensor.
@@ -119,6 +120,7 @@ class Row:
     inner: int = 0
     hidden: int = 0
     passing: tuple[int, ...] = ()
+    holds: tuple[int, ...] = ()
     observed: Strides | None = None
     unasked: tuple[int, ...] = ()
     copies: Callable[[Any], bool] | None = None
@@ -235,6 +237,20 @@ def called(method: str, **options: Any) -> Callable[[Any], Any]:
 def not_contiguous(tensor: Tensor) -> bool:
     """Return whether an operation copies a tensor that it takes contiguous."""
     return not tensor.layout.is_contiguous
+
+
+def copied(x: Tensor) -> tuple[int, ...]:
+    """Return the bytes of a copy that is made of a tensor that is not contiguous."""
+    return (elements(x) * x.itemsize,) if not_contiguous(x) else ()
+
+
+def repacked(x: Tensor) -> tuple[int, ...]:
+    """Return the bytes of a copy of a map that is neither contiguous nor channels-last, on a CPU.
+
+    A line is a map of height 1.
+    """
+    there = x.device != "cpu" or as_map(x.layout).is_packed
+    return () if there else (elements(x) * x.itemsize,)
 
 
 def placed_in_float32(x: Tensor, size: int) -> int:

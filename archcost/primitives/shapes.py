@@ -29,9 +29,11 @@ from archcost.primitives.row import (
     Tensor,
     called,
     composite,
+    copied,
     elements,
     not_contiguous,
     primitive,
+    repacked,
 )
 from archcost.shape import Shape, Sides, numel, window_count
 
@@ -52,7 +54,8 @@ def pad(x: Tensor, *, sides: Sides, mode: str = "zeros", value: float = 0.0) -> 
     # where nothing is added, it is a clone
     cut = all(before <= 0 and after <= 0 for before, after in sides)
     strides = elementwise(layout_of(out, x.strides)) if cut else as_maps(out, x.layout)
-    return Row(out, strides, saves=(x,) if mode in ("reflect", "replicate") else ())
+    repeats = mode in ("reflect", "replicate")
+    return Row(out, strides, saves=(x,) * repeats, passing=repacked(x) if repeats else ())
 
 
 @composite()
@@ -174,7 +177,7 @@ def expand(x: Tensor, *, shape: Shape) -> Row:
 def repeat(x: Tensor, *, times: int) -> Row:
     """A vector repeated several times, one copy after the other; the gradient is summed."""
     out = (times * x.shape[0],)
-    return Row(out, contiguous(out))
+    return Row(out, contiguous(out), passing=_counted(x))
 
 
 @primitive()
@@ -285,7 +288,7 @@ def pixel_shuffle(x: Tensor, *, factor: int) -> Row:
     """Channels moved into positions: a CPU keeps the channels last, a GPU makes none so."""
     n, channels, height, width = x.shape
     out = (n, channels // (factor * factor), height * factor, width * factor)
-    return Row(out, _rearranged(x, out))
+    return Row(out, _rearranged(x, out), passing=repacked(x))
 
 
 @primitive()
@@ -293,7 +296,7 @@ def pixel_unshuffle(x: Tensor, *, factor: int) -> Row:
     """Positions moved into channels."""
     n, channels, height, width = x.shape
     out = (n, channels * factor * factor, height // factor, width // factor)
-    return Row(out, _rearranged(x, out))
+    return Row(out, _rearranged(x, out), passing=repacked(x))
 
 
 def _rearranged(x: Tensor, out: Shape) -> Strides:
@@ -320,19 +323,43 @@ def tile(x: Tensor, *, repeats: Shape) -> Row:
             [gradient.like((n,), itemsize=1) for n in inside]
         return made
 
-    return Row(out, contiguous(out), gradient=summed)
+    return Row(out, contiguous(out), gradient=summed, passing=_counted(x))
+
+
+def _counted(x: Tensor) -> tuple[int, ...]:
+    """Return the bytes of the numbers of its dimensions, which a CPU computes with tensors."""
+    return (4 * PLACE_BYTES * len(x.shape),) if x.device == "cpu" else ()
 
 
 @primitive()
 def tril(x: Tensor, *, diagonal: int) -> Row:
     """The lower triangle of the last two dimensions."""
-    return Row(x.shape, contiguous(x.shape))
+    return Row(x.shape, contiguous(x.shape), passing=_in_batches(x))
 
 
 @primitive()
 def triu(x: Tensor, *, diagonal: int) -> Row:
     """The upper triangle of the last two dimensions."""
-    return Row(x.shape, contiguous(x.shape))
+    return Row(x.shape, contiguous(x.shape), passing=_in_batches(x))
+
+
+def _in_batches(x: Tensor) -> tuple[int, ...]:
+    """Return the bytes of a copy, if matrices do not lie one after the other on a CPU.
+
+    ``aten/src/ATen/native/TriangularOpsUtils.h``, ``checkTrilTriuBatchContiguous``.
+    """
+    steps, own = contiguous(x.shape)[:-2], x.strides[:-2]
+    there = all(n == 1 or a == b for n, a, b in zip(x.shape, steps, own, strict=False))
+    return () if there or x.device != "cpu" else (elements(x) * x.itemsize,)
+
+
+def _resized(x: Tensor, out: Shape) -> Row:
+    """Return the row of what a CPU first makes as large as what it reads, and then resizes."""
+    passing = copied(x) if x.device == "cpu" else ()
+    if x.device == "cpu" and numel(out) > elements(x):
+        passing = (*passing, elements(x) * x.itemsize)
+    resized = called("resized", shape=x.shape)
+    return Row(out, contiguous(out), room=elements(x), passing=passing, gradient=resized)
 
 
 @primitive()
@@ -341,7 +368,7 @@ def unfold(x: Tensor, *, kernel_size: Shape, dilation: Shape, padding: Shape, st
     axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
     there = tuple(window_count(n, k, s, p, p, d) for n, k, s, p, d in axes)
     out = (x.shape[0], x.shape[1] * numel(kernel_size), numel(there))
-    return Row(out, contiguous(out), room=elements(x), gradient=called("resized", shape=x.shape))
+    return _resized(x, out)
 
 
 @primitive()
@@ -351,7 +378,7 @@ def fold(
 ) -> Row:  # fmt: skip
     """Columns added up to a map: col2im."""
     out = (x.shape[0], x.shape[1] // numel(kernel_size), *output_size)
-    return Row(out, contiguous(out), room=elements(x), gradient=called("resized", shape=x.shape))
+    return _resized(x, out)
 
 
 @primitive()

@@ -7,7 +7,7 @@ from typing import Any
 
 from archcost.layout import as_maps, as_rows, contiguous, layout_of
 from archcost.number import maximum
-from archcost.primitives.reductions import mean_in_float32
+from archcost.primitives.reductions import mean_row
 from archcost.primitives.row import (
     FLOAT32,
     KEEPS,
@@ -16,10 +16,12 @@ from archcost.primitives.row import (
     Row,
     Tensor,
     called,
+    copied,
     elements,
     float32_on,
     not_contiguous,
     primitive,
+    repacked,
 )
 from archcost.shape import Shape, numel
 
@@ -69,10 +71,12 @@ def max_pool(
     strides = as_rows(out, x.layout)
     if x.device == "cpu" and len(x.shape) == 3 and not x.needs:
         places = Own("indices", out, 0, INDEX_BYTES)
-        passing = (elements(x) * x.itemsize,) if not_contiguous(x) else ()
-        return Row(out, contiguous(out), observed=strides, makes=(places,), passing=passing)
+        return Row(out, contiguous(out), observed=strides, makes=(places,), passing=copied(x))
     places = Own("indices", out, INDEX_BYTES)
-    return Row(out, strides, makes=(places,), saves=(x, places), copies_inside=_copied(x))
+    return Row(
+        out, strides, makes=(places,), saves=(x, places), passing=repacked(x),
+        copies_inside=_copied(x),
+    )  # fmt: skip
 
 
 @primitive(float32_on("cpu"))
@@ -90,7 +94,7 @@ def fractional_max_pool(x: Tensor, samples: Tensor, *, kernel: Shape, size: Shap
         makes=(places,),
         saves=(x, places),
         gradient=(called("like", shape=shape), NEW),
-        passing=(elements(x) * x.itemsize,) if not_contiguous(x) else (),
+        passing=copied(x),
         copies_inside=not_contiguous,
     )
 
@@ -100,7 +104,8 @@ def max_places(x: Tensor, *, kernel: Shape, stride: Shape, padding: Shape, ceil:
     """The places of the maxima over windows; the maxima are made too."""
     out = pooled(x, kernel, stride, padding, (1,) * len(kernel), ceil)
     strides = as_maps(out, x.layout)
-    return Row(out, strides, itemsize=INDEX_BYTES, makes=(Own("maxima", out, x.itemsize),))
+    maxima = Own("maxima", out, x.itemsize)
+    return Row(out, strides, itemsize=INDEX_BYTES, makes=(maxima,), passing=repacked(x))
 
 
 @primitive(float32_on("cpu"))
@@ -116,8 +121,15 @@ def avg_pool(
 ) -> Row:  # fmt: skip
     """Mean over windows."""
     out = pooled(x, kernel, stride, padding, (1,) * len(kernel), ceil)
+    volumes = len(out) == 5 and x.device == "cpu"
     strides = contiguous(out) if len(out) == 5 else as_rows(out, x.layout)
-    return Row(out, strides, saves=(x,), copies_inside=_copied(x))
+    passing = copied(x) if volumes else repacked(x)
+    return Row(out, strides, saves=(x,), passing=passing, copies_inside=_copied(x))
+
+
+def _map_repacked(x: Tensor) -> tuple[int, ...]:
+    """Return the bytes of a copy of a map or line; volumes are read as they lie."""
+    return repacked(x) if len(x.shape) < 5 else ()
 
 
 @primitive(_volumes)
@@ -126,8 +138,8 @@ def adaptive_avg_pool(x: Tensor, *, size: Shape) -> Row:
     out, one = (*x.shape[:2], *size), numel(size) == 1
     strides = contiguous(out) if len(out) == 5 and not one else as_rows(out, x.layout)
     if one:
-        return Row(out, strides, passing=mean_in_float32(x, out))
-    return Row(out, strides, saves=(x,), copies_inside=_copied(x))
+        return mean_row(x, out, strides)
+    return Row(out, strides, saves=(x,), passing=_map_repacked(x), copies_inside=_copied(x))
 
 
 @primitive(_volumes)
@@ -136,8 +148,10 @@ def adaptive_max_pool(x: Tensor, *, size: Shape) -> Row:
     out = (*x.shape[:2], *size)
     places = Own("indices", out, INDEX_BYTES)
     strides = contiguous(out) if len(out) == 5 else as_rows(out, x.layout)
-    copies = _copied(x)
-    return Row(out, strides, makes=(places,), saves=(x, places), copies_inside=copies)
+    return Row(
+        out, strides, makes=(places,), saves=(x, places), passing=_map_repacked(x),
+        copies_inside=_copied(x),
+    )  # fmt: skip
 
 
 @primitive(float32_on("cuda"))

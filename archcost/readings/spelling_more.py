@@ -109,6 +109,8 @@ FUNCTIONS = (
 
 MORE: Mapping[str, Callable[..., str]] = {
     **{name: torch_call(name) for name in FUNCTIONS},
+    "scaled": torch_call("ops.aten.mul.Scalar"),
+    "prelu_kernel": torch_call("_prelu_kernel"),
     **{
         made.__name__: made
         for made in (

@@ -44,7 +44,7 @@ from archcost.readings.ledger import (
 )
 from archcost.readings.recomputing import run_region
 from archcost.readings.regions import regions
-from archcost.readings.tensors import Edge, Kept, Node, Parameter, Tensor
+from archcost.readings.tensors import Edge, Held, Kept, Node, Parameter, Tensor
 from archcost.setting import AMP, Setting
 from archcost.shape import Shape
 
@@ -178,6 +178,9 @@ class Storages:
             there = [own for own in row.makes if own not in made and self._itemsize(own) != 0]
             made |= {own: self._own(own, outs[0]) for own in there}
         if not self.observed:
+            held = [Held(outs[0].like((n,), itemsize=1)) for n in row.holds]
+            if node is not None:
+                node.saved += held
             if row.inner:
                 outs[0].like((row.inner,))
             if row.passing:

@@ -124,6 +124,19 @@ class Kept:
         return self
 
 
+class Held:
+    """A tensor that an operation holds until its backward, without being kept by hooks."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def get(self) -> Any:
+        """Return what holds the tensor while backward uses it."""
+        return self
+
+
 class Edge:
     """Where a gradient goes: to an output of a node, or to a parameter; and what it is there."""
 
