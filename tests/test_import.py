@@ -177,7 +177,7 @@ class Summed(nn.Module):
 
 class Folded(nn.Module):
     def forward(self, x):
-        return x.reshape(-1, 2, 3)
+        return x.unfold(1, 3, 2)
 """
 SPECS = {
     "Tower": ({"left": "1x8x8", "right": "1x8x8"}, """\
@@ -281,7 +281,7 @@ layers:
 @pytest.mark.torch
 def test_what_no_spec_can_say_is_refused_with_the_layer(modules: str) -> None:
     done = CliRunner().invoke(cli, ["import", f"{modules}:Folded", "--input", "12"])
-    assert str(done.exception).startswith("reshape1: reshape(")
+    assert str(done.exception).startswith("unfold1: unfold(")
     assert str(done.exception).endswith(" is a function that no op of specs says")
     assert isinstance(done.exception, ArchcostError)
 
@@ -304,16 +304,16 @@ def test_the_command_writes_what_the_function_returns(modules: str) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    "name", ["regnety_002", "mobilenetv2_100", "mixer_b16_224", "vit_tiny_patch16_224"]
+    "name", ["regnety_002", "mobilenetv2_100", "mixer_b16_224", "vit_tiny_patch16_224", "dla34"]
 )
-def test_networks_of_timm(name: str) -> None:
+def test_networks_of_timm(torchvision: Any, name: str) -> None:
     pytest.importorskip("timm", reason="timm is not installed")
     source = load(f"timm:{name}", input=IMAGE)
     text = to_spec(source)
     ours, theirs = figures(loads(text)), figures(replace(source, holders={}))
     for key in ("params", "macs", "saved", "training", "inference"):
         assert ours[key] == theirs[key], key
-    assert len(text.splitlines()) <= 45
+    assert len(text.splitlines()) <= 55
 
 
 @pytest.mark.torch

@@ -28,10 +28,13 @@ LATER = 1_000
 
 
 class Folder:
-    """Folds items into blocks, from the inner groups to the outer ones."""
+    """Folds items into blocks, from the inner groups to the outer ones.
 
-    def __init__(self, taken: set[str]) -> None:
-        self.taken = taken
+    With ``gaps`` groups of one class are one block, also if some lack items that others have.
+    """
+
+    def __init__(self, taken: set[str], gaps: bool = True) -> None:
+        self.taken, self.gaps = taken, gaps
         self.blocks: dict[str, Made] = {}
         self.ramp: Ramp | None = None
 
@@ -51,7 +54,7 @@ class Folder:
         for height in sorted({*heights.values()}):
             self._repeat_all(items)
             places = [place for place in _places(items) if heights[id(_at(place))] == height]
-            for cluster in _clusters(places):
+            for cluster in _clusters(places, self.gaps):
                 self._replace(cluster)
         self._repeat_all(items)
         write_out(items, self.blocks)
@@ -93,7 +96,7 @@ class Folder:
 
     def _block(self, groups: Sequence[Group], loose: bool) -> tuple[Made, Unifier] | None:
         lists = [_with_sum(group.items, groups) if loose else group.items for group in groups]
-        columns = aligned(lists, gaps=loose)
+        columns = aligned(lists, gaps=loose and self.gaps)
         if columns is None:
             return None
         name = free(_word(groups), {*self.taken, *WORDS, *_labels_in(groups)})
@@ -191,12 +194,15 @@ def _at(place: tuple[list[Item], int]) -> Group:
     return group
 
 
-def _clusters(places: Sequence[tuple[list[Item], int]]) -> list[list[tuple[list[Item], int]]]:
-    """Return the groups that may be one block: of one class, or of one form."""
+def _clusters(
+    places: Sequence[tuple[list[Item], int]], gaps: bool
+) -> list[list[tuple[list[Item], int]]]:
+    """Return the groups that may be one block: of one class, or of one form without ``gaps``."""
     found: dict[Any, list[tuple[list[Item], int]]] = {}
     for place in places:
         group = _at(place)
-        key = group.kind if group.kind not in CONTAINERS else _form_of(group.items)
+        loose = group.kind not in CONTAINERS
+        key = group.kind if loose and gaps else (loose and group.kind, _form_of(group.items))
         found.setdefault(key, []).append(place)
     return [cluster for cluster in found.values() if len(cluster) > 1]
 

@@ -52,10 +52,8 @@ def give_labels(
         wanted.append({maker(name) for name in later})
         later.update(named(item))
     made: list[Item] = []
+    read: list[Item] = []
     for item, after in zip(items, reversed(wanted), strict=True):
-        _resolve(item, env, several)
-        for inner in inside(item):
-            give_labels(inner, env, used, several)
         made.append(item)
         if maker(item.tensor) not in after or isinstance(item, Take):
             continue
@@ -64,7 +62,14 @@ def give_labels(
             made.append(item)
         if not item.label or item.label[0].isdigit():
             item.label = _label(item.name, used)
-        env[maker(item.tensor)] = item.label
+        read.append(item)
+    # groups of one form have the same labels in them, whatever is named around them
+    for item in made:
+        _resolve(item, env, several)
+        for inner in inside(item):
+            give_labels(inner, env, used, several)
+        if any(item is one for one in read):
+            env[maker(item.tensor)] = item.label
     items[:] = made
 
 

@@ -17,7 +17,7 @@ from archcost.folding.shared import Sharing, sharing_of, unnumbered
 from archcost.folding.tree import tree_of
 from archcost.folding.writer import lines, mapping
 from archcost.network import NETWORK_INPUT, Network
-from archcost.ops.base import FLOAT
+from archcost.ops.base import FLOAT, Op
 from archcost.shape import show
 from archcost.spec.catalog import expand
 from archcost.spec.document import read_document
@@ -37,7 +37,19 @@ def folded_spec(network: Network) -> str:
     if not network.layers:
         raise ArchcostError(f"{network.name} has no layer, and a spec has at least one")
     source = plain(unnumbered(network))
-    text = _text(source)
+    refused: ArchcostError | None = None
+    for gaps in (True, False, None):
+        try:
+            return _checked(source, gaps)
+        except ArchcostError as error:  # such blocks say something else, or not at all
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def _checked(source: Network, gaps: bool | None) -> str:
+    """Return the text of a spec that is compared with its network; ``gaps`` is for the blocks."""
+    text = _text(source, gaps)
     made = loaded(text)
     pairs = matched(source, made)
     outputs = [pairs[name] for name in source.outputs]
@@ -46,7 +58,7 @@ def folded_spec(network: Network) -> str:
         made = loaded(text)
         pairs = matched(source, made)
     if [pairs[name] for name in source.outputs] != [*made.outputs]:
-        raise ArchcostError(f"{network.name}: the outputs of the spec are others")
+        raise ArchcostError(f"{source.name}: the outputs of the spec are others")
     return text
 
 
@@ -61,7 +73,11 @@ def plain(network: Network) -> Network:
     return replace(network, layers=layers)
 
 
-def _text(network: Network) -> str:
+def _text(network: Network, gaps: bool | None) -> str:
+    """Return the text of a spec.
+
+    With ``gaps`` a block may lack what others of its class have; with None there are no blocks.
+    """
     tree = tree_of(network)
     alone = len(network.inputs) == 1 and network.inputs[0].dtype == FLOAT
     inputs = {value.name: NETWORK_INPUT if alone else value.name for value in network.inputs}
@@ -78,8 +94,9 @@ def _text(network: Network) -> str:
     give_labels(items, inputs, taken, several)
     gather(items, taken)
     forget(items)
-    folder = Folder(taken)
-    folder.fold(items)
+    folder = Folder(taken, gaps=bool(gaps))
+    if gaps is not None:
+        folder.fold(items)
     blocks = {block.head: block.items for block in folder.blocks.values()}
     body = [*mapping("blocks", blocks), *mapping("shared", shared)]
     body += ["layers:", *lines(items, "  ")]
@@ -168,6 +185,11 @@ def matched(source: Network, made: Network) -> dict[str, str]:
     return names
 
 
+def without_dropout(op: Op) -> Op:
+    """Return attention as it is in evaluation, and any other op as it is."""
+    return op.replaced(dropout=0.0) if op.name == "attention" else op
+
+
 def is_trained_form(trained: Network, evaluated: Network) -> bool:
     """Whether a network in training is the same as in evaluation, except for random dropping."""
     names = {a.name: b.name for a, b in zip(trained.inputs, evaluated.inputs, strict=True)}
@@ -177,7 +199,7 @@ def is_trained_form(trained: Network, evaluated: Network) -> bool:
             names[layer.path] = names[layer.inputs[0]]
             continue
         other = next(waiting, None)
-        same = other is not None and layer.op == other.op
+        same = other is not None and without_dropout(layer.op) == other.op
         if other is None or not same or tuple(names[n] for n in layer.inputs) != other.inputs:
             return False
         names.update(zip(layer.outputs, other.outputs, strict=True))

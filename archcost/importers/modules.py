@@ -200,6 +200,8 @@ def _glu(input: Seen, dim: int = -1) -> Said:
 def _pad(input: Seen, pad: Any, mode: str = "constant", value: float | None = None) -> Said:
     sides = [[*pad[i : i + 2]] for i in range(0, len(pad), 2)][::-1]  # PyTorch's last axis is first
     axes = len(input.shape) - 2
+    if len(sides) == axes + 2 and sides[0] == [0, 0]:  # that of the batch
+        sides.pop(0)
     require(0 < len(sides) <= axes + 1 and mode in ("constant", "reflect", "replicate", "circular"))
     channels = sides.pop(0) if len(sides) > axes else [0, 0]
     padding: Any = [[0, 0]] * (axes - len(sides)) + sides

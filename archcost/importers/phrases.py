@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from archcost.errors import ArchcostError
-from archcost.importers.calls import Called, Constant, Input, Own
-from archcost.importers.phrases_layers import VIEWS, is_reshaped, live_layers
+from archcost.importers.calls import Called, Constant, Input, Own, View
+from archcost.importers.phrases_layers import beside, is_reshaped, live_layers
+from archcost.importers.phrases_views import viewed
 from archcost.importers.windows import windowed
 from archcost.network import Layer, Network, maker
 from archcost.ops import OPS, Op
@@ -35,11 +36,14 @@ class Said:
 class Rewriting:
     """Says the calls of a network as ops.
 
-    ``rates`` are how often modules leave a sample out, by their paths.
+    ``rates`` are how often modules leave a sample out, by their paths. ``module`` is what was read,
+    None for a graph of ONNX.
     """
 
-    def __init__(self, network: Network, rates: Mapping[str, float] = {}) -> None:
-        self.network, self.rates = network, rates
+    def __init__(
+        self, network: Network, rates: Mapping[str, float] = {}, module: Any = None
+    ) -> None:
+        self.network, self.rates, self.module = network, rates, module
         self.by_path = network.by_path
         self.readers: dict[str, list[Layer]] = {}
         for layer in network:
@@ -49,15 +53,15 @@ class Rewriting:
         self.alias: dict[str, str] = {}
         self.dropped: set[str] = set()
         self.owned: set[str] = set()  # the parameters that a layer has already
+        self.ops: dict[str, Op] = {}  # what is said so far, by path
 
     def run(self) -> Network:
         """Return the network with ops in place of calls."""
         for layer in self.network:
-            if isinstance(layer.op, Called) and layer.op.name == "scaled_dot_product_attention":
-                self._attention(layer)
-            elif isinstance(layer.op, Called) and layer.op.name == "embedding":
+            if isinstance(layer.op, Called) and layer.op.name == "embedding":
                 self._positions(layer, layer.op)
         windowed(self)
+        viewed(self)
         for layer in self.network:
             if layer.path in self.dropped or layer.path in self.said:
                 continue
@@ -93,6 +97,7 @@ class Rewriting:
                 continue
             for each in self._in_place_of(layer, shapes):
                 layers.append(each)
+                self.ops[each.path] = each.op
                 self.owned.update(map(each.full_name, each.params))
                 for name, shape in zip(each.outputs, each.cost.outputs, strict=True):
                     shapes[name] = (shape, each.made_rows)
@@ -111,9 +116,15 @@ class Rewriting:
     def _layer(
         self, layer: Layer, said: Said, shapes: Mapping[str, tuple[Shape, int]]
     ) -> Layer:  # fmt: skip
-        path = layer.path + said.suffix
+        path = beside(layer.path, said.suffix)
         inputs = tuple(map(self._named, said.inputs))
         given = tuple(shapes[name][0] for name in inputs)
+        first = beside(layer.module, said.suffix)
+        if self.ops.get(first) == said.op:  # it runs again
+            return Layer(
+                path, said.op, inputs, given, said.op.cost(*given), first,
+                rows=shapes[inputs[0]][1], function=layer.function,
+            )  # fmt: skip
         ties = {own: full for own, full in said.names.items() if full in self.owned}
         names = {own: full for own, full in said.names.items() if full not in ties.values()}
         return Layer(
@@ -121,62 +132,13 @@ class Rewriting:
             rows=shapes[inputs[0]][1], function=layer.function, names=names,
         )  # fmt: skip
 
-    # Attention.
-
-    def _attention(self, layer: Layer) -> None:
+    def said_of(self, layer: Layer) -> Said | None:
+        """Return the op that a layer is, None if it is a call that no op says."""
         op = layer.op
-        assert isinstance(op, Called)
-        if op.kwargs.get("attn_mask") is not None or len(layer.inputs) != 3:
-            return
-        sources = [self.source(name) for name in layer.inputs]
-        heads, tokens, width = op.made[0] if len(op.made[0]) == 3 else (0, 0, 0)
-        shapes = [self.network.values[name].shape for name in sources]
-        apart = [self.network.values[name].shape for name in layer.inputs]
-        joint = shapes[:1] == [(tokens, 3 * heads * width)] and len({*sources}) == 1
-        if not heads or not (joint or shapes == [(n, each * d) for each, n, d in apart]):
-            return
-        more: dict[str, Any] = {"causal": True} if op.kwargs.get("is_causal") else {}
-        more |= {"kv_heads": apart[1][0]} if apart[1][0] != heads else {}
-        scale, dropout = op.kwargs.get("scale"), op.kwargs.get("dropout_p")
-        more |= {"scale": scale} if scale and scale != apart[0][-1] ** -0.5 else {}
-        more |= {"dropout": dropout} if dropout else {}
-        for name, source in zip(layer.inputs, sources, strict=True):
-            self._drop_views(name, source)
-        inputs = (sources[0],) if joint else tuple(sources)
-        self.said[layer.path] = [Said(make("attention", heads, **more), inputs)]
-        self._gather(layer, (tokens, heads * width))
-
-    def source(self, name: str) -> str:
-        """Return the tensor of which another one is a rearrangement."""
-        layer = self.by_path.get(maker(name))
-        while layer is not None and layer.op.name in VIEWS and len(layer.inputs) == 1:
-            name = layer.inputs[0]
-            layer = self.by_path.get(maker(name))
-        return name
-
-    def _drop_views(self, name: str, source: str) -> None:
-        while name != source:
-            layer = self.by_path[maker(name)]
-            self.dropped.add(layer.path)
-            name = layer.inputs[0]
-
-    def _gather(self, layer: Layer, shape: Shape) -> None:
-        """Leave out what puts the heads together, and take a projection after it as it is."""
-        result = current = layer.path
-        together = False
-        while len(after := self.readers.get(current, [])) == 1:
-            [following] = after
-            value = self.network.values[following.path]
-            alike = (value.shape, value.rows) == (shape, 1)
-            if following.op.name in VIEWS and (alike or not together):
-                self.drop(following, result)
-                current, together = following.path, alike
-            elif not together and (found := _linear(following)):
-                self.said[following.path] = [replace(found, inputs=(result,))]
-                result = current = following.path
-                shape = (*shape[:-1], found.op.out_features)  # type: ignore[attr-defined]
-            else:
-                return
+        if not isinstance(op, Called):
+            return Said(op, layer.inputs, {own: layer.full_name(own) for own in layer.cost.params})
+        found = RULES.get(op.function, _plain)(self, layer, op)
+        return found[0] if isinstance(found, list) else found
 
     def drop_path(self, layer: Layer, shape: Any) -> Said | None:
         """Return a product with a random number for each sample as ``stochastic_depth``."""
@@ -190,6 +152,8 @@ class Rewriting:
         """Say a learnt token before others as ``class_token``."""
         first = self.by_path.get(layer.inputs[0])
         if first is None or not isinstance(first.op, Called) or first.op.function != "expand":
+            return
+        if len(first.op.params) != 1 or self.readers[first.path] != [layer]:
             return
         shape = self.network.values[layer.inputs[1]].shape
         [own] = first.op.params
@@ -213,6 +177,26 @@ class Rewriting:
         names = {"position": layer.full_name(own.name)}
         self.said[added.path] = [Said(make("position_embedding"), (others[0],), names)]
 
+    def rows_of(self, layer: Layer) -> tuple[int, int] | None:
+        """Return the first row of a table that constants look up, and how many; None if unknown.
+
+        Constants that the code makes are taken to be the positions, in order; a buffer is looked
+        into.
+        """
+        op = layer.op
+        assert isinstance(op, Called)
+        [table] = op.params.values()
+        count = numel(op.made[0]) // numel(table[1:])
+        names = {arg.name for arg in op.args if isinstance(arg, View)}
+        named = getattr(self.module, "named_buffers", lambda: ())()
+        for held in (buffer.flatten() for name, buffer in named if name.split(".")[-1] in names):
+            rows = [int(row) for row in held.unique()]
+            if len(rows) == 1:
+                return rows[0], 1
+            if held.tolist() != rows or rows != [*range(len(rows))]:
+                return None
+        return (0, count) if 1 < count <= table[0] else None
+
     # One call.
 
     def _one(self, layer: Layer) -> list[Said] | None:
@@ -228,6 +212,16 @@ class Rewriting:
         except ArchcostError:
             return None
         return None
+
+    def is_said(self, layer: Layer) -> bool:
+        """Whether an op says a layer with its parameters, alone or with the layer that reads it."""
+        following = self.readers.get(layer.path, [])
+        token = layer.op.name == "expand" and len(layer.params) == 1 and len(following) == 1
+        if token and following[0].op.name == "concat" and following[0].inputs[0] == layer.path:
+            return len(following[0].inputs) == 2 and layer.cost.output[0] == 1
+        if is_reshaped(layer) and len(following) == 1 and following[0].op.name == "mul":
+            return self._one(following[0]) is not None
+        return self._one(layer) is not None
 
     def _fits(self, layer: Layer, said: Sequence[Said]) -> bool:
         shape: Shape = ()
@@ -268,10 +262,6 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 def _linear(layer: Layer) -> Said | None:
     """Return a call of ``linear`` with weights of its own as the op."""
     op = layer.op
-    if op.name == "linear" and not isinstance(op, Called):
-        return Said(
-            op, layer.inputs, {own: layer.full_name(own) for own in op.cost(*layer.shapes).params}
-        )
     if not isinstance(op, Called) or op.function != "linear" or len(layer.inputs) != 1:
         return None
     weight, bias = op.params.get("weight"), "bias" in op.params
@@ -299,7 +289,8 @@ def _plain(self: Rewriting, layer: Layer, op: Called) -> Said | None:
 @rule("embedding")
 def _embedding(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     own = next((arg for arg in op.args[:2] if isinstance(arg, Own)), None)
-    if own is None or op.kwargs.get("max_norm") is not None:
+    looked_up = any(isinstance(arg, Input) for arg in op.args[:2])
+    if own is None or not looked_up or op.kwargs.get("max_norm") is not None:
         return None
     rows, width = op.params[own.name]
     names = {"weight": layer.full_name(own.name)}
@@ -308,13 +299,7 @@ def _embedding(self: Rewriting, layer: Layer, op: Called) -> Said | None:
 
 @rule("linear")
 def _projection(self: Rewriting, layer: Layer, op: Called) -> Said | None:
-    found = _linear(layer)
-    if found is None:
-        return None
-    source = self.source(layer.inputs[0])
-    shape = self.network.values[source].shape
-    alike = shape[:-1] == op.made[0][:-1]
-    return replace(found, inputs=(source,)) if alike else found
+    return _linear(layer)
 
 
 @rule("mean")
@@ -325,23 +310,6 @@ def _mean(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     given: Any = dims if isinstance(dims, (list, tuple)) else [dims]
     places = [d % rank - 1 for d in given]
     return Said(make("mean", places, keepdim=keepdim), layer.inputs) if min(places) >= 0 else None
-
-
-@rule("transpose", "swapaxes")
-def _transpose(self: Rewriting, layer: Layer, op: Called) -> Said | None:
-    rank = len(layer.shapes[0]) + 1
-    places = [d % rank - 1 for d in op.args[1:]]
-    return Said(make("transpose", *sorted(places)), layer.inputs) if min(places) >= 0 else None
-
-
-@rule("reshape", "view", "flatten", "unflatten")
-def _reshape(self: Rewriting, layer: Layer, op: Called) -> Said | None:
-    shape, given = op.made[0], layer.shapes[0]
-    if layer.made_rows != layer.rows:
-        return None
-    if shape == (*given[: len(shape) - 1], numel(given[len(shape) - 1 :])) and len(shape) > 1:
-        return Said(make("flatten", len(shape) - 1), layer.inputs)
-    return Said(make("reshape", [*shape]), layer.inputs)
 
 
 @rule("__getitem__")
@@ -362,7 +330,7 @@ def _item(self: Rewriting, layer: Layer, op: Called) -> list[Said] | None:
         first = at % layer.shapes[0][dim]
         cut = make("slice", dim, first, first + 1)
         drop = make("flatten") if len(layer.shapes[0]) == 2 else make("squeeze", dim)
-        return [Said(cut, inputs, suffix="_slice"), Said(drop, (layer.path + "_slice",))]
+        return [Said(cut, inputs, suffix="_slice"), Said(drop, (beside(layer.path, "_slice"),))]
     for number, (dim, at) in enumerate(wanted):
         if not isinstance(at, slice):
             return None
@@ -372,11 +340,11 @@ def _item(self: Rewriting, layer: Layer, op: Called) -> list[Said] | None:
         end = {} if stop == layer.shapes[0][dim] else {"stop": stop}
         cut = make("slice", dim, start, step=step, **end)
         said.append(Said(cut, inputs, suffix=suffix))
-        inputs = (layer.path + suffix,)
+        inputs = (beside(layer.path, suffix),)
     return said
 
 
-@rule("mul")
+@rule("mul", "multiply", "__mul__", "__rmul__", "__imul__")
 def _mul(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     first, second = op.args[:2]
     if isinstance(first, (int, float)):
@@ -408,8 +376,11 @@ def _scale(name: str, shape: Shape, x: Shape, inputs: tuple[str, ...]) -> Said |
     return Said(make("scale", bias=False, **dim), inputs, {"weight": name})
 
 
-@rule("add")
+@rule("add", "__add__", "__radd__", "__iadd__")
 def _add(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    numbers = [arg for arg in op.args[:2] if type(arg) in (int, float)]
+    if numbers and len(layer.inputs) == 1 and not op.params and not op.kwargs:
+        return Said(make("rescale", 1, numbers[0]), layer.inputs)
     own = [arg for arg in op.args[:2] if isinstance(arg, Own)]
     if len(own) != 1 or op.params[own[0].name] != (1, *layer.shapes[0]):
         return None
@@ -423,7 +394,8 @@ DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}
 
 def as_ops(network: Network) -> Network:
     """Return what was read of code with ops of specs in place of calls, where there are such."""
-    import_module("archcost.importers.phrases_choices")  # which registers rules
+    for rules in ("choices", "sums"):
+        import_module(f"archcost.importers.phrases_{rules}")
     if network.module is None:  # a graph of ONNX
         return Rewriting(network).run()
     import_torch()
@@ -433,4 +405,4 @@ def as_ops(network: Network) -> Network:
         for path, part in getattr(module, "named_modules", lambda: ())()
         if (kind := type(part).__name__) in DROPPING
     }
-    return Rewriting(network, rates).run()
+    return Rewriting(network, rates, module).run()

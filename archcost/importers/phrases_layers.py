@@ -14,6 +14,12 @@ VIEWS = frozenset({
 """Functions that rearrange the elements of one tensor, or choose among them."""
 
 
+def beside(path: str, suffix: str) -> str:
+    """Return the path of a layer beside another one; that of a second run has its number last."""
+    name, mark, number = path.partition("#")
+    return f"{name}{suffix}{mark}{number}"
+
+
 def is_reshaped(layer: Layer) -> bool:
     """Whether a layer is a parameter in another shape."""
     op = layer.op

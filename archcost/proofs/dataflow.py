@@ -169,6 +169,9 @@ def _recorder(torch: Any, weights: Mapping[str, Any], inputs: Sequence[Any]) -> 
         def __torch_dispatch__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
+            if function is torch.ops.aten.addmm.default and not kwargs:
+                with self:  # a product, and a sum: two uses of weights
+                    return torch.add(torch.mm(*args[1:]), args[0])
             values = function.overloadpacket.__name__ not in SHAPE_ONLY
             read = tensors_of((args, kwargs or {})) if values else ()
             if function is torch.ops.aten.cat.default and len(read) > 2:

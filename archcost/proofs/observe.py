@@ -126,6 +126,25 @@ def drop_nothing(module: Any) -> None:
                 setattr(child, name, 0.0)
 
 
+def drops_no_scores() -> Any:
+    """Return a mode in which attention drops none of its scores: it takes a number, no module."""
+    torch = import_torch()
+    overrides: Any = import_module("torch.overrides")
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    class Whole(overrides.TorchFunctionMode):  # type: ignore[misc]
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = dict(kwargs or {})
+            if function is attention:
+                args = (*args[:4], *(0.0 for _ in args[4:5]), *args[5:])
+                kwargs |= {"dropout_p": 0.0} if "dropout_p" in kwargs else {}
+            return function(*args, **kwargs)
+
+    return Whole()
+
+
 def run(
     copy: Any, fake: Any, inputs: Iterable[Value], batch: int,
     sample: Callable[[int], Sequence[Any]] | None = None,

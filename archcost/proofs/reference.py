@@ -30,7 +30,7 @@ from archcost.proofs.counterparts import (
 )
 from archcost.proofs.dataflow import Call, Trace, Unpaired, live, pair, state, tensors_of, trace
 from archcost.proofs.kept import Training
-from archcost.proofs.observe import drop_nothing
+from archcost.proofs.observe import drop_nothing, drops_no_scores
 from archcost.proofs.weights import Pairing, elements, inventory, pairs_of
 from archcost.pytorch import import_torch, in_type, type_in
 from archcost.shape import Shape, numel, show
@@ -212,7 +212,7 @@ def _compare_training(
     sides: _Sides, inputs: Sequence[Any], statistics: dict[str, str], training: Training
 ) -> Iterator[Check]:
     mode = "output in train mode"
-    with import_torch().no_grad():
+    with import_torch().no_grad(), drops_no_scores():
         try:
             ours = tensors_of(sides.twin.train()(*(x.clone() for x in inputs)))
             others = tensors_of(sides.reference.train()(*(x.clone() for x in inputs)))
