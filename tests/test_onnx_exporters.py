@@ -185,7 +185,7 @@ def test_constants_that_an_exporter_computes_are_said(tmp_path: Path) -> None:
     assert analyze(network).total.params == 32
     [remark] = network.remarks
     assert remark.text == (
-        "12 of the parameters are constants that the exporter has computed, such as val_2"
+        "constants that the exporter has computed, such as val_2, are 12 of the parameters"
     )
 
 
@@ -197,3 +197,17 @@ def test_a_file_for_training_costs_what_its_layers_do(tmp_path: Path) -> None:
     )  # fmt: skip
     total = analyze(load(path)).total
     assert (total.params, total.macs) == (108 + 8, 108 * 36)
+
+
+@pytest.mark.parametrize("like", [False, True])
+def test_a_file_in_half_precision_may_have_inputs_of_floats(like: bool, tmp_path: Path) -> None:
+    """Converters write casts around the layers, which cost nothing here."""
+    cast = node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16)
+    nodes = [
+        node("CastLike", ["x", "w"], ["h"]) if like else cast, node("Conv", ["h", "w"], ["c"]),
+        node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
+    ]  # fmt: skip
+    weights = {"w": np.zeros((4, 3, 3, 3), np.float16)}
+    network = load(graph_of(tmp_path / "net.onnx", nodes, {"x": ["n", 3, 8, 8]}, weights))
+    assert [layer.op.name for layer in network] == ["conv"]
+    assert analyze(network).total.macs == 108 * 36

@@ -118,8 +118,8 @@ def _remarks(graph: Graph, network: Network) -> list[Remark]:
     if constants:
         elements = sum(numel(graph.read_as[name]) for name in constants)
         said.append(
-            f"{elements:,} of the parameters are constants that the exporter has computed, "
-            f"such as {constants[0]}"
+            f"constants that the exporter has computed, such as {constants[0]}, are "
+            f"{elements:,} of the parameters"
         )
     if graph.whole:
         said.append("samples of a batch are mixed: shapes have the batch, and hold for this one")

@@ -101,16 +101,16 @@ def _clip(n: Node) -> None:
         n.call("clamp", n.x, low, high)
 
 
-@node("Identity", "Dropout", "CastLike")
+@node("Identity", "Dropout")
 def _same(n: Node) -> None:
     n.pass_on()
 
 
-@node("Cast")
+@node("Cast", "CastLike")
 def _cast(n: Node) -> None:
     made = _types(n)
-    if n.x.seen.dtype == made:
-        n.pass_on()
+    if n.x.seen.dtype == made:  # all floats are priced as one type
+        n.pass_on(replace(n.x, elem=n.outs[0][1]))
     else:
         n.call("cast", n.x, 4 if made == "float32" else 8)
 
