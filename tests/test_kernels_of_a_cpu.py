@@ -11,6 +11,7 @@ import pytest
 from test_choices import real_inference_peak, real_peaks
 from test_memory import backward_peak, network
 
+from archcost import load
 from archcost.measure.profile import saved_bytes
 from archcost.pytorch import build, random_inputs
 from archcost.readings.ledger import FORWARD
@@ -219,6 +220,38 @@ def test_half_precision_is_summed_up_and_placed_in_float32(
 @pytest.mark.parametrize("shape", ["64x7x7", "6x5x4x3"])
 def test_means_of_whole_maps_are_taken_in_float32(shape: str, dtype: str) -> None:
     real_peaks(spec(f"input: {shape}; bias >> global_avgpool >> tanh"), 4, dtype)
+
+
+class Contracted(torch.nn.Module):  # type: ignore[misc]
+    """Contracts an input, of which a gradient is asked for, with a weight."""
+
+    def __init__(self, equation: str, *weight: int) -> None:
+        super().__init__()
+        self.equation, self.shift = equation, torch.nn.Parameter(torch.randn(1))
+        self.weight = torch.nn.Parameter(torch.randn(weight))
+
+    def forward(self, x: Any) -> Any:
+        return torch.einsum(self.equation, x + self.shift, self.weight).tanh()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    ("equation", "weight", "shape"),
+    [
+        ("bnde,de->bne", (25, 3), (34, 25, 3)), ("bnde,ne->bed", (34, 25), (34, 34, 25)),
+        ("bnde,kn->bekd", (34, 10), (10, 3, 3)), ("bnd,fn->bfd", (17, 5), (5, 3)),
+        ("bnde,nk->bedk", (3, 3), (3, 17, 34)), ("bnd,de->bne", (20, 30), (17, 20)),
+    ],
+)  # fmt: skip
+def test_contractions(equation: str, weight: Any, shape: Any, batch: int) -> None:
+    """Of a batch of one the factors change places, and other matrices lie apart."""
+    net, module = load(Contracted(equation, *weight), input=shape), Contracted(equation, *weight)
+    run = training_peak(net, Setting(batch, device="cpu", optimizer="sgd"))
+    x, before = torch.randn(batch, *shape), run.params + run.input
+    for phase, step in (
+        ("forward", lambda: module(x).sum()), ("backward", lambda: module(x).sum().backward())
+    ):  # fmt: skip
+        assert run.peaks[phase].total - before == backward_peak(torch, step), phase
 
 
 LIBRARY, IF_TURNED = (

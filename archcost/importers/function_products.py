@@ -71,18 +71,30 @@ def einsum(F: Any, equation: str, *operands: Any) -> Any:
 
 
 def _pair(F: Any, a: Any, left: str, b: Any, right: str, later: str) -> tuple[Any, str]:
-    """Return the product of two tensors, summed over what is not read later, and its names."""
+    """Return the product of two tensors, summed over what is not read later, and its names.
+
+    A dimension of size 1 counts as one of the second tensor. The tensors change places if all of
+    the second's come first in what is made (``aten/src/ATen/native/Linear.cpp``,
+    ``sumproduct_pair``).
+    """
     size = dict(zip(left + right, (*a.shape, *b.shape), strict=True))
-    both = [n for n in left if n in right and n in later]
     over = [n for n in left if n in right and n not in later]
-    rows = [n for n in left if n not in right]
-    columns = [n for n in right if n not in left]
-    names = "".join((*both, *rows, *columns))
+    kept = sorted({*left, *right}.difference(over), key=(later + left + right).index)
     if not over:
+        names = "".join(kept)
         factors = (_spread(F, x, term, names) for x, term in ((a, left), (b, right)))
         return F.mul(*factors), names
-    a = F.permute(a, dims=tuple(left.index(n) for n in (*both, *rows, *over)))
-    b = F.permute(b, dims=tuple(right.index(n) for n in (*both, *over, *columns)))
+    both = [n for n in kept if n in left and n in right and size[n] != 1]
+    rows = [n for n in kept if n in left and n not in right and size[n] != 1]
+    columns = [n for n in kept if n not in (*both, *rows)]
+    if rows and columns and kept.index(columns[-1]) < kept.index(rows[0]):
+        a, left, rows, b, right, columns = b, right, columns, a, left, rows
+    names = "".join((*both, *rows, *columns))
+    orders = (*both, *rows, *over, *columns), (*both, *over, *columns, *rows)
+    a, b = (
+        F.permute(x, dims=tuple(term.index(n) for n in order if n in term))
+        for x, term, order in zip((a, b), (left, right), orders, strict=True)
+    )
     sizes = [tuple(size[n] for n in names) for names in (both, rows, over, columns)]
     n, m, k, p = (numel(part) for part in sizes)
     made = F.matmul(F.reshape(a, shape=(n, m, k)), F.reshape(b, shape=(n, k, p)))
