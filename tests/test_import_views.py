@@ -108,6 +108,18 @@ class Shuffled(nn.Module):
         return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+class Stacked(nn.Module):
+    """A group that is called as an op is, in a branch, and tensors that are summed up in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+
+    def forward(self, x):
+        x = x + self.stack(x)
+        return torch.stack([x, x.relu()], 1).sum(1) + torch.stack([x, x.sigmoid()], 1).sum(2).sum(1, True)
+
+
 class Tables(nn.Module):
     """Parameters that are added, put before the tokens, and multiplied."""
 
@@ -146,13 +158,14 @@ class Sums(nn.Module):
     def forward(self, x):
         y = (1 - x) ** 2 / 3.0 + (x - 0.5).clamp(min=0.1)
         y = y - y.mean(1, keepdim=True) / torch.sqrt(x.var(1, unbiased=False, keepdim=True) + 1e-5)
+        y = y * F.normalize(F.unfold(y, 3, padding=1), dim=1).mean(2, True).mean(1)[:, None, :, None]
         y = torch.roll(y.flip(2), (1, 2), (2, 3)).repeat(1, 1, 2, 1)
         return self.drop(self.out(torch.maximum(y, F.pad(x, (0, 0, 0, 4)))))
 '''
 
 SHAPES = {
     "Attention": "5x12", "Read": "5x12", "Windows": "5x8x12", "Sequence": "5x6", "Shuffled": "8x4x4",
-    "Tables": "5x6", "Sums": "5x4x4", "Conv1D": "5x6",
+    "Tables": "5x6", "Sums": "5x4x4", "Stacked": "4x5x5", "Conv1D": "5x6",
 }  # fmt: skip
 
 
@@ -202,7 +215,9 @@ def test_blocks_name_alike_what_they_read_whatever_is_named_around_them(code: st
     assert "matmul" not in text  # it is in the block
 
 
-@pytest.mark.parametrize("name", ["Windows", "Sequence", "Shuffled", "Tables", "Sums", "Conv1D"])
+@pytest.mark.parametrize(
+    "name", ["Windows", "Sequence", "Shuffled", "Tables", "Sums", "Conv1D", "Stacked"]
+)
 def test_code_that_rearranges_is_written(code: str, name: str) -> None:
     text = proven(f"{code}:{name}")
     assert ("to_batch" in text) == (name == "Windows")

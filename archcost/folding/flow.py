@@ -213,6 +213,7 @@ class Flow:
                 name = kept
             if len(items) == 1 and isinstance(items[0], Group) and is_word(items[0].name):
                 name, items = items[0].name, items[0].items
+                name = f"{name}_" if name in WORDS else name
             elif name.startswith("branch"):
                 name = self._module(part) or name
             while name in (taken for taken, _ in named):

@@ -8,6 +8,7 @@ from typing import Any
 
 from archcost.importers.arranged import sizes_of
 from archcost.importers.calls import Called, Input, Own, Rows
+from archcost.importers.modules import alike
 from archcost.importers.phrases import RULES, Rewriting, Said, rule
 from archcost.importers.phrases_layers import beside
 from archcost.network import Layer, maker
@@ -106,8 +107,10 @@ def _clamp(self: Rewriting, layer: Layer, op: Called) -> Said | None:
 @rule(*REDUCED)
 def _reduced(self: Rewriting, layer: Layer, op: Called) -> Said | list[Said] | None:
     ahead = self.by_path.get(maker(layer.inputs[0]))
-    if op.function == "sum" and ahead is not None and ahead.op.name == "stack":
-        return sum_of_stack(self, layer, op, ahead)
+    if op.function == "sum" and ahead is not None and isinstance(ahead.op, Called):
+        added = sum_of_stack(self, layer, op, ahead) if ahead.op.name == "stack" else None
+        if added is not None:
+            return added
     names = REDUCED[op.function]
     options: dict[str, Any] = dict(zip(names, op.args[1:], strict=False)) | dict(op.kwargs)
     if "unbiased" in options:
@@ -131,7 +134,7 @@ def sum_of_stack(
     """Return the sum of tensors that were put together for it as ``add``, and their mean."""
     calls: tuple[Any, ...] = (op, stack.op)
     dims = [o.kwargs.get("dim", o.args[1] if len(o.args) > 1 else 0) for o in calls]
-    if dims != [0, 0] or len(op.args) + len(op.kwargs) < 2 or len(self.readers[stack.path]) > 1:
+    if dims[0] != dims[1] or len(op.args) + len(op.kwargs) < 2 or len(self.readers[stack.path]) > 1:
         return None
     self.drop(stack)
     total = Said(make("add"), stack.inputs)
@@ -190,6 +193,25 @@ def _roll(self: Rewriting, layer: Layer, op: Called) -> Said | None:
 def _channel_dropout(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     p = op.kwargs.get("p", op.args[1] if len(op.args) > 1 else 0.5)
     return Said(make("channel_dropout", p), layer.inputs)
+
+
+@rule("normalize")
+def _normalize(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    given = {"p": 2.0, "dim": 1, "eps": 1e-12}
+    given |= dict(zip(("p", "dim", "eps"), op.args[1:], strict=False))
+    given |= {key: value for key, value in op.kwargs.items() if value is not None}
+    where = int(given["dim"]) % (len(layer.shapes[0]) + 1) - 1
+    plain = given["p"] == 2 and where >= 0 and {*given} == {"p", "dim", "eps"} and not op.params
+    return Said(make("normalize", where, given["eps"]), layer.inputs) if plain else None
+
+
+@rule("unfold")
+def _unfold(self: Rewriting, layer: Layer, op: Called) -> Said | None:
+    names = ("kernel_size", "dilation", "padding", "stride")
+    given = dict(zip(names, op.args[1:], strict=False)) | dict(op.kwargs)
+    if len(layer.shapes[0]) != 3 or len(layer.cost.output) != 2 or {*given} - {*names}:
+        return None
+    return Said(make("unfold", **{key: alike(n) for key, n in given.items()}), layer.inputs)
 
 
 @rule("flip")
