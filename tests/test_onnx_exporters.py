@@ -175,7 +175,7 @@ def test_a_weight_that_is_computed_is_no_folded_normalisation(tmp_path: Path) ->
     assert not network.remarks
 
 
-def test_constants_that_an_exporter_computes_are_said(tmp_path: Path) -> None:
+def test_tensors_that_an_exporter_makes_are_said(tmp_path: Path) -> None:
     nodes = [
         node("MatMul", ["x", "val_1"], ["a"]), node("Add", ["a", "val_2"], ["b"]),
         node("Mul", ["b", "m.scale"], ["y"]),
@@ -185,7 +185,7 @@ def test_constants_that_an_exporter_computes_are_said(tmp_path: Path) -> None:
     assert analyze(network).total.params == 32
     [remark] = network.remarks
     assert remark.text == (
-        "constants that the exporter has computed, such as val_2, are 12 of the parameters"
+        "tensors that the exporter has made, such as val_2, hold 12 of the parameters"
     )
 
 

@@ -114,12 +114,12 @@ def _remarks(graph: Graph, network: Network) -> list[Remark]:
     if folded := sum(map(_has_folded, (node.proto for node, _ in graph.made_by))):
         norms = "normalisation is" if folded == 1 else "normalisations are"
         said.append(f"{folded} batch {norms} folded into convolutions: the file has no others")
-    constants = [name for name in graph.read_as if _is_computed(graph, name)]
-    if constants:
-        elements = sum(numel(graph.read_as[name]) for name in constants)
+    own = [name for name in graph.read_as if _is_of_exporter(graph, name)]
+    if own:
+        elements = sum(numel(graph.read_as[name]) for name in own)
         said.append(
-            f"constants that the exporter has computed, such as {constants[0]}, are "
-            f"{elements:,} of the parameters"
+            f"tensors that the exporter has made, such as {own[0]}, hold {elements:,} of "
+            "the parameters"
         )
     if graph.whole:
         said.append("samples of a batch are mixed: shapes have the batch, and hold for this one")
@@ -139,8 +139,8 @@ WEIGHTED = (
 """The ops whose weights exporters transpose, and give names of their own."""
 
 
-def _is_computed(graph: Graph, name: str) -> bool:
-    """Whether the exporter has computed a tensor that is no weight: it has named it itself."""
+def _is_of_exporter(graph: Graph, name: str) -> bool:
+    """Whether the exporter has made a tensor, and named it itself: a mask, a part of a weight."""
     own = re.fullmatch(r"(val|onnx::\w+)_\d+", name)
     return bool(own) and not any(node.op_type in WEIGHTED for node in graph.readers[name])
 
