@@ -120,6 +120,22 @@ class Stacked(nn.Module):
         return torch.stack([x, x.relu()], 1).sum(1) + torch.stack([x, x.sigmoid()], 1).sum(2).sum(1, True)
 
 
+def twice():
+    return nn.Sequential(Shuffled(), Shuffled())
+
+
+class Pooled(nn.Module):
+    """The mean of all tokens, with weights that a layer computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.weigh, self.out = nn.Linear(6, 1), nn.Linear(6, 3)
+
+    def forward(self, x):
+        weights = self.weigh(x).squeeze(-1).softmax(1)
+        return self.out(torch.einsum("b n, b n d -> b d", weights, x))
+
+
 class Tables(nn.Module):
     """Parameters that are added, put before the tokens, and multiplied."""
 
@@ -165,7 +181,7 @@ class Sums(nn.Module):
 
 SHAPES = {
     "Attention": "5x12", "Read": "5x12", "Windows": "5x8x12", "Sequence": "5x6", "Shuffled": "8x4x4",
-    "Tables": "5x6", "Sums": "5x4x4", "Stacked": "4x5x5", "Conv1D": "5x6",
+    "Tables": "5x6", "Sums": "5x4x4", "Stacked": "4x5x5", "twice": "8x4x4", "Pooled": "5x6", "Conv1D": "5x6",
 }  # fmt: skip
 
 
@@ -216,7 +232,8 @@ def test_blocks_name_alike_what_they_read_whatever_is_named_around_them(code: st
 
 
 @pytest.mark.parametrize(
-    "name", ["Windows", "Sequence", "Shuffled", "Tables", "Sums", "Conv1D", "Stacked"]
+    "name",
+    ["Windows", "Sequence", "Shuffled", "Tables", "Sums", "Conv1D", "Stacked", "twice", "Pooled"],
 )
 def test_code_that_rearranges_is_written(code: str, name: str) -> None:
     text = proven(f"{code}:{name}")

@@ -20,7 +20,7 @@ from archcost.network import Layer, Network, maker
 from archcost.ops import OPS, Op
 from archcost.ops.base import make
 from archcost.pytorch import import_torch
-from archcost.shape import Shape, numel
+from archcost.shape import Shape, numel, show
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,13 @@ class Rewriting:
                 for name, shape in zip(each.outputs, each.cost.outputs, strict=True):
                     shapes[name] = (shape, each.made_rows)
         outputs = tuple(map(self._named, self.network.outputs))
+        for before, after in zip(self.network.outputs, outputs, strict=True):
+            value = self.network.values[before]
+            if shapes[after] != (value.shape, value.rows):
+                made, wanted = show(shapes[after][0]), show(value.shape)
+                raise ArchcostError(
+                    f"{before}: the ops of the spec make {made} in place of {wanted}"
+                )
         kept = tuple(live_layers(layers, outputs, self.dropped))
         return replace(self.network, layers=kept, outputs=outputs)
 

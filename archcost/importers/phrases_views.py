@@ -120,13 +120,18 @@ class _Views:
 
     def _view(self, layer: Layer, name: str, args: Any, kwargs: Any) -> None:
         base, before = self._state(layer.inputs[0])
-        made = rearranged(name, before, args, kwargs)
+        said: list[Any] = []
+        try:
+            made = rearranged(name, before, args, kwargs)
+        except Unsaid:  # it cuts what is made of several parts: that is written before
+            base = self._write(said, layer, base, before, "_in")
+            before = Arrangement.of(before.sizes[1:], before.sizes[0] // BATCH)
+            made = rearranged(name, before, args, kwargs)
         pieces = dict(zip(layer.outputs, made, strict=True))
         read = [output for output in pieces if self._is_read(output)]
-        if len(read) > 1 and before.is_same and self._split(layer, base, name, args, kwargs):
+        if len(read) > 1 and before.is_same and self._split(said, layer, base, name):
             return
         self.states |= {output: (base, after) for output, after in pieces.items()}
-        said: list[Any] = []
         for place, output in enumerate(pieces):
             if output not in read:
                 continue
@@ -141,7 +146,7 @@ class _Views:
         else:
             self.found.dropped.add(layer.path)
 
-    def _split(self, layer: Layer, base: str, name: str, args: Any, kwargs: Any) -> bool:
+    def _split(self, said: list[Any], layer: Layer, base: str, name: str) -> bool:
         """Say a cut into equal pieces as one op; whether it is one."""
         shapes = [layer.cost.output, *layer.cost.others]
         given = layer.shapes[0]
@@ -154,7 +159,7 @@ class _Views:
         cost = op.cost(given)
         if [cost.output, *cost.others] != shapes:
             return False
-        self.found.said[layer.path] = [self.Said(op, (base,))]
+        self.found.said[layer.path] = [*said, self.Said(op, (base,))]
         return True
 
     def _write(
@@ -237,11 +242,8 @@ class _Views:
         outer = {key: max(_numel(own[key]) for own in dims) for key in lead[1:]}
         ends = [prod(sizes[key] for key in keys) for keys in (rows, columns)]
         batch = _numel(dims[0][lead[0]])
-        apart = (
-            [*rows, *columns] != [k for k in made if k not in lead]
-            or len(rows) > 1
-            or len(columns) > 1
-        )
+        ordered = [*rows, *columns] == [key for key in made if key not in lead]
+        apart = not ordered or len(rows) != 1 or len(columns) != 1
         plain = not apart and [*made] == [*lead, *rows, *columns]
         said.append(self.Said(op, tuple(inputs), suffix="" if plain else "_product"))
         base = beside(layer.path, "" if plain else "_product")
