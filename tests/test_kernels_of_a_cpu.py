@@ -264,13 +264,16 @@ KNOWN = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("turned", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "case"), KNOWN)
 @pytest.mark.filterwarnings("ignore")
-def test_peaks_of_forward_on_a_cpu(name: str, case: Any) -> None:
+def test_peaks_of_forward_on_a_cpu(name: str, case: Any, turned: bool) -> None:
     """What its allocator hands out: copies of tensors that lie otherwise, numbers, tables."""
     flags = {primitives.needs(case)[0], primitives.needs(case)[-1]}
     for wanted, (order, alone) in product(flags, primitives.turns(name, case)):
         if (name.endswith("in_place") and any(wanted)) or (name in IF_TURNED and order):
+            continue
+        if bool(order) is not turned:
             continue
         reading = Storages(Setting(device="cpu"), exact=False)
         reading.ledger.enter(FORWARD)

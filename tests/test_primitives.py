@@ -317,7 +317,8 @@ def turns(name: str, case: Case) -> Iterator[tuple[tuple[int, ...], bool]]:
     rank = next((len(arg) for arg in case[0] if isinstance(arg, tuple)), 0)
     for order, alone in product(ORDERS, (True, False)):
         refused = name == "view_as_complex" and order[3:] != (3,)
-        if len(order) in (0, rank) and not refused:
+        once = len(order) == rank if order else alone
+        if once and not refused:
             yield order, alone
 
 

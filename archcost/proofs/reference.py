@@ -44,8 +44,10 @@ MOST = 10**8
 STEP = 7
 """How far apart rows of larger networks begin in the sequence of numbers that they share."""
 
-DRAWS = frozenset({"uniform_", "normal_", "erfinv_"})
-"""Operations by which an initialisation fills a tensor (the last for a truncated normal one)."""
+FILLS = frozenset({
+    "uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_",
+})  # fmt: skip
+"""Operations by which an initialisation fills a tensor, among them those of a truncated normal."""
 
 
 @validator("reference")
@@ -336,8 +338,8 @@ def without_initialisation() -> Iterator[None]:
         def __torch_dispatch__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            drawn = function.overloadpacket.__name__ in DRAWS
-            if drawn and isinstance(args[0], torch.nn.Parameter):
+            filled = function.overloadpacket.__name__ in FILLS
+            if filled and isinstance(args[0], torch.nn.Parameter):
                 return args[0]
             return function(*args, **(kwargs or {}))
 
