@@ -103,8 +103,7 @@ def test_blocks_of_a_grid_are_boxes(block: int, monkeypatch: pytest.MonkeyPatch)
         ]
         assert found == rows[start:stop]
         assert max(len(own["a"]) for own in blocks) <= block
-    boxes = [*space.blocks()]
-    assert all(type(own) is grid.Box for own in boxes)
+        assert all(type(own) is grid.Box for own in blocks)
 
 
 def test_a_large_grid_is_priced_as_a_sample_of_it() -> None:

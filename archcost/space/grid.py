@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 from archcost.compiled import Coded
@@ -222,58 +223,39 @@ class Space:
         return self.size if self.sample is None else self.sample
 
     def columns(self, start: int, stop: int) -> Columns:
-        """Return the configurations of these numbers.
-
-        Those of a sample begin at a multiple of :data:`BLOCK`, and are a block at most.
-        """
+        """Return some configurations of a sample: a block at most, from a multiple of its size."""
         import numpy as np
 
-        found, stop = dict[str, Any](), min(stop, len(self))
-        if self.sample is not None:
-            draw = np.random.default_rng([self.seed, start // BLOCK])
-            drawn = Drawn()
-            for name, own in self.dimensions.items():
-                drawn.add(name, own, draw.integers(0, len(own), BLOCK)[: stop - start])
-            return drawn
-        places = np.arange(start, stop)
-        for name, own in reversed([*self.dimensions.items()]):
-            places, own_places = np.divmod(places, len(own))
-            found[name] = own.at(own_places)
-        return {name: found[name] for name in self.dimensions}
-
-    @property
-    def _steps(self) -> tuple[int, int]:
-        """After how many configurations of a grid a block ends at most, and in any case.
-
-        A block goes through all values of the last names, and through some of the name before.
-        """
-        whole = period = 1
-        for own in reversed([*self.dimensions.values()]):
-            period = whole * len(own)
-            if period > BOX:
-                break
-            whole = period
-        return BOX // whole * whole, period
+        draw, drawn = np.random.default_rng([self.seed, start // BLOCK]), Drawn()
+        for name, own in self.dimensions.items():
+            places = draw.integers(0, len(own), BLOCK)[: min(stop, len(self)) - start]
+            drawn.add(name, own, places)
+        return drawn
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Columns]:
         """Yield the configurations from number ``start`` to ``stop``, a block at a time.
 
-        Those of a grid are each a :class:`Box`, but at its ends.
+        Those of a grid are each a :class:`Box`: all values of the last names, and some of the name
+        before. At the ends it goes through fewer names.
         """
         stop = len(self) if stop is None else min(stop, len(self))
         if self.sample is not None:
             for first in range(start - start % BLOCK, stop, BLOCK):
                 block = self.columns(first, min(first + BLOCK, stop))
-                own = {name: each[start - first :] for name, each in block.items()}
-                yield block if start <= first else own
+                later = {name: each[start - first :] for name, each in block.items()}
+                yield block if start <= first else later
             return
-        step, period = self._steps
+        sizes = [1]
+        for own in reversed([*self.dimensions.values()]):
+            sizes.append(sizes[-1] * len(own))
         while start < stop:
-            into = start % period
-            end = min(start - into + min((into // step + 1) * step, period), stop)
-            box = self._axes(start, end)
-            whole = math.prod(map(len, box.values())) == end - start
-            yield Box(box) if whole else self.columns(start, end)
+            fits = min(stop - start, BOX)
+            whole, period = max(
+                each for each in pairwise(sizes) if start % each[0] == 0 and each[0] <= fits
+            )
+            room = min(fits, period - start % period)
+            end = start + room // whole * whole
+            yield Box(self._axes(start, end))
             start = end
 
     def _axes(self, start: int, stop: int) -> Columns:
