@@ -217,6 +217,11 @@ def test_a_condition_that_always_holds_is_not_said() -> None:
         "  - conv(n, 1)\n  - relu if half < 40\n  - relu if third < n\n  - relu if n <= 100\n"
     )
     assert closed_form(network, symbols=["n"]).conditions == ["1 ≤ n ≤ 100", "((n / 2) − 40) < 0"]
+    network = loads(
+        "name: net\ninput: 3x8x8\nknobs: {n: 8}\nlayers:\n  - let: {a: 3 / (n - 5)}\n"
+        "  - conv(n, 1)\n  - relu if n <= 100\n  - relu if a < 10\n"
+    )
+    assert "n − 5 ≠ 0" in closed_form(network, symbols=["n"]).conditions  # the others divide by it
 
 
 def test_a_multiple_is_called_so() -> None:

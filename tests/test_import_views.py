@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import archcost
+from archcost.errors import ArchcostError
 
-pytest.importorskip("torch", reason="PyTorch is not installed")
+torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
+nn = torch.nn
 pytestmark = pytest.mark.torch
 
 CODE = '''
@@ -244,3 +246,65 @@ def test_code_that_rearranges_is_written(code: str, name: str) -> None:
         assert text.count("parameter([20, 6]) >> slice(stop=") == 2
     if name == "Sequence":
         assert "permute" not in text and "transpose" not in text
+
+
+class Computed(nn.Module):  # type: ignore[misc]
+    """What an expression makes of ``x`` and ``y``, with parameters ``w``, ``p`` and ``m``."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self.code = code
+        self.w, self.p, self.m = (
+            nn.Parameter(torch.ones(shape)) for shape in ((8,), (1, 4, 8), (8, 8))
+        )
+
+    def forward(self, x: Any) -> Any:
+        names = {"torch": torch, "F": nn.functional, "x": x, "y": x.tanh(), "self": self}
+        return eval(self.code, names)
+
+
+def written(code: str) -> str:
+    """Return the lines of the spec of an expression."""
+    return archcost.to_spec(Computed(code), input="4x8").partition("layers:")[2]
+
+
+@pytest.mark.parametrize(
+    ("named", "placed"),
+    [
+        ("torch.mul(input=x, other=2)", "torch.mul(x, 2)"),
+        ("torch.mul(input=self.w, other=x)", "torch.mul(self.w, x)"),
+        ("torch.sub(input=x, other=y)", "torch.sub(x, y)"),
+        ("torch.pow(input=x, exponent=3)", "torch.pow(x, 3)"),
+        ("torch.stack(tensors=[x, y], dim=1)", "torch.stack([x, y], 1)"),
+        ("torch.cat(tensors=[self.p.expand(len(x), -1, -1), x], dim=1)",
+         "torch.cat([self.p.expand(len(x), -1, -1), x], 1)"),
+        ("torch.add(input=x, other=self.p)", "torch.add(x, self.p)"),
+        ("torch.where(condition=x > 0, input=x, other=y)", "torch.where(x > 0, x, y)"),
+        ("F.linear(input=x, weight=self.m)", "F.linear(x, self.m)"),
+        ("F.scaled_dot_product_attention(query=x, key=x, value=x)",
+         "F.scaled_dot_product_attention(x, x, x)"),
+        ("torch.sum(input=x, dim=1)", "torch.sum(x, 1)"),
+        ("torch.flatten(input=x, start_dim=1)", "torch.flatten(x, 1)"),
+    ],
+)  # fmt: skip
+def test_arguments_by_name_are_those_of_their_places(named: str, placed: str) -> None:
+    assert written(named) == written(placed)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x.sum()", "x.sum([])", "x.sum(0)", "x.amax([])", "x.mean()", "x.mean(dim=[])",
+        "x.mean(dim=None)", "x.mean(0)", "x.var(dim=None, correction=0)", "x.std(unbiased=False)",
+        "F.normalize(x, dim=(1, 2))", "F.normalize(x, dim=0)", "F.normalize(x, p=1)",
+        "torch.stack([x, y])", "x.flip(0)", "x.roll(1)", "x.roll((1, 2), (0, 1))",
+        "x.repeat(2, 1, 1, 1)", "torch.tile(x, (2,))", "x.repeat(len(x) + 1, 1, 1)[:len(x)]",
+        "x.div(y, rounding_mode='floor')", "x.clamp(min=x)", "torch.einsum('...ij->...ji', x)",
+        "F.rms_norm(x, (4, 8))", "F.layer_norm(x, (8,), self.w + 1)", "x.unfold(1, 2, 1)",
+    ],
+)  # fmt: skip
+def test_what_rules_do_not_know_is_a_line(code: str) -> None:
+    with pytest.raises(
+        ArchcostError, match=r"is a function that no op of specs says|nothing|batch"
+    ):
+        written(code)

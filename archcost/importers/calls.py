@@ -132,6 +132,12 @@ class Called(Op):
             buffer_bytes={own: width for own, (_, width) in buffers.items() if width},
         )  # fmt: skip
 
+    def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Called:
+        """Return the same call with its arguments given otherwise."""
+        made = copy(self)
+        made.__dict__.update(args=tuple(args), kwargs=dict(kwargs))
+        return made
+
     @property
     def values(self) -> tuple[Any, ...]:
         """Return what tells it from other calls."""

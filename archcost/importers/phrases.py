@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from archcost.errors import ArchcostError
+from archcost.importers.arranged import Unsaid
 from archcost.importers.calls import Called, Constant, Input, Own, View
 from archcost.importers.phrases_layers import beside, is_reshaped, live_layers
 from archcost.importers.phrases_views import viewed
@@ -216,7 +217,7 @@ class Rewriting:
             said = [found] if isinstance(found, Said) else found
             if said and self._fits(layer, said):
                 return said
-        except ArchcostError:
+        except (ArchcostError, Unsaid):
             return None
         return None
 
@@ -313,10 +314,16 @@ def _projection(self: Rewriting, layer: Layer, op: Called) -> Said | None:
 def _mean(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     dims = op.args[1] if len(op.args) > 1 else op.kwargs.get("dim")
     keepdim = op.kwargs.get("keepdim", op.args[2] if len(op.args) > 2 else False)
+    places = places_of(dims, layer)
+    return Said(make("mean", places, keepdim=keepdim), layer.inputs) if places else None
+
+
+def places_of(dims: Any, layer: Layer) -> list[int] | None:
+    """Return dimensions without the batch; None if it is one of them, or all are meant."""
     rank = len(layer.shapes[0]) + 1
-    given: Any = dims if isinstance(dims, (list, tuple)) else [dims]
+    given = [] if dims is None else dims if isinstance(dims, (list, tuple)) else [dims]
     places = [d % rank - 1 for d in given]
-    return Said(make("mean", places, keepdim=keepdim), layer.inputs) if min(places) >= 0 else None
+    return places if places and min(places) >= 0 else None
 
 
 @rule("__getitem__")
@@ -395,6 +402,27 @@ def _add(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     return Said(make("position_embedding"), layer.inputs, names)
 
 
+LEADING = (
+    ("condition", "tensors", "query", "input"),
+    ("input", "mat1", "key", "other", "exponent", "mat2"), ("value", "mat2", "other"),
+)  # fmt: skip
+"""What PyTorch calls its first arguments, which tensors are: those of each place."""
+
+
+def in_order(layer: Layer) -> Layer:
+    """Return a call whose first arguments are given by place, as rules read them."""
+    op = layer.op
+    if not isinstance(op, Called) or not op.kwargs:
+        return layer
+    args, kwargs = [*op.args], dict(op.kwargs)
+    for names in LEADING[len(args) :]:
+        name = next((name for name in names if name in kwargs), None)
+        if name is None:
+            break
+        args.append(kwargs.pop(name))
+    return replace(layer, op=op.with_arguments(args, kwargs))
+
+
 DROPPING = {"StochasticDepth": "p", "DropPath": "drop_prob"}
 """Modules that leave samples out, and which attribute says how often."""
 
@@ -403,6 +431,7 @@ def as_ops(network: Network) -> Network:
     """Return what was read of code with ops of specs in place of calls, where there are such."""
     for rules in ("choices", "sums"):
         import_module(f"archcost.importers.phrases_{rules}")
+    network = replace(network, layers=tuple(map(in_order, network.layers)))
     if network.module is None:  # a graph of ONNX
         return Rewriting(network).run()
     import_torch()

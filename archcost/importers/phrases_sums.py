@@ -9,7 +9,7 @@ from typing import Any
 from archcost.importers.arranged import sizes_of
 from archcost.importers.calls import Called, Input, Own, Rows
 from archcost.importers.modules import alike
-from archcost.importers.phrases import RULES, Rewriting, Said, rule
+from archcost.importers.phrases import RULES, Rewriting, Said, places_of, rule
 from archcost.importers.phrases_layers import beside
 from archcost.network import Layer, maker
 from archcost.ops.base import make
@@ -117,15 +117,13 @@ def _reduced(self: Rewriting, layer: Layer, op: Called) -> Said | list[Said] | N
         options["correction"] = int(options.pop("unbiased"))
     elif isinstance(options.get("correction"), bool):  # var(x, dim, unbiased)
         options["correction"] = int(options["correction"])
-    dims = options.pop("dim", None)
+    places = places_of(options.pop("dim", None), layer)
     options = {key: value for key, value in options.items() if value is not None}
-    if dims is None or {*options} - {*names}:
+    if places is None or {*options} - {*names}:
         return None
     if "correction" in options:
         options["correction"] = float(options["correction"])
-    rank = len(layer.shapes[0]) + 1
-    places = [d % rank - 1 for d in (dims if isinstance(dims, (list, tuple)) else [dims])]
-    return Said(make(op.function, places, **options), layer.inputs) if min(places) >= 0 else None
+    return Said(make(op.function, places, **options), layer.inputs)
 
 
 def sum_of_stack(
@@ -183,10 +181,8 @@ def _roll(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     dims = op.kwargs.get("dims", op.args[2] if len(op.args) > 2 else None)
     if dims is None or isinstance(shifts, Rows):
         return None
-    rank = len(layer.shapes[0]) + 1
-    many = [[*each] if isinstance(each, (list, tuple)) else [each] for each in (shifts, dims)]
-    places = [d % rank - 1 for d in many[1]]
-    return Said(make("roll", many[0], places), layer.inputs) if min(places) >= 0 else None
+    steps, places = sizes_of([shifts]), places_of(dims, layer)
+    return Said(make("roll", steps, places), layer.inputs) if places else None
 
 
 @rule("dropout1d", "dropout2d", "dropout3d")
@@ -200,9 +196,11 @@ def _normalize(self: Rewriting, layer: Layer, op: Called) -> Said | None:
     given = {"p": 2.0, "dim": 1, "eps": 1e-12}
     given |= dict(zip(("p", "dim", "eps"), op.args[1:], strict=False))
     given |= {key: value for key, value in op.kwargs.items() if value is not None}
-    where = int(given["dim"]) % (len(layer.shapes[0]) + 1) - 1
-    plain = given["p"] == 2 and where >= 0 and {*given} == {"p", "dim", "eps"} and not op.params
-    return Said(make("normalize", where, given["eps"]), layer.inputs) if plain else None
+    places = places_of(given["dim"], layer)
+    plain = given["p"] == 2 and {*given} == {"p", "dim", "eps"} and not op.params
+    if not plain or places is None or len(places) > 1:
+        return None
+    return Said(make("normalize", places[0], given["eps"]), layer.inputs)
 
 
 @rule("unfold")
@@ -216,9 +214,8 @@ def _unfold(self: Rewriting, layer: Layer, op: Called) -> Said | None:
 
 @rule("flip")
 def _flip(self: Rewriting, layer: Layer, op: Called) -> Said | None:
-    rank = len(layer.shapes[0]) + 1
-    places = [d % rank - 1 for d in sizes_of(op.args[1:] or [op.kwargs["dims"]])]
-    return Said(make("flip", places), layer.inputs) if min(places) >= 0 else None
+    places = places_of(sizes_of(op.args[1:] or [op.kwargs["dims"]]), layer)
+    return Said(make("flip", places), layer.inputs) if places else None
 
 
 @rule("rms_norm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -135,8 +136,6 @@ def _filled(built_on: Callable[[bool], Any], given: Any) -> Any:
         module = MostBoxes(module)
     if given.is_in_order(module):
         return module
-    import copy
-
     module = copy.copy(module)  # it may be the caller's own
     module.forward = Filled(module.forward, given)
     return module
@@ -238,8 +237,6 @@ def _refuse_unseen(torch: Any, name: str, module: Any) -> None:
 
 def _copy_on(torch: Any, module: Any, device: str, is_own: bool) -> Any:
     """Return a module on a device, ``meta`` or ``cpu``; one that a caller holds stays as it is."""
-    import copy
-
     from archcost.pytorch.held import held_tensors
 
     held = [tensor for _, tensor in held_tensors(module)]

@@ -86,7 +86,10 @@ class ClosedForm(Tabled):
             names = {*map(written.symbol, self.symbols)}.intersection(code.co_names)
             if len(names) > 1 or not names <= few.keys():
                 return False
-            return all(eval(code, {"math": math, n: own}) for n in names for own in few[n])
+            try:
+                return all(eval(code, {"math": math, n: own}) for n in names for own in few[n])
+            except ArithmeticError:  # where another guard does not hold
+                return False
 
         return [guard for guard in self.graph.guards if not is_met(guard)]
 
