@@ -122,6 +122,19 @@ class Dropped(nn.Module):
         return self.fc(x)
 
 
+class Drawn(nn.Module):
+    """Compares random numbers with 1, after they were changed in place in some way."""
+
+    def __init__(self, change="r"):
+        super().__init__()
+        self.change, self.fc = change, nn.Linear(8, 8)
+
+    def forward(self, x):
+        r = torch.rand(3)
+        r = eval(self.change, {"r": r, "torch": torch})
+        return self.fc(x) if r.lt(1).all() else x
+
+
 class Forces(nn.Module):
     """The gradient of an energy, which it makes in its forward pass."""
 
@@ -157,6 +170,16 @@ def read(tmp_path: Path) -> Any:
             return load(f"{path}:{name}", **options)
 
     return load_it
+
+
+@pytest.mark.parametrize(
+    "change", ["r.mul_(10)", "r.view(3).add_(1)", "r[0].sub_(1) + r", "r.__setitem__(0, 5) or r"]
+)
+def test_random_numbers_that_are_changed_are_any(read: Any, change: str) -> None:
+    """The layer would be read as one that always runs, or never."""
+    assert read("Drawn", input="8").layers[-1].macs == 64
+    with pytest.raises(ArchcostError, match="depends on numbers drawn at random"):
+        read("Drawn", input="8", knobs={"change": change})
 
 
 def assert_proved(network: Network, least: int) -> None:

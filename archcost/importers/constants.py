@@ -87,6 +87,7 @@ class Constants:
         if changed:
             written = {_key(tensor)[0] for tensor in changed}
             self.made = {key: made for key, made in self.made.items() if key[0] not in written}
+            self.unit -= written
             function, outs = partial(_written, function), outs[:1]
             if not isinstance(args[0], Seen) or _key_of(args[0]) != _key(changed[0]):
                 given = ()
@@ -104,11 +105,10 @@ class Constants:
 
     def _sure(self, name: str, args: Sequence[Any]) -> bool | None:
         """Return what follows for all numbers between 0 and 1 that are compared with another."""
-        side = ABOVE.get(name)
-        if side is None or not isinstance(args[0], Seen) or args[0].storage not in self.unit:
-            return None
-        if isinstance(args[1], (int, float)) and not 0 < args[1] < 1:
-            return side == (args[1] <= 0)
+        match args:
+            case [Seen(storage=storage), (int() | float()) as bound] if storage in self.unit:
+                if name in ABOVE and not 0 < bound < 1:
+                    return ABOVE[name] == (bound <= 0)
         return None
 
     def _keep(self, outs: Sequence[Any], run: _Run) -> None:
