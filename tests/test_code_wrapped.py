@@ -135,6 +135,31 @@ class Drawn(nn.Module):
         return self.fc(x) if r.lt(1).all() else x
 
 
+class Twice(torch.autograd.Function):
+    """Keeps its output in an attribute."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.more = x * 2
+        return ctx.more.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+class Hidden(nn.Module):
+    """Calls a function of its own, or what C++ makes of it."""
+
+    def __init__(self, hidden=True):
+        super().__init__()
+        inside = torch._C._FunctionBase.__dict__["apply"].__get__(None, Twice)
+        self.fc, self.hidden, self.inside = nn.Linear(8, 8), hidden, inside
+
+    def forward(self, x):
+        return self.inside(self.fc(x)) if self.hidden else Twice.apply(self.fc(x))
+
+
 class Forces(nn.Module):
     """The gradient of an energy, which it makes in its forward pass."""
 
@@ -180,6 +205,17 @@ def test_random_numbers_that_are_changed_are_any(read: Any, change: str) -> None
     assert read("Drawn", input="8").layers[-1].macs == 64
     with pytest.raises(ArchcostError, match="depends on numbers drawn at random"):
         read("Drawn", input="8", knobs={"change": change})
+
+
+def test_a_function_that_keeps_tensors_unseen_is_refused_in_training(read: Any) -> None:
+    """What it keeps would be in no figure."""
+    assert read("Hidden", input="8", knobs={"hidden": False}).in_training.layers
+    network = read("Hidden", input="8")
+    assert network.layers  # in evaluation it keeps nothing
+    with pytest.raises(
+        ArchcostError, match=r"Twice is called by a name .*; call Twice\.apply there"
+    ):
+        _ = network.in_training
 
 
 def assert_proved(network: Network, least: int) -> None:

@@ -62,6 +62,7 @@ def _own_functions(tracer: Tracer, training: bool) -> Iterator[None]:
         own = formula_of(f"{cls.__module__}.{cls.__qualname__}")
         if not training and own is None:
             return apply(cls, *args, **kwargs)
+        tracer.functions.add(cls)
         if issubclass(cls, checkpointing.CheckpointFunction):
             return _reentrant(tracer, *args)
         return tracer.apart(apply, cls, args, kwargs)
@@ -270,6 +271,27 @@ def _pass(
             f"{type(module).__name__} does not run on these inputs{raised_at(error)}: "
             f"{one_line(error)}"
         ) from error
+    _refuse_hidden(tracer, [*tensors_in(made)] if training else ())
     tracer.trace.outputs = tuple(map(tracer.see, tensors_in(made)))
     tracer.end()
     return tracer.trace
+
+
+def _refuse_hidden(tracer: Tracer, outputs: Sequence[Any]) -> None:
+    """Refuse an ``autograd.Function`` that ran unseen: what it keeps is in no figure.
+
+    From PyTorch 2.14 on, an attribute that holds its ``apply`` since before the pass calls C++.
+    """
+    waiting, seen = [tensor.grad_fn for tensor in outputs], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        own = getattr(node, "_forward_cls", None)
+        if own is not None and own not in tracer.functions:
+            raise ArchcostError(
+                f"{own.__module__}.{own.__qualname__} is called by a name that holds its apply, "
+                f"which cannot be seen in training; call {own.__name__}.apply there"
+            )
+        waiting += [before for before, _ in node.next_functions]

@@ -106,6 +106,7 @@ class Tracer(Questions, overrides.TorchFunctionMode):  # type: ignore[misc]
         self.held: dict[int, Any] = {}
         self.bases: dict[int, tuple[int, int]] = {}  # what has made each storage
         self.loose: set[int] = set()  # the storages whose strides may be others
+        self.functions: set[Any] = set()  # the classes of ``autograd.Function`` that were called
         for name, child in module.named_modules():
             self.paths.setdefault(child, name)
         for name, tensor in held_tensors(module):  # what stands in plain attributes
